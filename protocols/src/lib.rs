@@ -1,0 +1,12 @@
+//! What bytes mean and what a frontend decides: grammars, names, and session machines.
+//!
+//! This crate is pure: no sockets, no clock, no threads, no randomness of its own. A machine is
+//! told bytes, events and the time, and says what it wants (see [`proxy`]).
+
+pub mod conf;
+pub mod imap;
+pub mod mailbox;
+pub mod proxy;
+pub mod sasl;
+pub mod secret;
+pub mod wire;

@@ -1,0 +1,16 @@
+//! Mailbox names and rights: internal and external forms, namespaces, ACLs.
+
+pub mod acl;
+
+pub use acl::Rights;
+
+/// Who asks: the canonical user and what the ACL evaluation needs to know of him.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Identity {
+    /// Canonical user id: `fred`, or `fred@example.com` outside the default domain. Dots are dots.
+    pub user: Box<[u8]>,
+    /// Listed in `admins`.
+    pub is_admin: bool,
+    /// Group names without the `group:` prefix.
+    pub groups: Box<[Box<[u8]>]>,
+}

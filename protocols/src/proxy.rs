@@ -1,0 +1,713 @@
+//! The contract between a session machine and the driver that runs it.
+//!
+//! A session never waits and never touches a socket. It is told what happened
+//! ([`Session::handle_input`], [`Session::handle_event`], [`Session::handle_timeout`]) and says
+//! what it wants ([`Session::poll_output`], [`Session::poll_timeout`]). After every call of a
+//! `handle_*` method the driver polls outputs until there are none.
+//!
+//! ```text
+//!   bytes, events, time ──> Session ──> Write, Forward, Discard, Pipe, Ask, Switch, Close, Tell
+//! ```
+//!
+//! Input is offered from the first byte that the machine has not taken and that no earlier
+//! [`Output::Forward`] or [`Output::Discard`] has claimed. A machine that wants the bytes it looks
+//! at to reach another side takes none of them and asks for a `Forward`; the driver moves them and
+//! offers what stands behind.
+
+use std::fmt;
+use std::ops::Add;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::mailbox::{Identity, Rights};
+use crate::secret::Secret;
+
+/// Bytes of one not yet decided line head that a machine may leave untaken with [`Then::More`].
+pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes a machine may author for one side in one round of [`Session::poll_output`] calls; who has
+/// more waits for [`Event::Drained`].
+pub const AUTHORED_BYTES_MAX: usize = 16 * 1024;
+
+/// Names looked at for one page of a list.
+pub const PAGE_NAMES_MAX: usize = 10_000;
+
+/// Bytes of names and locations returned in one page of a list.
+pub const PAGE_BYTES_MAX: usize = 16 * 1024;
+
+/// A moment on the clock of one shard: nanoseconds since the shard started.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Instant(pub u64);
+
+impl Instant {
+    /// The time from `earlier` to this moment; zero when `earlier` is later.
+    pub fn since(self, earlier: Instant) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Instant;
+
+    /// Saturates: a deadline of centuries is "never".
+    fn add(self, after: Duration) -> Instant {
+        Instant(self.0.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// One backend connection of a session. The machine chooses the number; it is never used twice in
+/// a session.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct BackendId(pub u32);
+
+/// An end that a session talks to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Side {
+    /// Faces the user or, in the MUPDATE master, the connected server.
+    Client,
+    /// Faces a server.
+    Backend(BackendId),
+}
+
+/// The destinations of a forward.
+pub type Sides = SmallVec<[Side; 2]>;
+
+/// What a machine did with offered input.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Taken {
+    /// Bytes consumed from the front.
+    pub n: usize,
+    /// What to do with the rest when no output claims it.
+    pub then: Then,
+}
+
+/// What becomes of input that was neither taken nor claimed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Then {
+    /// The rest is the head of something: keep it and offer it again with what follows.
+    More,
+    /// Stop reading this side; offer the rest again after the next event or input of another side.
+    Hold,
+}
+
+/// Numbers the questions of one session, each used once.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct QuestionId(pub u32);
+
+/// What a machine wants done. Outputs are carried out in the order in which they are polled.
+#[derive(Debug)]
+pub enum Output {
+    /// Send what this call of [`Session::poll_output`] appended to the scratch.
+    Write {
+        /// The receiver.
+        to: Side,
+    },
+    /// Move the next `n` bytes of the decoded input of `from` to every side in `to`.
+    ///
+    /// Counts from the first byte that was not taken. Owns its source until done, so that nothing
+    /// of `from` is offered before; order towards one destination is kept; other sides go on.
+    Forward {
+        /// The source.
+        from: Side,
+        /// The destinations.
+        to: Sides,
+        /// Decoded bytes.
+        n: u64,
+    },
+    /// Throw the next `n` bytes of the decoded input of `from` away.
+    Discard {
+        /// The source.
+        from: Side,
+        /// Decoded bytes.
+        n: u64,
+    },
+    /// Join two sides for good, both ways, passing the end of input on as a half close.
+    Pipe {
+        /// One end.
+        a: Side,
+        /// The other end.
+        b: Side,
+    },
+    /// A question, which gets exactly one [`Event::Answer`] unless the session ends before.
+    Ask {
+        /// Comes back with the answer.
+        id: QuestionId,
+        /// What is asked.
+        question: Question,
+    },
+    /// Change what encodes a side, after all that was queued for it before; answered by
+    /// [`Event::Switched`].
+    Switch {
+        /// The side.
+        side: Side,
+        /// The layer that is put on it.
+        layer: LayerKind,
+    },
+    /// End a side. After the last side is closed the session is dropped.
+    Close {
+        /// The side.
+        side: Side,
+        /// Whether what is queued is still sent.
+        how: Close,
+    },
+    /// Something for the log or the rest of the process, never answered.
+    Tell(Notice),
+}
+
+/// How a side is closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Close {
+    /// Send what is queued, half-close, read input away for a moment, close.
+    Flush,
+    /// Close at once.
+    Abort,
+}
+
+/// A layer that can be put on a side.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LayerKind {
+    /// TLS with this end as the server.
+    TlsServer,
+    /// TLS with this end as the client of the named host, whose certificate is verified.
+    TlsClient {
+        /// The name that the certificate must carry.
+        server_name: Box<str>,
+    },
+}
+
+/// What a finished TLS handshake told.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TlsInfo {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// Subject common name of a verified client certificate.
+    pub client_subject: Option<Box<str>>,
+}
+
+/// What is told to a machine beside bytes and time.
+#[derive(Debug)]
+pub enum Event {
+    /// The answer to a question.
+    Answer {
+        /// The question's.
+        id: QuestionId,
+        /// Its answer.
+        answer: Answer,
+    },
+    /// A side sends no more. What it sent before has all been offered.
+    Eof(Side),
+    /// A side is gone without an orderly end. It must not be written to.
+    Reset(Side),
+    /// A layer is on, or could not be put on (then the side is closed).
+    Switched {
+        /// The side.
+        side: Side,
+        /// What was agreed, or one sentence for the log.
+        result: Result<TlsInfo, Box<str>>,
+    },
+    /// A destination of a forward died; the machine answers with a `Discard` of what is left or
+    /// a `Close` of the source.
+    ForwardBroken {
+        /// The source.
+        from: Side,
+        /// The dead destination.
+        to: Side,
+        /// Bytes of the forward that were not read from the source yet.
+        left: u64,
+    },
+    /// A forward or pipe made no progress for its deadline.
+    Stalled {
+        /// The source whose bytes wait.
+        from: Side,
+    },
+    /// What was queued for a side has gone out.
+    Drained {
+        /// The side.
+        side: Side,
+    },
+    /// The mailbox list changed or its knowledge did (told only to sessions without a backend of
+    /// their own kind: MUPDATE streams).
+    ListChanged,
+    /// Somebody waits for a barrier: a MUPDATE slave sends a NOOP unless one is in flight.
+    BarrierWanted,
+    /// The process stops: say goodbye at the next idle point and be gone by the deadline.
+    Drain {
+        /// When the session is ended without asking.
+        deadline: Instant,
+    },
+}
+
+/// A question to the engine.
+#[derive(Debug)]
+pub enum Question {
+    /// Connect to a server; answered by [`Answer::Opened`].
+    OpenBackend {
+        /// The number that the machine gives the connection.
+        side: BackendId,
+        /// The server as in the mailbox list: `host[:port][/tls][/noauth]` or `/path`.
+        server: Box<str>,
+        /// Which port it is when the server string has none.
+        service: Service,
+    },
+    /// Look one internal name up; answered by [`Answer::Found`].
+    Find {
+        /// The internal name.
+        name: Box<[u8]>,
+        /// Whether "absent" must be proven by a barrier.
+        freshness: Freshness,
+    },
+    /// A page of the list; answered by [`Answer::Page`].
+    List(ListQuery),
+    /// Wait until this frontend has seen all that the master had committed when this was asked;
+    /// answered by [`Answer::Barrier`].
+    Barrier,
+    /// Check a password; answered by [`Answer::Password`].
+    CheckPassword {
+        /// The user as typed.
+        user: Box<[u8]>,
+        /// The password as typed.
+        password: Secret,
+        /// The SASL service name: `imap`, `pop`, `sieve`, `mupdate`, ...
+        service: &'static str,
+    },
+    /// The stored key of a user for SCRAM; answered by [`Answer::ScramKeys`].
+    ScramKeys {
+        /// The user, normalised.
+        user: Box<[u8]>,
+        /// Which hash.
+        hash: ScramHash,
+    },
+    /// PBKDF2 for the client side of SCRAM; answered by [`Answer::SaltedPassword`]. The engine
+    /// keeps results.
+    SaltPassword {
+        /// Which hash.
+        hash: ScramHash,
+        /// The password, normalised.
+        password: Secret,
+        /// The server's salt.
+        salt: Box<[u8]>,
+        /// The server's iteration count, already checked against the limits.
+        iterations: u32,
+    },
+    /// What the backends offer; answered by [`Answer::Capabilities`].
+    Capabilities,
+    /// What only the MUPDATE machines ask.
+    Directory(DirectoryQuestion),
+}
+
+/// The service that a backend connection is for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Service {
+    /// Port 143.
+    Imap,
+    /// Port 110.
+    Pop3,
+    /// Port 24.
+    Lmtp,
+    /// Port 4190.
+    Sieve,
+    /// Port 3905.
+    Mupdate,
+}
+
+/// How sure a look-up must be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Freshness {
+    /// The snapshot as it is.
+    Snapshot,
+    /// A name that the snapshot has is answered at once, "not there" only behind a barrier.
+    BarrierIfAbsent,
+    /// Behind a barrier in any case.
+    Barrier,
+}
+
+/// A part of the list in hierarchy order.
+#[derive(Clone, Debug)]
+pub struct ListQuery {
+    /// The name behind which to go on; empty at the start.
+    pub after: Box<[u8]>,
+    /// Only names that begin with this.
+    pub prefix: Box<[u8]>,
+    /// Only mailboxes that this identity may look up (`l`, ownership, or admin); `None` is all.
+    pub visible_to: Option<Arc<Identity>>,
+    /// Whether reserved names are listed.
+    pub reserved: Reserved,
+}
+
+/// Whether reserved names are wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reserved {
+    /// Left out.
+    Hidden,
+    /// Listed.
+    Shown,
+}
+
+/// The hash of a SCRAM mechanism.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ScramHash {
+    /// SCRAM-SHA-1 (RFC 5802).
+    Sha1,
+    /// SCRAM-SHA-256 (RFC 7677).
+    Sha256,
+}
+
+/// An answer from the engine.
+#[derive(Debug)]
+pub enum Answer {
+    /// To [`Question::OpenBackend`].
+    Opened(Result<Opened, OpenError>),
+    /// To [`Question::Find`].
+    Found(Finding),
+    /// To [`Question::List`].
+    Page(ListPage),
+    /// To [`Question::Barrier`] and [`DirectoryQuestion::Learn`].
+    Barrier(Result<(), Unavailable>),
+    /// To [`Question::CheckPassword`].
+    Password(PasswordVerdict),
+    /// To [`Question::ScramKeys`]; `None` when there are none for the user.
+    ScramKeys(Option<ScramKeys>),
+    /// To [`Question::SaltPassword`].
+    SaltedPassword(Secret),
+    /// To [`Question::Capabilities`]: per capability name, what all servers offer and what some
+    /// do. Empty before any server was seen.
+    Capabilities(Arc<BackendCapabilities>),
+    /// To [`Question::Directory`].
+    Directory(DirectoryAnswer),
+}
+
+/// A backend connection that stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Opened {
+    /// Host part of the server string, for certificate names, SCRAM and `HOST_password`.
+    pub host: Box<str>,
+    /// TLS is being set up from the first byte (`/tls`).
+    pub tls: bool,
+    /// The server string says `/noauth`.
+    pub noauth: bool,
+}
+
+/// Why a backend connection does not stand.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The server string makes no sense.
+    #[error("server name {0:?} is not host[:port][/option]")]
+    BadServer(Box<str>),
+    /// The name has no address.
+    #[error("cannot resolve {0}")]
+    Resolve(Box<str>),
+    /// No address answered before the deadline.
+    #[error("cannot connect to {0}")]
+    Connect(Box<str>),
+    /// Too many connections in this process.
+    #[error("too many connections")]
+    Limit,
+}
+
+/// What the list says of one name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Finding {
+    /// An active mailbox.
+    Active(Entry),
+    /// Reserved: being created or moved.
+    Reserved {
+        /// Where.
+        location: Location,
+    },
+    /// Not there, proven as the question's freshness demanded.
+    Absent,
+    /// The list cannot tell: never synced, or stale and the name is not in it.
+    Unknown,
+}
+
+/// One mailbox of the list.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// The internal name.
+    pub name: Box<[u8]>,
+    /// Where it lives.
+    pub location: Location,
+    /// The ACL as it travels: `id TAB rights TAB ...`.
+    pub acl: Arc<[u8]>,
+}
+
+/// `server!partition` as it travels in MUPDATE; without `!` it is a partition alone.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Location(pub Arc<[u8]>);
+
+impl Location {
+    /// The server, `None` when the location names none (`mupdate_config: replicated`).
+    pub fn server(&self) -> Option<&[u8]> {
+        let bang = memchr::memchr(b'!', &self.0)?;
+        Some(&self.0[..bang])
+    }
+
+    /// The partition; empty when the location names none.
+    pub fn partition(&self) -> &[u8] {
+        match memchr::memchr(b'!', &self.0) {
+            Some(bang) => &self.0[bang + 1..],
+            None => &self.0,
+        }
+    }
+}
+
+/// A page of the list.
+#[derive(Clone, Debug)]
+pub struct ListPage {
+    /// In hierarchy order.
+    pub entries: Vec<ListedEntry>,
+    /// The `after` of the next page; `None` at the end.
+    pub next: Option<Box<[u8]>>,
+    /// What this frontend knew when the page was made.
+    pub knowledge: Knowledge,
+}
+
+/// One row of a page.
+#[derive(Clone, Debug)]
+pub struct ListedEntry {
+    /// The mailbox.
+    pub entry: Entry,
+    /// Reserved, not active.
+    pub reserved: bool,
+    /// The rights of the identity that asked; all when none did.
+    pub rights: Rights,
+}
+
+/// The three values of knowledge about the list (DESIGN: mailbox list).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Knowledge {
+    /// No list was ever complete here: nothing can be said.
+    NeverSynced,
+    /// A list that was complete once: what it has is believed, what it has not is unknown.
+    Stale,
+    /// Connected to the source and in step.
+    Live,
+}
+
+/// The service that was asked is not there at the moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("temporarily unavailable")]
+pub struct Unavailable;
+
+/// What became of a password.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PasswordVerdict {
+    /// Right.
+    Accepted,
+    /// Wrong, or no such user.
+    Denied,
+    /// Could not be checked.
+    Unavailable,
+    /// `sasl_pwcheck_method: backend`: the session checks it at the user's home.
+    AskBackend,
+}
+
+/// What a server keeps of a password for SCRAM (RFC 5802 section 3).
+#[derive(Clone, Debug)]
+pub struct ScramKeys {
+    /// Salt.
+    pub salt: Box<[u8]>,
+    /// Iteration count.
+    pub iterations: u32,
+    /// StoredKey.
+    pub stored_key: Secret,
+    /// ServerKey.
+    pub server_key: Secret,
+}
+
+/// What the backends of the list offered last, after login.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct BackendCapabilities {
+    /// Offered by every server that was seen, in the order of the first, unsorted otherwise.
+    pub common: Vec<Box<str>>,
+    /// Servers that `common` was made of; zero means none was seen yet.
+    pub servers: usize,
+}
+
+/// A change of the list as MUPDATE tells it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// MAILBOX or ACTIVATE.
+    Active(Entry),
+    /// RESERVE, or DEACTIVATE at the master.
+    Reserved {
+        /// The internal name.
+        name: Box<[u8]>,
+        /// Where.
+        location: Location,
+    },
+    /// DELETE.
+    Deleted {
+        /// The internal name.
+        name: Box<[u8]>,
+    },
+}
+
+impl Change {
+    /// The internal name that changes.
+    pub fn name(&self) -> &[u8] {
+        match self {
+            Change::Active(entry) => &entry.name,
+            Change::Reserved { name, .. } | Change::Deleted { name } => name,
+        }
+    }
+}
+
+/// What the MUPDATE machines ask of the directory.
+#[derive(Debug)]
+pub enum DirectoryQuestion {
+    /// Slave: a dump begins. What it brings is set aside until it is complete.
+    DumpBegins,
+    /// Slave: entries of the dump.
+    Dump(Vec<Change>),
+    /// Slave: the dump is complete; compare, publish, be live. What was pushed since is behind it.
+    DumpEnds,
+    /// Slave: changes from the stream, in order.
+    Learn(Vec<Change>),
+    /// Slave: a NOOP that was sent for [`Event::BarrierWanted`] came back.
+    BarrierReached,
+    /// Slave: the source is gone. An unfinished dump is dropped, the list stays, stale.
+    SourceLost {
+        /// One sentence for the log.
+        why: Box<str>,
+    },
+    /// Master: do this change durably if the rules allow it.
+    Commit {
+        /// RESERVE, ACTIVATE, DEACTIVATE or DELETE.
+        request: MasterRequest,
+    },
+    /// Master: a page of changes behind a sequence number, for an UPDATE stream.
+    Changes {
+        /// The last sequence number that the stream has told.
+        since: u64,
+    },
+    /// Master: the sequence number of the newest change.
+    Sequence,
+}
+
+/// A change as a backend asks for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MasterRequest {
+    /// RESERVE.
+    Reserve {
+        /// The internal name.
+        name: Box<[u8]>,
+        /// Where.
+        location: Location,
+    },
+    /// ACTIVATE.
+    Activate(Entry),
+    /// DEACTIVATE.
+    Deactivate {
+        /// The internal name.
+        name: Box<[u8]>,
+        /// Where.
+        location: Location,
+    },
+    /// DELETE.
+    Delete {
+        /// The internal name.
+        name: Box<[u8]>,
+    },
+}
+
+/// Answers to [`DirectoryQuestion`].
+#[derive(Debug)]
+pub enum DirectoryAnswer {
+    /// To what a slave tells: it was taken.
+    Done,
+    /// To `Commit`: done, or the text of the NO.
+    Committed(Result<(), &'static str>),
+    /// To `Changes`: in order; `Err` when the log does not reach back that far.
+    Changes(Result<ChangePage, Unavailable>),
+    /// To `Sequence`.
+    Sequence(u64),
+}
+
+/// A page of changes.
+#[derive(Clone, Debug)]
+pub struct ChangePage {
+    /// In order of commit.
+    pub changes: Vec<Change>,
+    /// The sequence number of the last one; the `since` of the next page.
+    pub upto: u64,
+    /// Nothing stands behind this page.
+    pub complete: bool,
+}
+
+/// What a machine tells without waiting for an answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// A line for the log, without a secret in it.
+    Log {
+        /// How much it matters.
+        level: Level,
+        /// Lower case, no period.
+        text: Box<str>,
+    },
+    /// A server offered these capabilities after login.
+    Capabilities {
+        /// The server as in the list.
+        server: Box<str>,
+        /// In its order.
+        capabilities: Vec<Box<str>>,
+    },
+}
+
+/// How much a line of the log matters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Level {
+    /// A decision.
+    Debug,
+    /// A session.
+    Info,
+    /// Something was refused that an operator may ask about (failed login).
+    Notice,
+    /// Would wake someone.
+    Warn,
+}
+
+/// What a session is made with.
+#[derive(Clone)]
+pub struct Origin {
+    /// From the system's random source; all the randomness that the session has.
+    pub random: [u8; 32],
+    /// Wall clock at the start, seconds since 1970 (session ids, logs).
+    pub started_unix: u64,
+    /// The client's address and port as text; empty for a UNIX socket.
+    pub client_address: Box<str>,
+    /// TLS from the first byte.
+    pub tls: bool,
+}
+
+impl fmt::Debug for Origin {
+    /// Leaves the randomness out: nonces come from it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Origin")
+            .field("started_unix", &self.started_unix)
+            .field("client_address", &self.client_address)
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A session machine.
+pub trait Session {
+    /// Takes input of a side: everything that stands there from the first byte not taken.
+    fn handle_input(&mut self, side: Side, input: &[u8], now: Instant) -> Taken;
+
+    /// Takes an event.
+    fn handle_event(&mut self, event: Event, now: Instant);
+
+    /// Is called at or after the time that [`Session::poll_timeout`] named.
+    fn handle_timeout(&mut self, now: Instant);
+
+    /// Gives the next output. Bytes for a [`Output::Write`] are appended to `scratch`, which the
+    /// driver has emptied.
+    fn poll_output(&mut self, scratch: &mut Vec<u8>) -> Option<Output>;
+
+    /// The next moment at which [`Session::handle_timeout`] is wanted.
+    fn poll_timeout(&self) -> Option<Instant>;
+}
