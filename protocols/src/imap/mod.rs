@@ -1,1 +1,4 @@
-//! Placeholder.
+//! IMAP4rev1 and what Cyrus adds to it, seen from a frontend.
+
+pub mod config;
+pub mod task;

@@ -1,0 +1,165 @@
+//! What a command that is more than a forwarded line consists of.
+//!
+//! A session runs at most one task at a time. A task is a small machine in a file of its own: it is
+//! given news and lines, and says what it wants next. It knows no connection phases, no layers and
+//! no other command; the session carries its wants out.
+//!
+//! ```text
+//!   command head ──> Task ──Want──> session ──Output──> driver
+//!                     ^───News, lines────┘
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::mailbox::Identity;
+use crate::proxy::{BackendId, Finding, Freshness, Instant, ListPage, ListQuery, Side, Unavailable};
+
+use super::config::Config;
+
+/// What a task may know of its session.
+pub struct Context<'a> {
+    /// The frontend's configuration.
+    pub config: &'a Config,
+    /// Who is logged in.
+    pub identity: &'a Arc<Identity>,
+    /// The connection and server of the selected mailbox.
+    pub selected: Option<Selected<'a>>,
+    /// The server of the user's INBOX, once a look-up told it.
+    pub home: Option<&'a [u8]>,
+    /// The tag of the command that the task serves.
+    pub tag: &'a [u8],
+}
+
+/// Where the selected mailbox is.
+#[derive(Clone, Copy)]
+pub struct Selected<'a> {
+    /// Its connection.
+    pub backend: BackendId,
+    /// Its server as in the list.
+    pub server: &'a [u8],
+    /// Its internal name.
+    pub name: &'a [u8],
+}
+
+/// What a task wants next.
+#[derive(Debug)]
+pub enum Want {
+    /// Look a name up; [`News::Found`].
+    Find {
+        /// The internal name.
+        name: Vec<u8>,
+        /// How sure.
+        freshness: Freshness,
+    },
+    /// A page of the list; [`News::Page`].
+    Page(ListQuery),
+    /// See all that the master committed; [`News::Barrier`].
+    Barrier,
+    /// A logged-in connection to a server, reused or new; [`News::Backend`].
+    Backend {
+        /// The server as in the list.
+        server: Vec<u8>,
+    },
+    /// What was appended to `out` goes to the client.
+    Reply,
+    /// What was appended to `out` goes to a backend.
+    Send(BackendId),
+    /// The next `n` bytes that `from` offers go to `to`.
+    Forward {
+        /// The source.
+        from: Side,
+        /// The destination.
+        to: Side,
+        /// Bytes.
+        n: u64,
+    },
+    /// The next `n` bytes that `from` offers are thrown away.
+    Discard {
+        /// The source.
+        from: Side,
+        /// Bytes.
+        n: u64,
+    },
+    /// The named connection has this mailbox selected from here on.
+    Selected {
+        /// The connection.
+        backend: BackendId,
+        /// The internal name.
+        name: Vec<u8>,
+    },
+    /// Nothing is selected from here on.
+    Unselected,
+    /// Wake the task after a while; [`News::Time`]. Replaces an earlier wish.
+    Wake(Duration),
+    /// A backend connection is in an unknown state (half a literal on it): close it.
+    Abandon(BackendId),
+    /// The session ends: the task has authored the BYE.
+    Bye,
+    /// The command is answered; the task is dropped.
+    Done,
+}
+
+/// What a task is told.
+#[derive(Debug)]
+pub enum News<'a> {
+    /// To [`Want::Find`].
+    Found(Finding),
+    /// To [`Want::Page`].
+    Page(&'a ListPage),
+    /// To [`Want::Barrier`].
+    Barrier(Result<(), Unavailable>),
+    /// To [`Want::Backend`]: the connection is logged in, or cannot be had.
+    Backend(Result<BackendId, Unavailable>),
+    /// A connection that the task uses died. Nothing more comes from it.
+    Lost(BackendId),
+    /// A forward was not finished because `to` died; `left` bytes still come from `from`.
+    ForwardBroken {
+        /// The source.
+        from: Side,
+        /// The dead destination.
+        to: Side,
+        /// Bytes not read yet.
+        left: u64,
+    },
+    /// What was queued for a side went out.
+    Drained(Side),
+    /// The time asked for by [`Want::Wake`] is over.
+    Time,
+}
+
+/// What a task does with a line that a side offers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Line {
+    /// Seen; the line alone is taken. If it announced a literal, the task wants a `Forward` or
+    /// `Discard` for it next.
+    Taken,
+    /// Goes to the client as it is, with the literals and lines that belong to it.
+    Relay,
+    /// Is thrown away with the literals and lines that belong to it.
+    Drop,
+    /// The task decides when it sees the whole response: call again with its literals (at most
+    /// `HEAD_BYTES_MAX`; past it the response is relayed).
+    Whole,
+    /// Not yet: offer it again after the next news.
+    Hold,
+}
+
+/// One command in progress.
+pub trait Task {
+    /// Takes news.
+    fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, now: Instant);
+
+    /// Is offered a line (CRLF included) of a backend, or of the client if the task reads from him.
+    /// After [`Line::Whole`] the line is a whole response with its literals.
+    fn handle_line(&mut self, from: Side, line: &[u8], cx: &Context<'_>, now: Instant) -> Line;
+
+    /// Says the next want, until `None`. Bytes for `Reply` and `Send` are appended to `out`, which
+    /// the session has emptied.
+    fn poll_want(&mut self, cx: &Context<'_>, out: &mut Vec<u8>) -> Option<Want>;
+
+    /// Whether lines of the client are for the task (APPEND, IDLE); else he is on hold.
+    fn reads_client(&self) -> bool {
+        false
+    }
+}
