@@ -9,7 +9,9 @@ type Target = (&'static str, fn(&[u8]));
 /// Every folder under `fuzz/corpus`.
 const TARGETS: &[Target] = &[
     ("backend_response", protocols::fuzz::backend_response),
+    ("conf", protocols::fuzz::conf),
     ("imap_grammar", protocols::fuzz::imap_grammar),
+    ("names", protocols::fuzz::names),
     ("sasl", protocols::fuzz::sasl),
     ("wire", protocols::fuzz::wire),
 ];

@@ -2,11 +2,15 @@
 //!
 //! `fuzz/` runs them under libFuzzer; `tests/corpora.rs` replays its corpora with a stable compiler.
 
+mod conf;
 mod imap;
+mod names;
 mod sasl;
 mod wire;
 
+pub use conf::conf;
 pub use imap::{backend_response, imap_grammar};
+pub use names::names;
 pub use sasl::sasl;
 pub use wire::wire;
 
