@@ -19,9 +19,13 @@ pub fn names(input: &[u8]) {
     let mut part = || parts.next().unwrap_or_default();
     let (user, name, other) = (part(), part(), part());
     let namespace = namespace(options);
-    let who = Identity { user: user.into(), is_admin: options & 1 != 0, ..Identity::default() };
+    let mut who = Identity { user: user.into(), is_admin: options & 1 != 0, ..Identity::default() };
+    let _ = (namespace.internal(name, &who), namespace.external(name, &who));
     user_id(&namespace, user);
-    both_ways(&namespace, &who, name);
+    if let Ok(canonical) = namespace.canonical_user(user) {
+        who.user = canonical.user;
+        both_ways(&namespace, &who, name);
+    }
     order(name, other);
     rights(&who, name, other);
     encoding(name);
