@@ -131,7 +131,7 @@ fn depth(depth: args::Depth) -> &'static str {
 }
 
 fn string(out: &mut Vec<u8>, bytes: &[u8]) {
-    if out.len() % 2 == 0 {
+    if out.len().is_multiple_of(2) {
         astring_out_as(out, bytes, LiteralStyle::NonSynchronising);
     } else {
         string_out(out, bytes, LiteralStyle::Synchronising);
