@@ -2,4 +2,6 @@
 //!
 //! This crate is pure, as `protocols` is: bytes, events and time come in, outputs go out.
 
+pub mod directory;
 pub mod list;
+pub mod master;

@@ -69,6 +69,14 @@ impl Editor {
         self.len == 0
     }
 
+    /// Where a name is, and whether it is only reserved.
+    pub fn locate(&self, name: &[u8]) -> Option<(Location, bool)> {
+        let key = key::key(name);
+        let page = self.root.children.get(self.root.position(&key))?;
+        let value = leaf::find(page.children.get(page.position(&key))?, &key)?;
+        Some((self.locations.table().at(value.location).clone(), value.reserved))
+    }
+
     /// Distinct locations and ACLs that some entry holds.
     pub fn shared_values(&self) -> (usize, usize) {
         (self.locations.held(), self.acls.held())
