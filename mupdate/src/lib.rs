@@ -3,5 +3,6 @@
 //! This crate is pure, as `protocols` is: bytes, events and time come in, outputs go out.
 
 pub mod directory;
+pub mod grammar;
 pub mod list;
 pub mod master;
