@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The engine: sockets, TLS, backends, the directory, and which listener runs which session.
+
+pub mod shard;
