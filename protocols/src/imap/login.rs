@@ -7,14 +7,11 @@
 //! ```
 //! Tags of the login are of no one else: no command of the client is on the connection yet.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::backend::{LoginAs, Offer};
 use super::config::{BackendTls, Config};
-use super::grammar::{Response, Status, UntaggedKind, code, response};
+use super::grammar::{Response, Status, UntaggedKind, capabilities, code, response};
 use crate::proxy::{Opened, ScramHash};
-use crate::sasl;
+use crate::sasl::{self, Mechanism};
 use crate::secret::Secret;
 
 const CAPABILITY_TAG: &[u8] = b"RKC";
@@ -123,9 +120,12 @@ impl Login {
     pub(super) fn salted(&mut self, salted: Secret, out: &mut Vec<u8>) -> Step {
         match std::mem::replace(&mut self.stage, Stage::ExpectGreeting) {
             Stage::Salting(mut client) => {
-                let step = client.salted_password(salted);
+                let step = client.salted_password(&salted);
                 self.stage = Stage::ExpectAuthReply(client);
-                self.respond(step, out)
+                match step {
+                    Ok(step) => self.respond(step, out),
+                    Err(_) => cancel("server failed the mechanism", out),
+                }
             }
             Stage::ExpectGreeting
             | Stage::ExpectCapability
@@ -173,7 +173,7 @@ impl Login {
     /// The server's last message of the mechanism must have been verified before its OK counts.
     fn authenticated(&mut self, text: &[u8], out: &mut Vec<u8>) -> Step {
         if let Stage::ExpectAuthReply(client) = &self.stage
-            && !client.is_done()
+            && !client.is_complete()
         {
             return Step::Failed("server did not prove itself");
         }
@@ -194,10 +194,10 @@ impl Login {
         let Stage::ExpectAuthReply(client) = &mut self.stage else {
             return Step::Failed("unexpected continuation request during login");
         };
-        let Ok(challenge) = STANDARD.decode(text.trim_ascii()) else {
+        let Ok(challenge) = sasl::decode_base64(text.trim_ascii()) else {
             return cancel("challenge is not base64", out);
         };
-        match client.step(&challenge) {
+        match client.step(challenge.expose()) {
             Ok(step) => self.respond(step, out),
             Err(_) => cancel("server failed the mechanism", out),
         }
@@ -206,7 +206,8 @@ impl Login {
     fn respond(&mut self, step: sasl::ClientStep, out: &mut Vec<u8>) -> Step {
         match step {
             sasl::ClientStep::Response(response) => {
-                push_line(out, &[STANDARD.encode(response.expose()).as_bytes()]);
+                sasl::base64_out(out, response.expose());
+                push_line(out, &[]);
                 Step::Wait
             }
             sasl::ClientStep::NeedSaltedPassword { hash, password, salt, iterations } => {
@@ -272,18 +273,26 @@ impl Login {
         nothing_usable || policy != BackendTls::WhenNeeded
     }
 
-    fn mechanism(&self, config: &Config) -> Option<sasl::Mechanism> {
-        let words = self.capabilities.split(|byte| byte.is_ascii_whitespace());
-        let offered = words.filter_map(auth_mechanism);
+    fn mechanism(&self, config: &Config) -> Option<Mechanism> {
+        let offered = capabilities(&self.capabilities).filter_map(auth_mechanism);
         if self.is_users_own() {
-            let plain: &[Box<str>] = &["PLAIN".into(), "LOGIN".into()];
-            return sasl::choose(offered, Some(plain), self.secured);
+            return sasl::choose(offered, Some(&[b"PLAIN", b"LOGIN"]), self.secured);
         }
-        sasl::choose(offered, config.proxy.mechanisms_for(&self.opened.host), self.secured)
+        // A mechanism without an authorization identity would log in as the proxy itself.
+        let offered = offered.filter(|name| Mechanism::parse(name).is_some_and(Mechanism::carries_authzid));
+        match config.proxy.mechanisms_for(&self.opened.host) {
+            None => sasl::choose(offered, None, self.secured),
+            Some(allowed) => {
+                let allowed: Vec<&[u8]> = allowed.iter().map(|name| name.as_bytes()).collect();
+                sasl::choose(offered, Some(&allowed), self.secured)
+            }
+        }
     }
 
-    fn authenticate(&mut self, mechanism: sasl::Mechanism, config: &Config, out: &mut Vec<u8>) -> Step {
-        let mut client = sasl::Client::new(mechanism, self.credentials(config), self.nonce);
+    fn authenticate(&mut self, mechanism: Mechanism, config: &Config, out: &mut Vec<u8>) -> Step {
+        let Ok(mut client) = sasl::Client::new(mechanism, self.credentials(config), self.nonce) else {
+            return Step::Failed("user name or password cannot be used with the mechanism");
+        };
         out.extend_from_slice(AUTH_TAG);
         out.extend_from_slice(b" AUTHENTICATE ");
         out.extend_from_slice(mechanism.name().as_bytes());
@@ -293,7 +302,7 @@ impl Login {
             out.push(b' ');
             match initial.expose() {
                 [] => out.push(b'='),
-                initial => out.extend_from_slice(STANDARD.encode(initial).as_bytes()),
+                initial => sasl::base64_out(out, initial),
             }
         }
         out.extend_from_slice(b"\r\n");
