@@ -118,14 +118,18 @@ impl Session {
 
     /// A command whose line has no end yet: passed in parts once it is long.
     fn relay_part(&mut self, at: usize, input: &[u8]) -> Progress {
-        let Ok(command) = Command::parse(input) else { return Progress::Took(0) };
-        let is_decided = input.len() > command.args_at && input.len() >= PART_BYTES_MIN;
-        if !is_decided {
-            return if input.len() < HEAD_BYTES_MAX { Progress::More } else { Progress::Took(0) };
+        if input.len() < PART_BYTES_MIN {
+            return Progress::More;
         }
-        if !is_relayed(command.verb) {
-            return Progress::Took(0);
+        match Command::parse(input) {
+            Ok(command) if is_relayed(command.verb) && input.len() > command.args_at => {
+                self.relay_first_part(at, command, input)
+            }
+            Ok(_) | Err(_) => Progress::Took(0),
         }
+    }
+
+    fn relay_first_part(&mut self, at: usize, command: Command<'_>, input: &[u8]) -> Progress {
         if !may_send(&self.backends[at], command.tag) {
             return Progress::Hold;
         }

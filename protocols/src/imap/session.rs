@@ -319,9 +319,6 @@ impl Session {
     /// Carries on with what an event or input made possible.
     fn carry_on(&mut self, now: Instant) {
         self.run_task(now);
-        if self.draining && self.reading == (Reading::Command { asked: 0 }) && !self.is_client_busy() {
-            self.end(b"* BYE server is shutting down\r\n");
-        }
     }
 }
 
