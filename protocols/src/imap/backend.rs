@@ -105,3 +105,11 @@ impl Backend {
         self.offer
     }
 }
+
+#[cfg(test)]
+impl Backend {
+    /// A connection that is logged in.
+    pub(super) fn ready_for_test(id: BackendId, server: &[u8], offer: Offer) -> Backend {
+        Backend { id, server: server.into(), offer }
+    }
+}

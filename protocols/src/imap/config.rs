@@ -3,8 +3,11 @@
 //! The engine fills these structs from imapd.conf once per service and shares them; a session
 //! never changes them. Option names in the comments are those of imapd.conf.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::mailbox::Namespace;
+use crate::mailbox::acl::Policy;
 use crate::secret::Secret;
 
 /// The configuration of all IMAP sessions of one service of a frontend.
@@ -18,6 +21,10 @@ pub struct Config {
     pub server_info: ServerInfo,
     /// `imapidresponse`: tell the version in ID.
     pub id_response: bool,
+    /// How mailbox names look outside.
+    pub namespace: Arc<Namespace>,
+    /// How ACLs are read.
+    pub acl: Policy,
     /// `admins`, canonical.
     pub admins: Box<[Box<[u8]>]>,
     /// Who may log in, and how.
@@ -49,6 +56,8 @@ impl Default for Config {
             version: env!("CARGO_PKG_VERSION").into(),
             server_info: ServerInfo::On,
             id_response: true,
+            namespace: Arc::default(),
+            acl: Policy::default(),
             admins: Box::default(),
             login: LoginPolicy::default(),
             proxy: ProxyLogin::default(),
