@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 
 use super::backend::Offer;
 use super::grammar::{Response, Status, UntaggedKind, code, response};
-use super::task::{Context, Line, Want};
+use super::task::{Context, Line, News, Want};
 use crate::proxy::{BackendId, Entry, Finding, Freshness};
+use crate::wire::line as wire_line;
+use crate::wire::literal;
 use crate::wire::quote::{LiteralStyle, astring_out_as};
 
 /// The list cannot tell, or the mailbox is on its way.
@@ -64,6 +66,55 @@ impl Agenda {
         out.extend_from_slice(&bytes);
         Some(want)
     }
+}
+
+/// Where the user's INBOX is, as a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Home {
+    /// Connected.
+    At(BackendId),
+    /// The user has none.
+    Nowhere,
+    /// It cannot be had at the moment.
+    Unavailable,
+}
+
+/// Begins to look for the connection to the user's home.
+pub(super) fn seek_home(cx: &Context<'_>, agenda: &mut Agenda) {
+    match cx.home {
+        Some(server) => agenda.want(Want::Backend { server: server.to_vec() }),
+        None => agenda.find(cx.config.namespace.inbox(&cx.identity.user)),
+    }
+}
+
+/// Goes on looking for the home; `Some` is the end of it.
+pub(super) fn home_news(news: News<'_>, cx: &Context<'_>, agenda: &mut Agenda) -> Option<Home> {
+    match news {
+        News::Found(finding) => match located(finding) {
+            Ok(entry) => match server_of(&entry, cx) {
+                Some(server) => {
+                    agenda.want(Want::Backend { server: server.to_vec() });
+                    None
+                }
+                None => Some(Home::Unavailable),
+            },
+            Err(NO_MAILBOX) => Some(Home::Nowhere),
+            Err(_) => Some(Home::Unavailable),
+        },
+        News::Backend(Ok(backend)) => Some(Home::At(backend)),
+        News::Backend(Err(_)) => Some(Home::Unavailable),
+        News::Page(_)
+        | News::Barrier(_)
+        | News::Lost(_)
+        | News::ForwardBroken { .. }
+        | News::Drained(_)
+        | News::Time => None,
+    }
+}
+
+/// Whether a line of a response announces a literal, so that only [`Line::Whole`] shows all of it.
+pub(super) fn is_partial(line: &[u8]) -> bool {
+    literal::at_line_end(wire_line::without_end(line)).is_some()
 }
 
 /// The mailbox that a look-up found, or what the client is told.

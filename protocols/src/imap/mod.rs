@@ -6,7 +6,7 @@ pub mod backend;
 pub mod config;
 pub mod copy;
 pub mod grammar;
-//M pub mod list;
+pub mod list;
 //M pub mod lsub;
 //M pub mod metadata;
 mod outbox;
