@@ -294,3 +294,14 @@ mod tests {
         assert!(!backend.is_busy_for_client());
     }
 }
+
+#[cfg(test)]
+impl Backend {
+    /// A connection that is logged in.
+    pub(super) fn ready_for_test(id: BackendId, server: &[u8], offer: Offer) -> Backend {
+        let login = LoginAs::Proxy { user: Box::default() };
+        let mut backend = Backend::new(id, server, login, Instant(0), Instant(0));
+        backend.be_ready(offer);
+        backend
+    }
+}
