@@ -15,6 +15,8 @@
 //! @ file a b  includes a file, $1 is a         --          nothing else was said so far
 //! ```
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::path::Path;

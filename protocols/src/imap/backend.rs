@@ -270,6 +270,17 @@ impl Backend {
 }
 
 #[cfg(test)]
+impl Backend {
+    /// A connection that is logged in.
+    pub(super) fn ready_for_test(id: BackendId, server: &[u8], offer: Offer) -> Backend {
+        let login = LoginAs::Proxy { user: Box::default() };
+        let mut backend = Backend::new(id, server, login, Instant(0), Instant(0));
+        backend.be_ready(offer);
+        backend
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -292,16 +303,5 @@ mod tests {
         assert!(backend.answered(b"a2").is_none());
         assert!(backend.answered(b"a1").is_some());
         assert!(!backend.is_busy_for_client());
-    }
-}
-
-#[cfg(test)]
-impl Backend {
-    /// A connection that is logged in.
-    pub(super) fn ready_for_test(id: BackendId, server: &[u8], offer: Offer) -> Backend {
-        let login = LoginAs::Proxy { user: Box::default() };
-        let mut backend = Backend::new(id, server, login, Instant(0), Instant(0));
-        backend.be_ready(offer);
-        backend
     }
 }

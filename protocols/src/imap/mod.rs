@@ -25,6 +25,7 @@ pub mod copy;
 mod folder;
 mod idle;
 pub mod list;
+mod namespace;
 mod route;
 mod select;
 

@@ -281,6 +281,7 @@ impl Session {
         self.pass_part(at, flow, input)
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all but three kinds are for the client")]
     fn judge(&self, at: usize, line: &[u8]) -> Judged {
         // Most lines are `* 12 FETCH`: nothing that begins with a number is held back.
         if let [b'*', b' ', b'0'..=b'9', ..] = line {
@@ -305,6 +306,7 @@ impl Session {
     }
 
     /// A tagged line answers a command of the client.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "one of ten ways to read is special")]
     fn client_answered(&mut self, at: usize, line: &[u8]) {
         let end = memchr(b' ', line).unwrap_or(line.len());
         self.backends[at].answered(&line[..end]);
@@ -322,6 +324,7 @@ impl Session {
     }
 
     /// The backend wants the literal, or idles.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "nobody else waits")]
     fn go_along(&mut self, at: usize, line: &[u8]) -> Progress {
         let side = self.backends[at].side();
         self.reading = match self.reading {

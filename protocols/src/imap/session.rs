@@ -361,3 +361,30 @@ impl proxy::Session for Session {
         self.next_deadline()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imap::backend::Tag;
+
+    /// What an idle session with one backend connection costs beside what the engine keeps for its
+    /// sockets: the session, the connection with its server's name, the room for tags in flight and for outputs, the selected mailbox, who the user is.
+    /// Shared and not counted: configuration and the capabilities that backends offer.
+    #[test]
+    fn idle_session_with_one_backend_is_at_most_a_kibibyte() {
+        let name = 24;
+        let session = size_of::<Session>();
+        let backends = size_of::<Backend>() + name;
+        let flights = 4 * size_of::<super::super::backend::Flight>() + name;
+        let outbox = 4 * Outbox::ENTRY_BYTES;
+        let selected = size_of::<SelectedMailbox>() + name;
+        let user = size_of::<Identity>() + 3 * name;
+        let all = session + backends + flights + outbox + selected + user;
+        assert!(session <= 512, "session {session}");
+        assert!(
+            all <= 1024,
+            "session {session}, backends {backends}, flights {flights}, outbox {outbox}, selected {selected}, user {user}"
+        );
+        assert_eq!(size_of::<Tag>(), 32);
+    }
+}
