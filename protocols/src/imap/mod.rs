@@ -1,20 +1,39 @@
 //! IMAP4rev1 and what Cyrus adds to it, seen from a frontend.
 
-//M pub mod acl;
-mod agenda;
-pub mod backend;
 pub mod config;
-pub mod copy;
 pub mod grammar;
-pub mod list;
-//M pub mod lsub;
-//M pub mod metadata;
-mod outbox;
-//M pub mod quota;
 mod session;
+
+mod auth;
+mod client;
+mod dispatch;
+mod info;
+mod outbox;
+mod relay;
+mod timers;
+
+pub mod backend;
+mod connect;
+mod login;
+
+mod running;
 pub mod task;
 #[cfg(test)]
 mod testing;
+
+mod append;
+mod folder;
+mod idle;
+mod route;
+mod select;
+
+pub mod acl;
+mod agenda;
+pub mod copy;
+pub mod list;
+pub mod lsub;
+pub mod metadata;
+pub mod quota;
 
 pub use config::Config;
 pub use session::Session;

@@ -16,32 +16,32 @@ const BEHIND: &[u8] = b".\xff";
 
 /// One line of the answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Row {
+pub(in crate::imap) struct Row {
     /// The name as the user sees it.
-    pub(super) name: Box<[u8]>,
-    pub(super) has_children: bool,
+    pub(in crate::imap) name: Box<[u8]>,
+    pub(in crate::imap) has_children: bool,
     /// `None`: a parent that is no mailbox, or none that the user may see.
-    pub(super) mailbox: Option<Listed>,
+    pub(in crate::imap) mailbox: Option<Listed>,
 }
 
 /// What the list knows of a mailbox.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Listed {
-    pub(super) rights: Rights,
+pub(in crate::imap) struct Listed {
+    pub(in crate::imap) rights: Rights,
     /// As in the list; `None` when the location names none.
-    pub(super) server: Option<Box<[u8]>>,
+    pub(in crate::imap) server: Option<Box<[u8]>>,
 }
 
 /// Whether calendars and the like are listed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Dav {
+pub(in crate::imap) enum Dav {
     Hidden,
     Shown,
 }
 
 /// The way through the list.
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(in crate::imap) struct Walk {
     patterns: Vec<Pattern>,
     namespace: Arc<Namespace>,
     who: Arc<Identity>,
@@ -59,7 +59,7 @@ pub(super) struct Walk {
 
 impl Walk {
     /// Plans the way for patterns that had their reference applied.
-    pub(super) fn new(
+    pub(in crate::imap) fn new(
         patterns: Vec<Pattern>,
         namespace: Arc<Namespace>,
         who: Arc<Identity>,
@@ -71,7 +71,7 @@ impl Walk {
     }
 
     /// The next page that is needed; `None` at the end.
-    pub(super) fn poll_query(&self) -> Option<ListQuery> {
+    pub(in crate::imap) fn poll_query(&self) -> Option<ListQuery> {
         let section = self.sections.front()?;
         Some(ListQuery {
             after: self.after.clone(),
@@ -92,7 +92,7 @@ impl Walk {
     }
 
     /// Takes the page that was asked for.
-    pub(super) fn handle_page(&mut self, page: &ListPage, rows: &mut VecDeque<Row>) {
+    pub(in crate::imap) fn handle_page(&mut self, page: &ListPage, rows: &mut VecDeque<Row>) {
         let Some(part) = self.sections.front().map(|section| section.part) else { return };
         for listed in &page.entries {
             let own = part_of(&listed.entry.name, &self.namespace, &self.who);
