@@ -2,4 +2,39 @@
 
 pub mod config;
 pub mod grammar;
+mod session;
+
+mod auth;
+mod client;
+mod dispatch;
+mod info;
+mod outbox;
+mod relay;
+mod timers;
+
+pub mod backend;
+mod connect;
+mod login;
+
+mod agenda;
+mod running;
 pub mod task;
+
+pub mod acl;
+mod append;
+pub mod copy;
+mod folder;
+mod idle;
+pub mod list;
+pub mod lsub;
+pub mod metadata;
+mod namespace;
+pub mod quota;
+mod route;
+mod select;
+
+#[cfg(test)]
+mod testing;
+
+pub use config::Config;
+pub use session::Session;
