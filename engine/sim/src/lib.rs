@@ -1,1 +1,8 @@
-//! Placeholder.
+//! The seeded simulation: a whole murder in one thread.
+//!
+//! One seed gives a world of clients, frontends, backends, a master and slaves, with delays, splits,
+//! resets and restarts. Frontends run the same driver and machines that run on the ring.
+
+pub mod carrier;
+pub mod dice;
+pub mod net;
