@@ -87,7 +87,7 @@ fn demo() -> Result<Tally> {
 fn interop(options: &Options, strict: bool) -> Result<Tally> {
     let may_install = options.system || strict;
     let mut run = Command::new("python3");
-    run.current_dir(root()).arg("bench/interop/run.py");
+    run.current_dir(root()).arg("bench/interop/run");
     run.arg("--bin").arg(target_folder().join("release"));
     if may_install {
         run.arg("--install");
