@@ -3,6 +3,10 @@
 //! One seed gives a world of clients, frontends, backends, a master and slaves, with delays, splits,
 //! resets and restarts. Frontends run the same driver and machines that run on the ring.
 
+pub mod backend;
 pub mod carrier;
+pub mod client;
 pub mod dice;
+pub mod message;
 pub mod net;
+pub mod units;

@@ -165,7 +165,8 @@ impl Net {
             at.inbox.pop_front();
         }
         at.inbox_bytes -= n;
-        let peer = &mut self.ends[at.peer.0 as usize];
+        let peer = at.peer;
+        let peer = &mut self.ends[peer.0 as usize];
         if std::mem::take(&mut peer.wants_room) {
             self.wakes.push((now, peer.owner));
         }
