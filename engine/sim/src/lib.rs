@@ -7,6 +7,7 @@ pub mod backend;
 pub mod carrier;
 pub mod client;
 pub mod dice;
+pub mod host;
 pub mod message;
 pub mod net;
 pub mod units;
