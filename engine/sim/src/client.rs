@@ -172,7 +172,9 @@ impl Client {
             | Verb::Logout => {}
         }
         if !ok {
-            self.held = None;
+            if verb == Verb::Append {
+                self.held = None;
+            }
             self.refused(verb, status, rest);
         }
     }

@@ -20,6 +20,8 @@ pub struct Units {
     bytes: Vec<u8>,
     /// Bytes of the unit in progress that were looked at.
     seen: usize,
+    /// The literal that is awaited was told of.
+    told: bool,
 }
 
 impl Units {
@@ -51,10 +53,12 @@ impl Units {
             let literal_end = line_end + 2 + length;
             if self.bytes.len() < literal_end {
                 // Nothing of a synchronising literal comes before the go-ahead.
-                let waits = synchronising && self.bytes.len() == line_end + 2;
+                let waits = synchronising && !self.told && self.bytes.len() == line_end + 2;
+                self.told |= waits;
                 return if waits { Unit::Announced } else { Unit::Incomplete };
             }
             self.seen = literal_end;
+            self.told = false;
         }
     }
 }
@@ -95,10 +99,11 @@ mod tests {
     }
 
     #[test]
-    fn a_synchronising_literal_is_told_of() {
+    fn a_synchronising_literal_is_told_of_once() {
         let mut units = Units::default();
         units.push(b"a LOGIN {2}\r\n");
         assert_eq!(units.next(), Unit::Announced);
+        assert_eq!(units.next(), Unit::Incomplete);
         units.push(b"me x\r\n");
         assert_eq!(units.next(), Unit::Whole(b"a LOGIN {2}\r\nme x".to_vec()));
     }
