@@ -18,12 +18,22 @@ mod login;
 
 mod running;
 pub mod task;
+#[cfg(test)]
+mod testing;
 
 mod append;
 mod folder;
 mod idle;
 mod route;
 mod select;
+
+pub mod acl;
+mod agenda;
+pub mod copy;
+pub mod list;
+pub mod lsub;
+pub mod metadata;
+pub mod quota;
 
 pub use config::Config;
 pub use session::Session;
