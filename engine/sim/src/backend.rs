@@ -260,6 +260,9 @@ impl Backend {
         let name = peer.selected.clone().ok_or("BAD Please select a mailbox first")?;
         let set = arguments.split(|byte| *byte == b' ').next().unwrap_or_default();
         let wants_body = arguments.windows(4).any(|at| at.eq_ignore_ascii_case(b"BODY"));
+        if let Some(user) = peer.user.clone() {
+            say(peer, &format!("* OK X-FOR {user}"));
+        }
         let mailbox = &self.boxes[&name];
         for (at, (uid, bytes, _)) in mailbox.messages.iter().enumerate() {
             let number = if by_uid { *uid as usize } else { at + 1 };

@@ -17,8 +17,8 @@ pub struct Client {
     end: EndId,
     units: Units,
     out: Vec<u8>,
-    /// Bytes that follow once the server says "go ahead".
-    held: Option<Vec<u8>>,
+    /// Bytes that follow once the server says "go ahead" to the command of this tag.
+    held: Option<(String, Vec<u8>)>,
     /// Commands without a tagged answer, in order: tag and what they are.
     pending: Vec<(String, Verb)>,
     next_tag: u32,
@@ -33,6 +33,8 @@ pub struct Client {
     pub answered_ok: usize,
     /// Commands that were answered NO or BAD.
     pub answered_no: usize,
+    /// Print what is said.
+    trace: bool,
     /// What must not happen and did.
     pub violations: Vec<String>,
 }
@@ -53,7 +55,7 @@ enum Verb {
 
 impl Client {
     /// A client that has connected and will log in as `user`, then use these mailboxes.
-    pub fn new(user: &str, end: EndId, boxes: Vec<String>, steps: usize) -> Client {
+    pub fn new(user: &str, end: EndId, boxes: Vec<String>, steps: usize, trace: bool) -> Client {
         Client {
             user: user.to_owned(),
             end,
@@ -70,8 +72,13 @@ impl Client {
             over: false,
             answered_ok: 0,
             answered_no: 0,
+            trace,
             violations: Vec::new(),
         }
+    }
+
+    fn name(&self) -> String {
+        format!("{}@{}", self.user, self.end.0)
     }
 
     /// Commands that wait for their answer.
@@ -113,10 +120,20 @@ impl Client {
     fn response(&mut self, unit: &[u8], dice: &mut Dice) {
         let text = String::from_utf8_lossy(unit).into_owned();
         if text.starts_with("+ ") {
+            if self.trace {
+                println!("             {} <- {text}", self.name());
+            }
             return self.continued(dice);
+        }
+        if self.trace {
+            println!("             {} <- {}", self.name(), text.get(..90).unwrap_or(&text));
         }
         if text.starts_with("* BYE") {
             self.saw_bye = true;
+        } else if let Some(user) = text.strip_prefix("* OK X-FOR ") {
+            if user != self.user {
+                self.violation(&format!("what was meant for {user}"));
+            }
         } else if text.contains(" FETCH (") && text.starts_with("* ") {
             self.fetched(unit);
         } else if !text.starts_with("* ") {
@@ -125,7 +142,7 @@ impl Client {
     }
 
     fn continued(&mut self, dice: &mut Dice) {
-        if let Some(rest) = self.held.take() {
+        if let Some((_, rest)) = self.held.take() {
             self.out.extend_from_slice(&rest);
         } else if self.pending.last().is_some_and(|(_, verb)| *verb == Verb::Idle) {
             self.idling = true;
@@ -138,17 +155,14 @@ impl Client {
         }
     }
 
-    /// A message must be whole; whose it may be follows from the mailbox, and no private mailbox is
-    /// ever shared here.
+    /// A message must be whole.
     fn fetched(&mut self, unit: &[u8]) {
         let Some(start) = unit.windows(7).position(|at| at == b"Owner: ") else { return };
         let Some(message) = unit[start..].strip_suffix(b")") else {
             return self.violation("a FETCH without an end");
         };
-        match message::check(message) {
-            Ok(owner) if owner == self.user || self.boxes.iter().any(|name| name.starts_with("shared")) => {}
-            Ok(owner) => self.violation(&format!("mail of {owner}")),
-            Err(why) => self.violation(&format!("a damaged message: {why}")),
+        if let Err(why) = message::check(message) {
+            self.violation(&format!("a damaged message: {why}"));
         }
     }
 
@@ -172,9 +186,7 @@ impl Client {
             | Verb::Logout => {}
         }
         if !ok {
-            if verb == Verb::Append {
-                self.held = None;
-            }
+            self.held.take_if(|(held, _)| held == tag);
             self.refused(verb, status, rest);
         }
     }
@@ -242,7 +254,8 @@ impl Client {
             self.out.extend_from_slice(b"\r\n");
         } else {
             self.say_part(Verb::Append, &format!("APPEND {name} {{{}}}\r\n", mail.len()));
-            self.held = Some([&mail[..], b"\r\n"].concat());
+            let tag = self.pending.last().map(|(tag, _)| tag.clone()).unwrap_or_default();
+            self.held = Some((tag, [&mail[..], b"\r\n"].concat()));
         }
     }
 
@@ -252,6 +265,9 @@ impl Client {
 
     fn say_part(&mut self, verb: Verb, command: &str) {
         let tag = format!("c{}", self.next_tag);
+        if self.trace {
+            println!("             {} -> {tag} {}", self.name(), command.trim_end());
+        }
         self.next_tag += 1;
         self.out.extend_from_slice(format!("{tag} {command}").as_bytes());
         self.pending.push((tag, verb));

@@ -283,7 +283,7 @@ impl World {
             boxes.push(format!("shared{}", self.dice.below(BACKENDS)));
         }
         let steps = 5 + self.dice.below(30);
-        self.clients.push(Client::new(&name, ours, boxes, steps));
+        self.clients.push(Client::new(&name, ours, boxes, steps, self.trace));
         self.wake(self.now, Owner::Frontend(frontend));
     }
 
