@@ -17,6 +17,7 @@ use super::idle::Idle;
 use super::list::{ListTask, Word};
 use super::lsub::LsubTask;
 use super::metadata;
+use super::namespace::NamespaceTask;
 use super::quota::QuotaTask;
 use super::route::Effect;
 use super::select::{Leave, Select};
@@ -46,6 +47,7 @@ type Begun = Result<Box<dyn Task>, Refusal>;
 
 impl Session {
     /// Acts on a whole command of a logged-in client. Nothing of him is under way.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most verbs are tasks")]
     pub(super) fn dispatch(&mut self, command: Command<'_>, now: Instant) {
         let tag = command.tag;
         match command.verb {
@@ -68,11 +70,13 @@ impl Session {
     }
 
     /// The task of a command.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "verbs that are not built are alike")]
     fn begin(&self, command: &Command<'_>) -> Begun {
         match command.verb {
             Verb::Select | Verb::Examine => self.begin_select(command),
             Verb::Close | Verb::Unselect if self.selected.is_some() => Ok(Box::new(Leave::new(command.verb))),
             Verb::Idle if self.config.commands.idle => Ok(Box::new(Idle::new())),
+            Verb::Namespace => Ok(Box::new(NamespaceTask::new())),
             Verb::Append => self.begin_append(command),
             Verb::Status => self.begin_status(command),
             Verb::Create => self.begin_create(command),

@@ -16,24 +16,25 @@ pub mod backend;
 mod connect;
 mod login;
 
+mod agenda;
 mod running;
 pub mod task;
-#[cfg(test)]
-mod testing;
-
-mod append;
-mod folder;
-mod idle;
-mod route;
-mod select;
 
 pub mod acl;
-mod agenda;
+mod append;
 pub mod copy;
+mod folder;
+mod idle;
 pub mod list;
 pub mod lsub;
 pub mod metadata;
+mod namespace;
 pub mod quota;
+mod route;
+mod select;
+
+#[cfg(test)]
+mod testing;
 
 pub use config::Config;
 pub use session::Session;

@@ -196,7 +196,7 @@ impl Session {
     /// Remembers where the user's INBOX is when a task looked it up.
     fn note_home(&mut self, finding: &Finding) {
         let Some(running) = &self.task else { return };
-        if !self.user().is_some_and(|user| *user.inbox == *running.finds) {
+        if self.user().is_none_or(|user| *user.inbox != *running.finds) {
             return;
         }
         let server = match finding {
@@ -325,7 +325,8 @@ impl Session {
     /// A side died that a forward went to.
     pub(super) fn forward_broken(&mut self, from: Side, to: Side, left: u64, now: Instant) {
         match (from, to) {
-            (_, Side::Client) => self.outbox.close(from, Close::Abort),
+            (Side::Backend(id), Side::Client) => self.close_backend(id, Close::Abort),
+            (Side::Client, Side::Client) => {}
             (_, Side::Backend(_)) if self.task.is_some() => {
                 self.tell_task(News::ForwardBroken { from, to, left }, now);
             }

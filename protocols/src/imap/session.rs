@@ -45,6 +45,8 @@ pub struct Session {
     /// The connection that is in the middle of a response to the client.
     pub(super) speaking: Option<BackendId>,
     pub(super) last_input: Instant,
+    /// The moment of the last call.
+    now: Instant,
     pub(super) draining: bool,
     next_question: u32,
     next_backend: u32,
@@ -161,6 +163,7 @@ impl Session {
             asked: SmallVec::new(),
             speaking: None,
             last_input: Instant::default(),
+            now: Instant::default(),
             draining: false,
             next_question: 0,
             next_backend: 0,
@@ -269,8 +272,13 @@ impl Session {
         if !is_cut {
             self.tell_client(&[farewell]);
         }
-        self.close_backends();
-        self.outbox.close(Side::Client, if is_cut { Close::Abort } else { Close::Flush });
+        if is_cut {
+            self.close_backends();
+            self.outbox.close(Side::Client, Close::Abort);
+        } else {
+            self.leave_backends(self.now);
+            self.outbox.close(Side::Client, Close::Flush);
+        }
         self.reading = Reading::Over;
     }
 
@@ -319,14 +327,12 @@ impl Session {
     /// Carries on with what an event or input made possible.
     fn carry_on(&mut self, now: Instant) {
         self.run_task(now);
-        if self.draining && self.reading == (Reading::Command { asked: 0 }) && !self.is_client_busy() {
-            self.end(b"* BYE server is shutting down\r\n");
-        }
     }
 }
 
 impl proxy::Session for Session {
     fn handle_input(&mut self, side: Side, input: &[u8], now: Instant) -> Taken {
+        self.now = now;
         if side == Side::Client {
             self.last_input = now;
         }
@@ -336,6 +342,7 @@ impl proxy::Session for Session {
     }
 
     fn handle_event(&mut self, event: Event, now: Instant) {
+        self.now = now;
         match event {
             Event::Answer { id, answer } => self.handle_answer(id, answer, now),
             Event::Eof(Side::Client) | Event::Reset(Side::Client) => self.client_gone(),
@@ -352,6 +359,7 @@ impl proxy::Session for Session {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
         self.check_deadlines(now);
         self.carry_on(now);
     }
@@ -362,5 +370,32 @@ impl proxy::Session for Session {
 
     fn poll_timeout(&self) -> Option<Instant> {
         self.next_deadline()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imap::backend::Tag;
+
+    /// What an idle session with one backend connection costs beside what the engine keeps for its
+    /// sockets: the session, the connection with its server's name, the room for tags in flight and for outputs, the selected mailbox, who the user is.
+    /// Shared and not counted: configuration and the capabilities that backends offer.
+    #[test]
+    fn idle_session_with_one_backend_is_at_most_a_kibibyte() {
+        let name = 24;
+        let session = size_of::<Session>();
+        let backends = size_of::<Backend>() + name;
+        let flights = 4 * size_of::<super::super::backend::Flight>() + name;
+        let outbox = 4 * Outbox::ENTRY_BYTES;
+        let selected = size_of::<SelectedMailbox>() + name;
+        let user = size_of::<Identity>() + 3 * name;
+        let all = session + backends + flights + outbox + selected + user;
+        assert!(session <= 512, "session {session}");
+        assert!(
+            all <= 1024,
+            "session {session}, backends {backends}, flights {flights}, outbox {outbox}, selected {selected}, user {user}"
+        );
+        assert_eq!(size_of::<Tag>(), 32);
     }
 }

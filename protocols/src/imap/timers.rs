@@ -18,12 +18,14 @@ const RELAYED_REPLY_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 /// What is due, and when.
 enum Due {
     Pause,
+    Goodbye,
     Client,
     Task,
     TaskReply,
     Login(BackendId),
     Reply,
     Idle(BackendId),
+    Left(BackendId),
 }
 
 impl Session {
@@ -38,29 +40,39 @@ impl Session {
         for due in due {
             match due {
                 Due::Pause => self.pause_is_over(now),
+                Due::Goodbye => self.end(b"* BYE server is shutting down\r\n"),
                 Due::Client => self.end(b"* BYE idle for too long\r\n"),
                 Due::Task => self.wake_task(now),
                 Due::TaskReply => self.give_task_backends_up(now),
-                Due::Login(id) => {
-                    self.outbox.close(crate::proxy::Side::Backend(id), Close::Abort);
-                    self.backend_gone(id, now);
-                }
+                // One that stands after all is closed then.
+                Due::Login(id) => self.backend_gone(id, now),
                 Due::Reply => {
                     if let Some(id) = self.selected.as_deref().map(|selected| selected.backend) {
                         self.backend_gone(id, now);
                     }
                 }
                 Due::Idle(id) => self.close_backend(id, Close::Flush),
+                Due::Left(id) => self.close_backend(id, Close::Abort),
             }
         }
     }
 
+    /// Behind the end only connections that are left have deadlines.
     fn deadlines(&self) -> impl Iterator<Item = (Instant, Due)> {
         let is_over = self.reading == Reading::Over;
-        let session =
-            [self.pause_deadline(), self.client_deadline(), self.wake_deadline(), self.reply_deadline()];
+        let session = [
+            self.pause_deadline(),
+            self.goodbye_deadline(),
+            self.client_deadline(),
+            self.wake_deadline(),
+            self.reply_deadline(),
+        ];
         let backends = self.backends.iter().filter_map(|backend| self.backend_deadline(backend));
-        session.into_iter().flatten().chain(backends).filter(move |_| !is_over)
+        session
+            .into_iter()
+            .flatten()
+            .chain(backends)
+            .filter(move |(_, due)| !is_over || matches!(due, Due::Left(_)))
     }
 
     fn pause_deadline(&self) -> Option<(Instant, Due)> {
@@ -68,6 +80,17 @@ impl Session {
             Phase::Guest(guest) => guest.pause_until().map(|until| (until, Due::Pause)),
             Phase::User(_) => None,
         }
+    }
+
+    /// The process stops: at once, when nothing is under way. A deadline, because what the client is
+    /// still to get must be on its way before the connections are closed.
+    fn goodbye_deadline(&self) -> Option<(Instant, Due)> {
+        let is_idle = matches!(self.reading, Reading::Command { asked: 0 } | Reading::IdleLine)
+            && self.task.as_ref().is_none_or(|running| running.task.reads_client())
+            && self.speaking.is_none()
+            && (self.reading == Reading::IdleLine
+                || !self.selected_backend().is_some_and(Backend::is_busy_for_client));
+        (self.draining && is_idle).then_some((Instant(0), Due::Goodbye))
     }
 
     /// A client that waits for us is not idle.
@@ -123,7 +146,7 @@ impl Session {
                 let until = backend.last_use + self.config.timeouts.backend_idle;
                 (!is_needed).then(|| (until, Due::Idle(backend.id())))
             }
-            BackendPhase::Leaving => None,
+            BackendPhase::Leaving(until) => Some((*until, Due::Left(backend.id()))),
         }
     }
 

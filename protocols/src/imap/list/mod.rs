@@ -58,6 +58,8 @@ struct Options {
     subscribed: bool,
     special_use: bool,
     my_rights: bool,
+    /// Options or several patterns were given (RFC 5258 section 3).
+    extended: bool,
     /// The part in `RETURN (...)` that backends answer: STATUS, METADATA.
     fan: Vec<u8>,
 }
@@ -86,7 +88,6 @@ pub struct ListTask {
     options: Options,
     reference: Box<[u8]>,
     patterns: Vec<Box<[u8]>>,
-    extended: bool,
     dav: Dav,
     phase: Phase,
     agenda: Agenda,
@@ -116,7 +117,7 @@ enum Phase {
     ExpectPage,
     /// Rows wait until the client has taken what was authored.
     ExpectDrained,
-    Fanning(Fan),
+    Fanning(Box<Fan>),
     Over,
 }
 
@@ -142,13 +143,13 @@ impl ListTask {
             subscribed: args.returns.subscribed,
             special_use: args.returns.special_use,
             my_rights: args.returns.my_rights,
+            extended: args.extended,
             fan,
         };
         ListTask {
             options,
             reference: args.reference.as_ref().into(),
             patterns: args.patterns.iter().map(|pattern| pattern.as_ref().into()).collect(),
-            extended: args.extended,
             dav: if args.selection.dav { Dav::Shown } else { Dav::Hidden },
             phase: Phase::Start,
             agenda: Agenda::default(),
@@ -167,7 +168,7 @@ impl ListTask {
 
     fn start(&mut self, cx: &Context<'_>) {
         let separator = cx.config.namespace.separator;
-        if let ([pattern], false) = (self.patterns.as_slice(), self.extended)
+        if let ([pattern], false) = (self.patterns.as_slice(), self.options.extended)
             && pattern.is_empty()
         {
             let word = if self.options.word == Word::List { "LIST" } else { "XLIST" };
@@ -178,7 +179,7 @@ impl ListTask {
         let policy = &cx.config.commands;
         let reference: &[u8] = if policy.ignore_reference { b"" } else { &self.reference };
         let patterns = self.patterns.iter().filter(|pattern| !pattern.is_empty()).map(|pattern| {
-            let is_star = policy.fool_stupid_clients && !self.extended && **pattern == *b"*";
+            let is_star = policy.fool_stupid_clients && !self.options.extended && **pattern == *b"*";
             Pattern::new(reference, if is_star { b"INBOX*" } else { pattern }, separator)
         });
         let patterns = patterns.collect();
@@ -355,8 +356,9 @@ impl ListTask {
         command.extend_from_slice(&self.options.fan);
         command.extend_from_slice(b")\r\n");
         let only = self.options.selection.subscribed.then(|| std::mem::take(&mut self.told.subscribed));
-        let fan = Fan::new(servers, command, Offer::LIST_EXTENDED, only, &mut self.agenda);
-        self.phase = Phase::Fanning(fan);
+        let questions = servers.into_iter().map(|server| (server, vec![command.clone()])).collect();
+        let fan = Fan::new(questions, Offer::LIST_EXTENDED, only, &mut self.agenda);
+        self.phase = Phase::Fanning(Box::new(fan));
     }
 
     /// ```text
@@ -388,7 +390,7 @@ impl ListTask {
 const ROW_BYTES_MAX: usize = 5 * 1024;
 
 /// Bytes after which the client must have taken what was written before there is more.
-const CHUNK_BYTES: usize = AUTHORED_BYTES_MAX - ROW_BYTES_MAX;
+pub(super) const CHUNK_BYTES: usize = AUTHORED_BYTES_MAX - ROW_BYTES_MAX;
 
 impl Task for ListTask {
     fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, _now: Instant) {

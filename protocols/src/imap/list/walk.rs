@@ -39,6 +39,13 @@ pub(in crate::imap) enum Dav {
     Shown,
 }
 
+/// The last visible name.
+#[derive(Debug)]
+struct Seen {
+    external: Box<[u8]>,
+    internal: Box<[u8]>,
+}
+
 /// The way through the list.
 #[derive(Debug)]
 pub(in crate::imap) struct Walk {
@@ -49,8 +56,7 @@ pub(in crate::imap) struct Walk {
     sections: VecDeque<Section>,
     /// Where the section goes on.
     after: Box<[u8]>,
-    /// The last visible name: external, internal.
-    last: Option<(Box<[u8]>, Box<[u8]>)>,
+    last: Option<Seen>,
     /// Waits to know whether it has children.
     pending: Option<Row>,
     /// Top-level parents that were shown; sections may share one.
@@ -87,7 +93,7 @@ impl Walk {
     }
 
     /// The patterns.
-    pub(super) fn patterns(&self) -> &[Pattern] {
+    pub(in crate::imap) fn patterns(&self) -> &[Pattern] {
         &self.patterns
     }
 
@@ -143,7 +149,7 @@ impl Walk {
             let mailbox = Some(Listed { rights: listed.rights, server });
             self.pending = Some(Row { name: external.as_slice().into(), has_children: false, mailbox });
         }
-        self.last = Some((external.into(), internal.clone()));
+        self.last = Some(Seen { external: external.into(), internal: internal.clone() });
     }
 
     /// Shows the names above one that are no mailboxes: to patterns that end with `%` (RFC 3501 section
@@ -152,8 +158,10 @@ impl Walk {
         let end = path_len(external, &self.namespace);
         for at in memchr::memchr_iter(self.namespace.separator, &external[..end]) {
             let parent = &external[..at];
-            let is_known =
-                self.last.as_ref().is_some_and(|(last, _)| **last == *parent || self.is_below(parent, last));
+            let is_known = self
+                .last
+                .as_ref()
+                .is_some_and(|last| *last.external == *parent || self.is_below(parent, &last.external));
             if is_known || self.roots.iter().any(|root| **root == *parent) || !self.names_parent(parent) {
                 continue;
             }
@@ -191,7 +199,7 @@ impl Walk {
         let depth_of = |text: &[u8]| memchr::memchr_iter(separator, text).count();
         let has_star = self.patterns.iter().any(|pattern| pattern.text().contains(&b'*'));
         let depth_max = self.patterns.iter().map(|pattern| depth_of(pattern.text())).max()?;
-        let (external, internal) = self.last.as_ref()?;
+        let Seen { external, internal } = self.last.as_ref()?;
         let excess = depth_of(external).checked_sub(depth_max).filter(|excess| *excess > 0)?;
         if has_star || external.contains(&b'@') {
             return None;
