@@ -70,7 +70,8 @@ impl Backend {
 
     /// Takes a connection.
     pub fn accept(&mut self, end: EndId) {
-        let greeting = format!("* OK [CAPABILITY {CAPABILITIES}] {} Cyrus IMAP 3.6.1 server ready\r\n", self.name);
+        let greeting =
+            format!("* OK [CAPABILITY {CAPABILITIES}] {} Cyrus IMAP 3.6.1 server ready\r\n", self.name);
         self.peers.push(Peer {
             end,
             units: Units::default(),
@@ -145,7 +146,8 @@ impl Backend {
         let mut arguments = words.next().unwrap_or_default();
         if verb == "UID" {
             let mut words = arguments.splitn(2, |byte| *byte == b' ');
-            verb = format!("UID {}", String::from_utf8_lossy(words.next().unwrap_or_default()).to_uppercase());
+            verb =
+                format!("UID {}", String::from_utf8_lossy(words.next().unwrap_or_default()).to_uppercase());
             arguments = words.next().unwrap_or_default();
         }
         let result = match (verb.as_str(), peer.user.clone()) {

@@ -253,7 +253,8 @@ impl Carrier {
                 }
                 Op::Send(conn) => self.with(conn, |at| at.spilling = true),
                 Op::Splice { from, to, bytes } => self.with(from, |at| {
-                    at.splice = Some(Splice { to, left: bytes, pipe: Vec::new(), eof: false, stopped: false });
+                    at.splice =
+                        Some(Splice { to, left: bytes, pipe: Vec::new(), eof: false, stopped: false });
                 }),
                 Op::StopSplice(conn) => self.with(conn, |at| {
                     if let Some(splice) = &mut at.splice {

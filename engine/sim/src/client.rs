@@ -182,7 +182,13 @@ impl Client {
             Verb::Select => self.selected = ok,
             Verb::Login if !ok => self.steps_left = 0,
             Verb::Idle => self.idling = false,
-            Verb::Append | Verb::Login | Verb::Fetch | Verb::Status | Verb::List | Verb::Noop | Verb::Copy
+            Verb::Append
+            | Verb::Login
+            | Verb::Fetch
+            | Verb::Status
+            | Verb::List
+            | Verb::Noop
+            | Verb::Copy
             | Verb::Logout => {}
         }
         if !ok {

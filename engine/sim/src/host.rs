@@ -164,7 +164,7 @@ impl Host {
             }
             Question::List(query) => {
                 let snapshot = self.directory.published().load_full();
-                let page = snapshot.list.page(&query, &Judge(Policy::default()));
+                let page = snapshot.list.page(&query, &Policy::default());
                 let knowledge = snapshot.knowledge;
                 Some(Answer::Page(ListPage { entries: page.entries, next: page.next, knowledge }))
             }
@@ -176,7 +176,11 @@ impl Host {
             Question::CheckPassword { user, password, .. } => {
                 let right = [b"pw-", &user[..]].concat();
                 let accepted = password.expose() == right;
-                Some(Answer::Password(if accepted { PasswordVerdict::Accepted } else { PasswordVerdict::Denied }))
+                Some(Answer::Password(if accepted {
+                    PasswordVerdict::Accepted
+                } else {
+                    PasswordVerdict::Denied
+                }))
             }
             Question::ScramKeys { .. } => Some(Answer::ScramKeys(None)),
             Question::SaltPassword { password, .. } => Some(Answer::SaltedPassword(password)),
@@ -265,10 +269,4 @@ pub fn contents(list: &mupdate::list::List) -> BTreeMap<Vec<u8>, Change> {
         entries.insert(change.name().to_vec(), change);
     }
     entries
-}
-
-struct Judge(Policy);
-impl mupdate::list::AccessPolicy for Judge {
-    fn rights(&self, acl: &[u8], name: &[u8], who: &protocols::mailbox::Identity) -> protocols::mailbox::Rights { protocols::mailbox::acl::rights(acl, name, who, &self.0) }
-    fn is_listed(&self, rights: protocols::mailbox::Rights) -> bool { rights.contains(protocols::mailbox::Rights::L) }
 }

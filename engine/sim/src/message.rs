@@ -27,7 +27,10 @@ pub fn check(message: &[u8]) -> Result<&str, &'static str> {
     let header_end = message.windows(4).position(|at| at == b"\r\n\r\n").ok_or("no header")?;
     let header = std::str::from_utf8(&message[..header_end]).map_err(|_| "header is no text")?;
     let field = |name: &str| {
-        header.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).ok_or("a field is missing")
+        header
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+            .ok_or("a field is missing")
     };
     let user = field("Owner")?;
     let seed = field("Seed")?.parse().map_err(|_| "bad seed")?;

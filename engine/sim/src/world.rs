@@ -8,9 +8,8 @@ use mupdate::directory::{self, Directory, Loaded};
 use mupdate::list::Editor;
 use protocols::imap;
 use protocols::proxy::{Change, Entry, Instant, Location, Origin, Service};
-use protocols::secret::Secret;
 
-use crate::backend::{Backend, PROXY_PASSWORD};
+use crate::backend::Backend;
 use crate::client::Client;
 use crate::dice::Dice;
 use crate::host::{Dial, Host, Stored, contents};
@@ -217,7 +216,7 @@ impl World {
         let end = match dial.service {
             Service::Mupdate if self.master_up => {
                 let (ours, theirs) = self.net.connect(me, Owner::Master);
-                let session = machines::master_connection(&self.origin());
+                let session = machines::master_connection(self.origin());
                 self.master.carrier.accept(session, theirs, &mut self.net, self.now);
                 self.wake(self.now, Owner::Master);
                 Some(ours)
@@ -244,7 +243,7 @@ impl World {
         }
         if self.registrar.wants_connection() && self.master_up && self.now < FAULTS_END {
             let (ours, theirs) = self.net.connect(Owner::Client(usize::MAX), Owner::Master);
-            let session = machines::master_connection(&self.origin());
+            let session = machines::master_connection(self.origin());
             self.master.carrier.accept(session, theirs, &mut self.net, self.now);
             self.registrar.connected(ours);
             self.wake(self.now, Owner::Master);
@@ -288,12 +287,7 @@ impl World {
     }
 
     fn origin(&mut self) -> Origin {
-        Origin {
-            random: self.dice.bytes(),
-            started_unix: 1_800_000_000,
-            client_address: "127.0.0.1:1".into(),
-            tls: false,
-        }
+        origin(&mut self.dice)
     }
 
     fn fault(&mut self) {
@@ -357,7 +351,9 @@ impl World {
             outcome.answered_no += client.answered_no;
             if !client.over {
                 let waits = client.pending();
-                outcome.violations.push(format!("client of {} waits for {waits} answers for ever", client.user));
+                outcome
+                    .violations
+                    .push(format!("client of {} waits for {waits} answers for ever", client.user));
             }
         }
         for backend in &mut self.backends {
@@ -413,9 +409,18 @@ impl World {
     }
 }
 
+fn origin(dice: &mut Dice) -> Origin {
+    Origin {
+        random: dice.bytes(),
+        started_unix: 1_800_000_000,
+        client_address: "127.0.0.1:1".into(),
+        tls: false,
+    }
+}
+
 fn frontend(dice: &mut Dice, stored: Stored) -> Host {
     let directory = Directory::new(directory::Config::slave(), loaded(&stored));
-    Host::new(directory, stored, Some(machines::slave(dice.bytes())))
+    Host::new(directory, stored, Some(machines::slave(&origin(dice))))
 }
 
 fn master(stored: Stored) -> Host {
@@ -429,9 +434,4 @@ fn loaded(stored: &Stored) -> Loaded {
         list.apply(change);
     }
     Loaded { list, sequence: stored.sequence, was_complete: stored.is_complete }
-}
-
-/// The password of the proxy user, for the frontends' configuration.
-pub(crate) fn proxy_password() -> Secret {
-    Secret::new(PROXY_PASSWORD.as_bytes())
 }
