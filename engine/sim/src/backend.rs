@@ -7,7 +7,7 @@ use protocols::wire::{Cursor, literal};
 
 use crate::dice::Dice;
 use crate::message;
-use crate::net::{EndId, Net, Read};
+use crate::net::{Broken, EndId, Net, Read};
 use crate::units::{Unit, Units};
 
 /// The password of the frontends' proxy user.
@@ -111,7 +111,7 @@ impl Backend {
             let sent = net.send(peer.end, &peer.out, now, dice);
             match sent {
                 Ok(n) => drop(peer.out.drain(..n)),
-                Err(()) => over = true,
+                Err(Broken) => over = true,
             }
             if over || (peer.closing && peer.out.is_empty()) {
                 net.close(peer.end, now);
@@ -123,7 +123,7 @@ impl Backend {
 
     fn serve(&mut self, peer: &mut Peer) {
         loop {
-            match peer.units.next() {
+            match peer.units.poll() {
                 Unit::Whole(unit) if peer.idle.is_some() => {
                     let tag = peer.idle.take().unwrap_or_default();
                     if unit.eq_ignore_ascii_case(b"DONE") {

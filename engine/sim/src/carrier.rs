@@ -6,7 +6,7 @@ use driver::{BufferId, Buffers, Carriage, ConnId, Driver, Limits, Op, SessionId,
 use protocols::proxy::{Instant, Notice, Question, QuestionId, Session};
 
 use crate::dice::Dice;
-use crate::net::{EndId, Net, Read};
+use crate::net::{Broken, EndId, Net, Read};
 
 /// Bytes of a received buffer, as on the ring.
 const BUFFER_BYTES: usize = 4096;
@@ -168,7 +168,7 @@ impl Carrier {
                 at.spilling = n < bytes.len();
                 self.driver.spill_sent(conn, n);
             }
-            Err(()) => {
+            Err(Broken) => {
                 at.spilling = false;
                 at.over = true;
                 self.driver.failed(conn);
@@ -201,7 +201,7 @@ impl Carrier {
         if !splice.pipe.is_empty() {
             match net.send(to, &splice.pipe, now, dice) {
                 Ok(n) => drop(splice.pipe.drain(..n)),
-                Err(()) => end = Some(SpliceEnd::ToFailed),
+                Err(Broken) => end = Some(SpliceEnd::ToFailed),
             }
         }
         if end.is_none() && splice.pipe.is_empty() {
@@ -235,7 +235,7 @@ impl Carrier {
             match net.send(at.end, &bytes, now, dice) {
                 Ok(n) if n < bytes.len() => self.driver.sent(*conn, n, &self.buffers),
                 Ok(_) => {}
-                Err(()) => {
+                Err(Broken) => {
                     at.over = true;
                     self.driver.failed(*conn);
                 }

@@ -4,7 +4,7 @@ use protocols::proxy::Instant;
 
 use crate::dice::Dice;
 use crate::message;
-use crate::net::{EndId, Net, Read};
+use crate::net::{Broken, EndId, Net, Read};
 use crate::units::{Unit, Units};
 
 /// Bytes of the largest body that is appended.
@@ -97,14 +97,14 @@ impl Client {
                 Read::Nothing => break,
                 Read::Eof | Read::Reset => return self.end(net, now),
             }
-            while let Unit::Whole(unit) = self.units.next() {
+            while let Unit::Whole(unit) = self.units.poll() {
                 self.response(&unit, dice);
             }
         }
         self.speak(dice);
         match net.send(self.end, &self.out, now, dice) {
             Ok(n) => drop(self.out.drain(..n)),
-            Err(()) => self.end(net, now),
+            Err(Broken) => self.end(net, now),
         }
     }
 

@@ -28,6 +28,10 @@ pub enum Owner {
     Master,
 }
 
+/// The connection is broken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Broken;
+
 /// What stands to be read at an end.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Read {
@@ -114,16 +118,22 @@ impl Net {
     ///
     /// # Errors
     /// The other end is closed or the connection was reset.
-    pub fn send(&mut self, from: EndId, bytes: &[u8], now: Instant, dice: &mut Dice) -> Result<usize, ()> {
+    pub fn send(
+        &mut self,
+        from: EndId,
+        bytes: &[u8],
+        now: Instant,
+        dice: &mut Dice,
+    ) -> Result<usize, Broken> {
         let end = &self.ends[from.0 as usize];
         let peer = end.peer;
         if end.closed || end.reset_at.is_some_and(|at| at <= now) || end.shut {
-            return Err(());
+            return Err(Broken);
         }
         let to = &self.ends[peer.0 as usize];
         if to.closed {
             self.reset(from, now);
-            return Err(());
+            return Err(Broken);
         }
         let mut n = bytes.len().min(WINDOW_BYTES - to.inbox_bytes.min(WINDOW_BYTES));
         if n > 1 && dice.per_mille(self.weather.short_sends) {
@@ -286,6 +296,6 @@ mod tests {
         assert_eq!(net.send(a, b"x", Instant(0), &mut dice), Ok(1));
         net.close(b, Instant(0));
         assert_eq!(net.read(a, 1, Instant(0), &mut dice), Read::Reset);
-        assert_eq!(net.send(a, b"x", Instant(0), &mut dice), Err(()));
+        assert_eq!(net.send(a, b"x", Instant(0), &mut dice), Err(Broken));
     }
 }

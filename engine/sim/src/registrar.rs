@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use protocols::proxy::Instant;
 
 use crate::dice::Dice;
-use crate::net::{EndId, Net, Read};
+use crate::net::{Broken, EndId, Net, Read};
 use crate::units::{Unit, Units};
 
 /// Names that it changes; none of them is a mailbox that a client uses.
@@ -89,7 +89,7 @@ impl Registrar {
                 Read::Eof | Read::Reset => return self.lost(net, now),
             }
         }
-        while let Unit::Whole(unit) = self.units.next() {
+        while let Unit::Whole(unit) = self.units.poll() {
             self.response(&String::from_utf8_lossy(&unit), dice);
         }
         if active && self.stage == Stage::Ready && self.asked.is_none() && dice.per_mille(300) {
@@ -97,7 +97,7 @@ impl Registrar {
         }
         match net.send(end, &self.out, now, dice) {
             Ok(n) => drop(self.out.drain(..n)),
-            Err(()) => self.lost(net, now),
+            Err(Broken) => self.lost(net, now),
         }
     }
 

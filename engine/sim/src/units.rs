@@ -36,7 +36,7 @@ impl Units {
     }
 
     /// The next unit. `announces` is told once for each synchronising literal.
-    pub fn next(&mut self) -> Unit {
+    pub fn poll(&mut self) -> Unit {
         assert!(self.bytes.len() <= UNIT_BYTES_MAX, "a unit of {} bytes", self.bytes.len());
         loop {
             let Some(end) = self.bytes[self.seen..].windows(2).position(|at| at == b"\r\n") else {
@@ -87,11 +87,11 @@ mod tests {
             let mut units = Units::default();
             units.push(&stream[..split]);
             let mut found = Vec::new();
-            while let Unit::Whole(unit) = units.next() {
+            while let Unit::Whole(unit) = units.poll() {
                 found.push(unit);
             }
             units.push(&stream[split..]);
-            while let Unit::Whole(unit) = units.next() {
+            while let Unit::Whole(unit) = units.poll() {
                 found.push(unit);
             }
             assert_eq!(found, [b"a APPEND x {5+}\r\n{1}\r\n FLAGS {2}\r\n\r\n".to_vec(), b"next".to_vec()]);
@@ -102,9 +102,9 @@ mod tests {
     fn a_synchronising_literal_is_told_of_once() {
         let mut units = Units::default();
         units.push(b"a LOGIN {2}\r\n");
-        assert_eq!(units.next(), Unit::Announced);
-        assert_eq!(units.next(), Unit::Incomplete);
+        assert_eq!(units.poll(), Unit::Announced);
+        assert_eq!(units.poll(), Unit::Incomplete);
         units.push(b"me x\r\n");
-        assert_eq!(units.next(), Unit::Whole(b"a LOGIN {2}\r\nme x".to_vec()));
+        assert_eq!(units.poll(), Unit::Whole(b"a LOGIN {2}\r\nme x".to_vec()));
     }
 }
