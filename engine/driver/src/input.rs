@@ -186,8 +186,11 @@ impl Driver {
         };
         let n = taken.n.min(offered.len());
         fresh.skip(n);
-        self.release_holds(session, fresh.slot);
         let claimed = self.outputs(session, fresh);
+        // Input that moved nothing is no news: two sides on hold would wake each other for ever.
+        if n > 0 || claimed {
+            self.release_holds(session, fresh.slot);
+        }
         let Some(conn) = self.conns.at_mut(fresh.slot) else { return false };
         if !conn.is_served() {
             return false;
