@@ -4,4 +4,9 @@
 //! stop, send, splice, connect, close, timer). `engine/shard` carries them out on a ring,
 //! `engine/sim` in memory under a seed. This crate is pure.
 
+mod ids;
 pub mod layer;
+pub mod limits;
+
+pub use ids::{ConnId, SessionId};
+pub use limits::Limits;

