@@ -1,5 +1,309 @@
 //! What an IMAP session is configured with.
+//!
+//! The engine fills these structs from imapd.conf once per service and shares them; a session
+//! never changes them. Option names in the comments are those of imapd.conf.
 
-/// The configuration of all IMAP sessions of a frontend.
-#[derive(Debug)]
-pub struct Config {}
+use std::time::Duration;
+
+use crate::secret::Secret;
+
+/// The configuration of all IMAP sessions of one service of a frontend.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `servername`: in the greeting, in session ids, and in what clients are told of this server.
+    pub servername: Box<str>,
+    /// Version of this program, for the greeting and ID.
+    pub version: Box<str>,
+    /// `serverinfo`.
+    pub server_info: ServerInfo,
+    /// `imapidresponse`: tell the version in ID.
+    pub id_response: bool,
+    /// `admins`, canonical.
+    pub admins: Box<[Box<[u8]>]>,
+    /// Who may log in, and how.
+    pub login: LoginPolicy,
+    /// How this frontend logs in to backends.
+    pub proxy: ProxyLogin,
+    /// What CAPABILITY says.
+    pub capabilities: CapabilityPolicy,
+    /// How commands behave.
+    pub commands: CommandPolicy,
+    /// `serverlist`: servers as in the mailbox list, for new top-level mailboxes and for admins
+    /// without a home.
+    pub serverlist: Box<[Box<str>]>,
+    /// `serverlist_select_mode`.
+    pub serverlist_select: ServerSelection,
+    /// `serverlist_select_soft_usage_limit`, percent; 0 is no limit.
+    pub serverlist_soft_usage_limit: u8,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// How large things may be.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    /// Cyrus' defaults; a frontend needs `servername`, `proxy.password` and namespace besides.
+    fn default() -> Config {
+        Config {
+            servername: "localhost".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            server_info: ServerInfo::On,
+            id_response: true,
+            admins: Box::default(),
+            login: LoginPolicy::default(),
+            proxy: ProxyLogin::default(),
+            capabilities: CapabilityPolicy::default(),
+            commands: CommandPolicy::default(),
+            serverlist: Box::default(),
+            serverlist_select: ServerSelection::FreespaceMost,
+            serverlist_soft_usage_limit: 0,
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Whether a canonical user is in `admins`.
+    pub fn is_admin(&self, user: &[u8]) -> bool {
+        self.admins.iter().any(|admin| **admin == *user)
+    }
+}
+
+/// `serverinfo`: how much the greeting tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ServerInfo {
+    /// Host, product and version.
+    On,
+    /// Host.
+    Min,
+    /// Nothing.
+    Off,
+}
+
+/// Who may log in, and how.
+#[derive(Clone, Debug)]
+pub struct LoginPolicy {
+    /// `allowplaintext`: LOGIN and AUTHENTICATE PLAIN without TLS.
+    pub plaintext_allowed: bool,
+    /// A certificate is configured and STARTTLS is allowed.
+    pub starttls: bool,
+    /// `sasl_mech_list`, upper case, in the order in which they are offered; only mechanisms that
+    /// `sasl` has.
+    pub mechanisms: Box<[Box<str>]>,
+    /// `loginuseacl`: the right `a` on the INBOX of a user allows to log in as him.
+    pub use_acl: bool,
+    /// `failedloginpause`.
+    pub failed_pause: Duration,
+    /// A secret of this process from which SCRAM salts of unknown users are derived.
+    pub scram_decoy: Secret,
+}
+
+impl Default for LoginPolicy {
+    fn default() -> LoginPolicy {
+        LoginPolicy {
+            plaintext_allowed: false,
+            starttls: false,
+            mechanisms: ["PLAIN".into(), "LOGIN".into()].into(),
+            use_acl: false,
+            failed_pause: Duration::from_secs(3),
+            scram_decoy: Secret::default(),
+        }
+    }
+}
+
+/// How this frontend logs in to backends.
+#[derive(Clone, Debug)]
+pub struct ProxyLogin {
+    /// `proxy_authname`.
+    pub authname: Box<[u8]>,
+    /// `proxy_realm`.
+    pub realm: Option<Box<[u8]>>,
+    /// `proxy_password`.
+    pub password: Secret,
+    /// `force_sasl_client_mech`; `None` is any.
+    pub mechanisms: Option<Box<[Box<str>]>>,
+    /// `HOST_password` and `HOST_mechs`.
+    pub hosts: Box<[HostLogin]>,
+    /// When STARTTLS is used towards backends that offer it.
+    pub starttls: BackendTls,
+    /// Tell backends the client's address and the session id by ID.
+    pub send_id: bool,
+}
+
+impl Default for ProxyLogin {
+    fn default() -> ProxyLogin {
+        ProxyLogin {
+            authname: (*b"proxy").into(),
+            realm: None,
+            password: Secret::default(),
+            mechanisms: None,
+            hosts: Box::default(),
+            starttls: BackendTls::WhenNeeded,
+            send_id: true,
+        }
+    }
+}
+
+impl ProxyLogin {
+    /// The password for a host: `HOST_password`, where HOST is the name up to the first dot, else
+    /// `proxy_password`.
+    pub fn password_for(&self, host: &str) -> &Secret {
+        self.host(host).and_then(|login| login.password.as_ref()).unwrap_or(&self.password)
+    }
+
+    /// The mechanisms allowed for a host: `HOST_mechs`, else `force_sasl_client_mech`; `None` is
+    /// any.
+    pub fn mechanisms_for(&self, host: &str) -> Option<&[Box<str>]> {
+        let own = self.host(host).and_then(|login| login.mechanisms.as_deref());
+        own.or(self.mechanisms.as_deref())
+    }
+
+    fn host(&self, host: &str) -> Option<&HostLogin> {
+        let short = host.split('.').next().unwrap_or(host);
+        self.hosts.iter().find(|login| login.host.eq_ignore_ascii_case(short))
+    }
+}
+
+/// What is special about the login at one backend.
+#[derive(Clone, Debug)]
+pub struct HostLogin {
+    /// Host name up to its first dot.
+    pub host: Box<str>,
+    /// `HOST_password`.
+    pub password: Option<Secret>,
+    /// `HOST_mechs`.
+    pub mechanisms: Option<Box<[Box<str>]>>,
+}
+
+/// When a backend connection is secured by STARTTLS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BackendTls {
+    /// As Cyrus does: when no usable mechanism is offered without.
+    WhenNeeded,
+    /// Whenever it is offered.
+    WhenOffered,
+    /// Always; a backend that does not offer it is not used.
+    Required,
+}
+
+/// What CAPABILITY says.
+#[derive(Clone, Debug, Default)]
+pub struct CapabilityPolicy {
+    /// `suppress_capabilities`, exact names.
+    pub suppressed: Box<[Box<str>]>,
+    /// `mupdate_server`, for `MUPDATE=mupdate://HOST/`.
+    pub mupdate_server: Option<Box<str>>,
+    /// `maxmessagesize` for `APPENDLIMIT=`; `None` is no limit of ours.
+    pub append_limit: Option<u64>,
+}
+
+/// How commands behave.
+#[derive(Clone, Debug)]
+pub struct CommandPolicy {
+    /// `allowsetacl`.
+    pub setacl_allowed: bool,
+    /// `allowallsubscribe`: SUBSCRIBE does not ask the list.
+    pub subscribe_all: bool,
+    /// IDLE is offered: `imapidlepoll` is not 0.
+    pub idle: bool,
+    /// `readonly`.
+    pub read_only: bool,
+    /// `proxyd_disable_mailbox_referrals`.
+    pub referrals_disabled: bool,
+    /// `proxyd_allow_status_referral`.
+    pub status_referral: bool,
+    /// `foolstupidclients`.
+    pub fool_stupid_clients: bool,
+    /// `ignorereference`.
+    pub ignore_reference: bool,
+}
+
+impl Default for CommandPolicy {
+    fn default() -> CommandPolicy {
+        CommandPolicy {
+            setacl_allowed: true,
+            subscribe_all: false,
+            idle: true,
+            read_only: false,
+            referrals_disabled: false,
+            status_referral: false,
+            fool_stupid_clients: false,
+            ignore_reference: false,
+        }
+    }
+}
+
+/// `serverlist_select_mode`: on which server a new top-level mailbox is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ServerSelection {
+    /// Any.
+    Random,
+    /// The one with the most space.
+    FreespaceMost,
+    /// The one with the highest share of free space.
+    FreespacePercentMost,
+    /// Random, weighted by the share of free space.
+    FreespacePercentWeighted,
+    /// Random, weighted by what the share of free space is above the lowest.
+    FreespacePercentWeightedDelta,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// `timeout`: a logged-in client that says nothing for so long gets a BYE.
+    pub client: Duration,
+    /// `imapidletimeout`: the same while he is in IDLE.
+    pub idle: Duration,
+    /// A client that has not logged in after so long gets a BYE.
+    pub login: Duration,
+    /// `client_timeout`: connecting to a backend and logging in there, together.
+    pub backend_login: Duration,
+    /// A backend connection that is neither selected nor the home is logged out after so long.
+    pub backend_idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts {
+            client: Duration::from_secs(32 * 60),
+            idle: Duration::from_secs(32 * 60),
+            login: Duration::from_secs(3 * 60),
+            backend_login: Duration::from_secs(10),
+            backend_idle: Duration::from_secs(5 * 60),
+        }
+    }
+}
+
+/// How large things may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of one literal of an APPEND (`maxmessagesize`); `None` leaves it to the backend.
+    pub append_bytes_max: Option<u64>,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { append_bytes_max: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn password_of_a_host_is_found_by_its_short_name() {
+        let own = HostLogin { host: "be1".into(), password: Some(Secret::new(*b"own")), mechanisms: None };
+        let proxy = ProxyLogin {
+            password: Secret::new(*b"common"),
+            mechanisms: Some([Box::from("PLAIN")].into()),
+            hosts: [own].into(),
+            ..ProxyLogin::default()
+        };
+        assert_eq!(proxy.password_for("be1.example.com").expose(), b"own");
+        assert_eq!(proxy.password_for("be2.example.com").expose(), b"common");
+        assert_eq!(proxy.mechanisms_for("be1").map(<[_]>::len), Some(1));
+    }
+}

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::mailbox::Identity;
 use crate::proxy::{BackendId, Finding, Freshness, Instant, ListPage, ListQuery, Side, Unavailable};
 
+use super::backend::{Backend, Offer};
 use super::config::Config;
 
 /// What a task may know of its session.
@@ -29,6 +30,33 @@ pub struct Context<'a> {
     pub home: Option<&'a [u8]>,
     /// The tag of the command that the task serves.
     pub tag: &'a [u8],
+    /// The connections of the session.
+    pub backends: &'a [Backend],
+}
+
+impl Context<'_> {
+    /// What a connection offered after login; nothing when it is gone.
+    pub fn offer(&self, backend: BackendId) -> Offer {
+        let found = self.backends.iter().find(|connection| connection.id() == backend);
+        found.map(Backend::offer).unwrap_or_default()
+    }
+
+    /// The server of a connection, as in the list.
+    pub fn server(&self, backend: BackendId) -> Option<&[u8]> {
+        self.backends.iter().find(|connection| connection.id() == backend).map(Backend::server)
+    }
+
+    /// Appends a tag of ours, which is never the client's.
+    pub fn own_tag(&self, number: u32, out: &mut Vec<u8>) {
+        own_tag(self.tag, number, out);
+    }
+}
+
+/// Appends a tag of this frontend, numbered, that differs from `taken`.
+pub fn own_tag(taken: &[u8], number: u32, out: &mut Vec<u8>) {
+    let letter = if taken.starts_with(b"RK") { b'Y' } else { b'K' };
+    out.extend_from_slice(&[b'R', letter]);
+    out.extend_from_slice(number.to_string().as_bytes());
 }
 
 /// Where the selected mailbox is.
@@ -88,8 +116,12 @@ pub enum Want {
         /// The internal name.
         name: Vec<u8>,
     },
-    /// Nothing is selected from here on.
+    /// Nothing is selected from here on; the connection itself knows (CLOSE, UNSELECT, a failed
+    /// SELECT there).
     Unselected,
+    /// Nothing is selected from here on; the session sends an UNSELECT to the connection that had
+    /// the mailbox, and swallows its answer.
+    Unselect,
     /// Wake the task after a while; [`News::Time`]. Replaces an earlier wish.
     Wake(Duration),
     /// A backend connection is in an unknown state (half a literal on it): close it.

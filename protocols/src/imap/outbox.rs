@@ -1,0 +1,134 @@
+//! What a session wants done and has not been polled for.
+//!
+//! Authored bytes of all sides stand in one buffer in the order in which they are written; the
+//! queue says whose they are. An idle session keeps a few small entries and no bytes.
+
+use std::collections::VecDeque;
+
+use smallvec::smallvec;
+
+use crate::proxy::{Close, LayerKind, Notice, Output, Question, QuestionId, Side};
+
+/// Capacity of the authored buffer that a session keeps while idle.
+const AUTHORED_BYTES_KEPT: usize = 256;
+
+/// The outputs of a session, in order.
+#[derive(Default)]
+pub(super) struct Outbox {
+    queue: VecDeque<Pending>,
+    authored: Vec<u8>,
+    written: usize,
+}
+
+enum Pending {
+    Write { to: Side, n: usize },
+    Forward { from: Side, to: Side, n: u64 },
+    Discard { from: Side, n: u64 },
+    Ask(Box<(QuestionId, Question)>),
+    Switch(Side, Box<LayerKind>),
+    Close(Side, Close),
+    Tell(Box<Notice>),
+}
+
+impl Outbox {
+    /// Appends what `author` writes to what goes to a side.
+    pub(super) fn author(&mut self, to: Side, author: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.authored.len();
+        author(&mut self.authored);
+        let wrote = self.authored.len() - before;
+        if wrote == 0 {
+            return;
+        }
+        match self.queue.back_mut() {
+            Some(Pending::Write { to: last, n }) if *last == to => *n += wrote,
+            Some(_) | None => self.queue.push_back(Pending::Write { to, n: wrote }),
+        }
+    }
+
+    /// Writes the parts, one behind the other, to a side.
+    pub(super) fn write(&mut self, to: Side, parts: &[&[u8]]) {
+        self.author(to, |out| parts.iter().for_each(|part| out.extend_from_slice(part)));
+    }
+
+    /// Moves the next `n` bytes of a side to another.
+    pub(super) fn forward(&mut self, from: Side, to: Side, n: u64) {
+        self.queue.push_back(Pending::Forward { from, to, n });
+    }
+
+    /// Throws the next `n` bytes of a side away.
+    pub(super) fn discard(&mut self, from: Side, n: u64) {
+        self.queue.push_back(Pending::Discard { from, n });
+    }
+
+    pub(super) fn ask(&mut self, id: QuestionId, question: Question) {
+        self.queue.push_back(Pending::Ask(Box::new((id, question))));
+    }
+
+    pub(super) fn switch(&mut self, side: Side, layer: LayerKind) {
+        self.queue.push_back(Pending::Switch(side, Box::new(layer)));
+    }
+
+    pub(super) fn close(&mut self, side: Side, how: Close) {
+        self.queue.push_back(Pending::Close(side, how));
+    }
+
+    pub(super) fn tell(&mut self, notice: Notice) {
+        self.queue.push_back(Pending::Tell(Box::new(notice)));
+    }
+
+    /// Gives the next output; bytes of a write are appended to `scratch`.
+    pub(super) fn poll(&mut self, scratch: &mut Vec<u8>) -> Option<Output> {
+        let Some(next) = self.queue.pop_front() else {
+            self.forget();
+            return None;
+        };
+        Some(match next {
+            Pending::Write { to, n } => {
+                scratch.extend_from_slice(&self.authored[self.written..self.written + n]);
+                self.written += n;
+                Output::Write { to }
+            }
+            Pending::Forward { from, to, n } => Output::Forward { from, to: smallvec![to], n },
+            Pending::Discard { from, n } => Output::Discard { from, n },
+            Pending::Ask(asked) => Output::Ask { id: asked.0, question: asked.1 },
+            Pending::Switch(side, layer) => Output::Switch { side, layer: *layer },
+            Pending::Close(side, how) => Output::Close { side, how },
+            Pending::Tell(notice) => Output::Tell(*notice),
+        })
+    }
+
+    /// Drops bytes that went out; they may have been a password's response, so a larger buffer is
+    /// not kept either.
+    fn forget(&mut self) {
+        self.written = 0;
+        if self.authored.capacity() > AUTHORED_BYTES_KEPT {
+            self.authored = Vec::new();
+        } else {
+            self.authored.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::BackendId;
+
+    #[test]
+    fn writes_to_one_side_are_one_output_and_order_is_kept() {
+        let mut outbox = Outbox::default();
+        let backend = Side::Backend(BackendId(1));
+        outbox.write(Side::Client, &[b"a ", b"b"]);
+        outbox.write(Side::Client, &[b"c"]);
+        outbox.write(backend, &[b"d"]);
+        outbox.forward(Side::Client, backend, 3);
+        let mut scratch = Vec::new();
+        assert!(matches!(outbox.poll(&mut scratch), Some(Output::Write { to: Side::Client })));
+        assert_eq!(scratch, b"a bc");
+        scratch.clear();
+        assert!(matches!(outbox.poll(&mut scratch), Some(Output::Write { to }) if to == backend));
+        assert_eq!(scratch, b"d");
+        assert!(matches!(outbox.poll(&mut scratch), Some(Output::Forward { n: 3, .. })));
+        assert!(outbox.poll(&mut scratch).is_none());
+    }
+}
