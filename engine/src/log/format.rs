@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn syslog_lines_have_priority_time_ident_and_pid() {
         let text = line(&settings(Target::Syslog), Level::Info, "starting", at(1_795_302_249), 42);
-        assert_eq!(text, "<182>Nov 21 22:24:09 frontend/rookeryd[42]: starting");
+        assert_eq!(text, "<182>Nov 21 23:04:09 frontend/rookeryd[42]: starting");
         let text = line(&settings(Target::Stderr), Level::Warn, "x", at(0), 1);
         assert_eq!(text, "Jan  1 00:00:00 frontend/rookeryd[1]: x\n");
     }
