@@ -1,8 +1,13 @@
 //! Mailbox names and rights: internal and external forms, namespaces, ACLs.
 
 pub mod acl;
+pub mod names;
+pub mod pattern;
+pub mod utf7;
 
 pub use acl::Rights;
+pub use names::Namespace;
+pub use pattern::Pattern;
 
 /// Who asks: the canonical user and what the ACL evaluation needs to know of him.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -1,0 +1,65 @@
+//! The order in which Cyrus keeps names, and the names above a name.
+
+use std::cmp::Ordering;
+
+/// Compares two internal names in hierarchy order, the order of a Cyrus mailbox database: the
+/// separator sorts below every letter, `^` where a dot does, a dot of the domain is a dot.
+pub fn compare(a: &[u8], b: &[u8]) -> Ordering {
+    let Some(at) = a.iter().zip(b).position(|(x, y)| x != y) else { return a.len().cmp(&b.len()) };
+    let key_a = key_byte(a, at, memchr::memchr(b'!', a));
+    let key_b = key_byte(b, at, memchr::memchr(b'!', b));
+    if key_a != key_b {
+        return key_a.cmp(&key_b);
+    }
+    compare_slowly(a, b)
+}
+
+/// What the byte at `at` counts for. `bang` is where the domain ends.
+fn key_byte(name: &[u8], at: usize, bang: Option<usize>) -> u8 {
+    match (name[at], bang) {
+        (byte, Some(bang)) if at < bang => byte,
+        (b'!', Some(bang)) if at == bang => 0x1D,
+        (b'.', _) => 0x1F,
+        (b'^', _) => b'.',
+        (byte, _) => byte,
+    }
+}
+
+/// The whole comparison, for names whose first differing bytes count for the same (control bytes, or
+/// domains against none). Names that count for the same throughout are told apart by their bytes.
+fn compare_slowly(a: &[u8], b: &[u8]) -> Ordering {
+    let (bang_a, bang_b) = (memchr::memchr(b'!', a), memchr::memchr(b'!', b));
+    let keys_a = (0..a.len()).map(|at| key_byte(a, at, bang_a));
+    let keys_b = (0..b.len()).map(|at| key_byte(b, at, bang_b));
+    keys_a.cmp(keys_b).then_with(|| a.cmp(b))
+}
+
+/// The names above an internal name, nearest first: `user.fred.a.b` has `user.fred.a` and
+/// `user.fred`, never `user`.
+pub fn parents(internal: &[u8]) -> Parents<'_> {
+    let start = memchr::memchr(b'!', internal).map_or(0, |bang| bang + 1);
+    Parents { name: internal, start }
+}
+
+/// The iterator of [`parents`].
+#[derive(Clone, Debug)]
+pub struct Parents<'a> {
+    name: &'a [u8],
+    /// Where the name behind the domain begins.
+    start: usize,
+}
+
+impl<'a> Iterator for Parents<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let dot = memchr::memrchr(b'.', &self.name[self.start..])?;
+        let parent = &self.name[..self.start + dot];
+        if dot == 0 || &parent[self.start..] == b"user" {
+            self.name = &self.name[..self.start];
+            return None;
+        }
+        self.name = parent;
+        Some(parent)
+    }
+}
