@@ -1,6 +1,12 @@
 //! One backend connection of an IMAP session.
 
-use crate::proxy::BackendId;
+use std::collections::VecDeque;
+
+use smallvec::SmallVec;
+
+use super::login::Login;
+use crate::proxy::{BackendId, Instant, Side};
+use crate::secret::Secret;
 
 /// What a backend offers, as far as a frontend acts on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -82,14 +88,123 @@ const NAMES: [(&str, Offer); 18] = [
     ("QUOTASET", Offer::QUOTASET),
 ];
 
+/// A tag as it is kept while its command is in flight.
+pub(super) type Tag = SmallVec<[u8; 24]>;
+
 /// One backend connection of a session.
+///
+/// ```text
+/// Opening ──Opened──> Login ──> Ready ──LOGOUT──> Leaving ──BYE, EOF──> (gone)
+///    └── error ──> (gone) <── refused, deadline ──┘
+/// ```
 pub struct Backend {
     id: BackendId,
     server: Box<[u8]>,
     offer: Offer,
+    pub(super) phase: Phase,
+    /// Where in its responses the connection is.
+    pub(super) flow: Flow,
+    /// Commands that it has not answered, in order.
+    pub(super) flights: VecDeque<Flight>,
+    /// What it was told by ENABLE.
+    pub(super) enabled: Extensions,
+    /// The running task sent to it: its lines are the task's.
+    pub(super) serves_task: bool,
+    /// The last moment at which it was written to or heard.
+    pub(super) last_use: Instant,
+}
+
+/// How far a connection is.
+pub(super) enum Phase {
+    /// The engine connects.
+    Opening(Box<LoginAs>, Instant),
+    /// Greeting, TLS, SASL; until the deadline.
+    Login(Box<Login>, Instant),
+    /// Logged in.
+    Ready,
+    /// LOGOUT was sent.
+    Leaving,
+}
+
+/// As whom a connection logs in.
+pub(super) enum LoginAs {
+    /// As `proxy_authname`, for the user.
+    Proxy {
+        /// The authorization identity.
+        user: Box<[u8]>,
+    },
+    /// With the user's own password (`sasl_pwcheck_method: backend`).
+    User {
+        /// The authentication identity.
+        user: Box<[u8]>,
+        /// His password.
+        password: Secret,
+    },
+}
+
+/// Where in its responses a connection is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Flow {
+    /// The next byte begins a response.
+    Start,
+    /// The next byte belongs to a response that goes to the client.
+    Relaying,
+    /// The next byte belongs to a response that is thrown away.
+    Dropping,
+}
+
+/// A command in flight.
+#[derive(Debug)]
+pub(super) struct Flight {
+    /// Its tag.
+    pub(super) tag: Tag,
+    /// Whose it is.
+    pub(super) whose: Whose,
+}
+
+/// Whose command is in flight.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Whose {
+    /// Relayed for the client: all that answers it is his.
+    Client,
+    /// Ours: what answers it is thrown away.
+    Ours,
+}
+
+/// Extensions that are enabled (RFC 5161).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Extensions {
+    /// CONDSTORE.
+    pub(super) condstore: bool,
+    /// QRESYNC.
+    pub(super) qresync: bool,
+}
+
+impl Extensions {
+    /// What of these a backend offers.
+    pub(super) fn offered_by(self, offer: Offer) -> Extensions {
+        Extensions {
+            condstore: self.condstore && offer.has(Offer::CONDSTORE),
+            qresync: self.qresync && offer.has(Offer::QRESYNC),
+        }
+    }
 }
 
 impl Backend {
+    pub(super) fn new(id: BackendId, server: &[u8], login: LoginAs, deadline: Instant, now: Instant) -> Backend {
+        Backend {
+            id,
+            server: server.into(),
+            offer: Offer::default(),
+            phase: Phase::Opening(Box::new(login), deadline),
+            flow: Flow::Start,
+            flights: VecDeque::new(),
+            enabled: Extensions::default(),
+            serves_task: false,
+            last_use: now,
+        }
+    }
+
     /// The connection's number.
     pub fn id(&self) -> BackendId {
         self.id
@@ -103,5 +218,73 @@ impl Backend {
     /// What it offered after login.
     pub fn offer(&self) -> Offer {
         self.offer
+    }
+
+    /// The connection's side.
+    pub(super) fn side(&self) -> Side {
+        Side::Backend(self.id)
+    }
+
+    /// Logged in and not leaving.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Ready)
+    }
+
+    /// Login is over.
+    pub(super) fn be_ready(&mut self, offer: Offer) {
+        self.offer = offer;
+        self.phase = Phase::Ready;
+    }
+
+    /// Whether a command of the client is in flight here.
+    pub(super) fn is_busy_for_client(&self) -> bool {
+        self.flights.iter().any(|flight| flight.whose == Whose::Client)
+    }
+
+    /// Whether a command of ours with this tag is in flight here.
+    pub(super) fn has_our_tag(&self, tag: &[u8]) -> bool {
+        self.flights.iter().any(|flight| flight.whose == Whose::Ours && flight.tag.as_slice() == tag)
+    }
+
+    /// Notes a command that was sent.
+    pub(super) fn sent(&mut self, tag: &[u8], whose: Whose) {
+        self.flights.push_back(Flight { tag: Tag::from_slice(tag), whose });
+    }
+
+    /// Takes the command that a tagged line answers out of those in flight.
+    pub(super) fn answered(&mut self, tag: &[u8]) -> Option<Flight> {
+        let at = self.flights.iter().position(|flight| flight.tag.as_slice() == tag)?;
+        self.flights.remove(at)
+    }
+
+    /// Whether what it says now answers a command of ours.
+    pub(super) fn answers_us(&self) -> bool {
+        self.flights.front().is_some_and(|flight| flight.whose == Whose::Ours)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_read_in_any_case_and_unknown_ones_ignored() {
+        let offer = Offer::read(b"IMAP4rev1 literal+ X-NEW QRESYNC");
+        assert!(offer.has(Offer::LITERAL_PLUS) && offer.has(Offer::QRESYNC));
+        assert!(!offer.has(Offer::CONDSTORE));
+    }
+
+    #[test]
+    fn replies_are_matched_to_what_is_in_flight() {
+        let login = LoginAs::Proxy { user: (*b"fred").into() };
+        let mut backend = Backend::new(BackendId(1), b"be1", login, Instant(0), Instant(0));
+        backend.sent(b"RK0", Whose::Ours);
+        backend.sent(b"a1", Whose::Client);
+        assert!(backend.answers_us() && backend.is_busy_for_client() && backend.has_our_tag(b"RK0"));
+        assert_eq!(backend.answered(b"RK0").map(|flight| flight.whose), Some(Whose::Ours));
+        assert!(!backend.answers_us());
+        assert!(backend.answered(b"a2").is_none());
+        assert!(backend.answered(b"a1").is_some());
+        assert!(!backend.is_busy_for_client());
     }
 }

@@ -3,8 +3,12 @@
 //! The engine fills these structs from imapd.conf once per service and shares them; a session
 //! never changes them. Option names in the comments are those of imapd.conf.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::mailbox::Namespace;
+use crate::mailbox::acl::Policy;
+use crate::sasl::{self, Mechanism};
 use crate::secret::Secret;
 
 /// The configuration of all IMAP sessions of one service of a frontend.
@@ -18,6 +22,10 @@ pub struct Config {
     pub server_info: ServerInfo,
     /// `imapidresponse`: tell the version in ID.
     pub id_response: bool,
+    /// How mailbox names look outside.
+    pub namespace: Arc<Namespace>,
+    /// How ACLs are read.
+    pub acl: Policy,
     /// `admins`, canonical.
     pub admins: Box<[Box<[u8]>]>,
     /// Who may log in, and how.
@@ -49,6 +57,8 @@ impl Default for Config {
             version: env!("CARGO_PKG_VERSION").into(),
             server_info: ServerInfo::On,
             id_response: true,
+            namespace: Arc::default(),
+            acl: Policy::default(),
             admins: Box::default(),
             login: LoginPolicy::default(),
             proxy: ProxyLogin::default(),
@@ -88,15 +98,13 @@ pub struct LoginPolicy {
     pub plaintext_allowed: bool,
     /// A certificate is configured and STARTTLS is allowed.
     pub starttls: bool,
-    /// `sasl_mech_list`, upper case, in the order in which they are offered; only mechanisms that
-    /// `sasl` has.
-    pub mechanisms: Box<[Box<str>]>,
+    /// `sasl_mech_list`, in the order in which they are offered, and from what salts of unknown
+    /// users are made.
+    pub offer: sasl::Offer,
     /// `loginuseacl`: the right `a` on the INBOX of a user allows to log in as him.
     pub use_acl: bool,
     /// `failedloginpause`.
     pub failed_pause: Duration,
-    /// A secret of this process from which SCRAM salts of unknown users are derived.
-    pub scram_decoy: Secret,
 }
 
 impl Default for LoginPolicy {
@@ -104,10 +112,12 @@ impl Default for LoginPolicy {
         LoginPolicy {
             plaintext_allowed: false,
             starttls: false,
-            mechanisms: ["PLAIN".into(), "LOGIN".into()].into(),
+            offer: sasl::Offer {
+                mechanisms: vec![Mechanism::Plain, Mechanism::Login],
+                ..sasl::Offer::default()
+            },
             use_acl: false,
             failed_pause: Duration::from_secs(3),
-            scram_decoy: Secret::default(),
         }
     }
 }

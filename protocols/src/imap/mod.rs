@@ -1,10 +1,29 @@
 //! IMAP4rev1 and what Cyrus adds to it, seen from a frontend.
 
-pub mod backend;
 pub mod config;
-mod outbox;
+pub mod grammar;
 mod session;
+
+mod auth;
+mod client;
+mod dispatch;
+mod info;
+mod outbox;
+mod relay;
+mod timers;
+
+pub mod backend;
+mod connect;
+mod login;
+
+mod running;
 pub mod task;
+
+mod append;
+mod folder;
+mod idle;
+mod route;
+mod select;
 
 pub use config::Config;
 pub use session::Session;

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use smallvec::smallvec;
+use zeroize::Zeroize as _;
 
 use crate::proxy::{Close, LayerKind, Notice, Output, Question, QuestionId, Side};
 
@@ -18,6 +19,7 @@ pub(super) struct Outbox {
     queue: VecDeque<Pending>,
     authored: Vec<u8>,
     written: usize,
+    holds_secret: bool,
 }
 
 enum Pending {
@@ -48,6 +50,24 @@ impl Outbox {
     /// Writes the parts, one behind the other, to a side.
     pub(super) fn write(&mut self, to: Side, parts: &[&[u8]]) {
         self.author(to, |out| parts.iter().for_each(|part| out.extend_from_slice(part)));
+    }
+
+    /// As [`Outbox::author`], for bytes that are wiped once they went out.
+    pub(super) fn author_secret(&mut self, to: Side, author: impl FnOnce(&mut Vec<u8>)) {
+        self.holds_secret = true;
+        self.author(to, author);
+    }
+
+    /// Whether input of a side is claimed by an output that has not been polled.
+    pub(super) fn claims(&self, side: Side) -> bool {
+        self.queue.iter().any(|pending| match pending {
+            Pending::Forward { from, .. } | Pending::Discard { from, .. } => *from == side,
+            Pending::Write { .. }
+            | Pending::Ask(_)
+            | Pending::Switch(..)
+            | Pending::Close(..)
+            | Pending::Tell(_) => false,
+        })
     }
 
     /// Moves the next `n` bytes of a side to another.
@@ -97,10 +117,12 @@ impl Outbox {
         })
     }
 
-    /// Drops bytes that went out; they may have been a password's response, so a larger buffer is
-    /// not kept either.
+    /// Drops bytes that went out, and a larger buffer with them.
     fn forget(&mut self) {
         self.written = 0;
+        if std::mem::take(&mut self.holds_secret) {
+            self.authored.zeroize();
+        }
         if self.authored.capacity() > AUTHORED_BYTES_KEPT {
             self.authored = Vec::new();
         } else {

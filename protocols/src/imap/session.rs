@@ -1,52 +1,366 @@
 //! The machine of one IMAP client.
+//!
+//! ```text
+//!              ┌── relay: bytes of commands and responses, a FIFO of tags between them
+//!   client ────┼── auth: LOGIN, AUTHENTICATE, STARTTLS             (Guest)
+//!              ├── dispatch: answered here, or a Task               (User)
+//!              └── running: carries out what the task wants ──> connect: backend connections
+//! ```
+//! This file holds the state and the order of things; each arrow is a file with methods of
+//! [`Session`]. Two rules keep the client's stream whole: at most one connection is in the middle
+//! of a response to him (`speaking`), and nothing is authored while one is.
 
 use std::sync::Arc;
 
-use super::config::{Config, ServerInfo};
+use aws_lc_rs::digest;
+use smallvec::SmallVec;
+
+use super::auth::Guest;
+use super::backend::{Backend, Extensions, Tag};
+use super::config::Config;
+use super::info;
 use super::outbox::Outbox;
-use crate::proxy::{self, Event, Instant, Origin, Output, Side, Taken, Then};
+use super::running::Running;
+use crate::mailbox::Identity;
+use crate::proxy::{
+    self, Answer, BackendCapabilities, BackendId, Close, Event, Instant, Level, Notice, Origin, Output, Question,
+    QuestionId, Side, Taken, Then,
+};
 
 /// One client of the frontend, from greeting to BYE.
 pub struct Session {
-    config: Arc<Config>,
-    origin: Origin,
-    outbox: Outbox,
+    pub(super) config: Arc<Config>,
+    pub(super) origin: Origin,
+    pub(super) phase: Phase,
+    pub(super) reading: Reading,
+    /// Commands in a row that were none.
+    pub(super) bad_commands: u8,
+    pub(super) backends: Vec<Backend>,
+    pub(super) selected: Option<Box<SelectedMailbox>>,
+    pub(super) task: Option<Box<Running>>,
+    pub(super) outbox: Outbox,
+    /// What the task authors, before it is known for whom.
+    pub(super) drafts: Vec<u8>,
+    pub(super) asked: SmallVec<[(QuestionId, Purpose); 1]>,
+    /// The connection that is in the middle of a response to the client.
+    pub(super) speaking: Option<BackendId>,
+    pub(super) last_input: Instant,
+    pub(super) draining: bool,
+    next_question: u32,
+    next_backend: u32,
+    next_own_tag: u32,
+    next_nonce: u32,
+}
+
+/// Who the client is.
+pub(super) enum Phase {
+    /// Not logged in.
+    Guest(Box<Guest>),
+    /// Logged in.
+    User(User),
+}
+
+/// A logged-in client.
+pub(super) struct User {
+    /// Who he is.
+    pub(super) identity: Arc<Identity>,
+    /// The internal name of his INBOX.
+    pub(super) inbox: Box<[u8]>,
+    /// The server of his INBOX, once a look-up told it.
+    pub(super) home: Option<Box<[u8]>>,
+    /// What he enabled.
+    pub(super) enabled: Extensions,
+    /// What the backends offered when he logged in.
+    pub(super) offered: Arc<BackendCapabilities>,
+}
+
+/// The selected mailbox.
+pub(super) struct SelectedMailbox {
+    /// The connection that has it selected.
+    pub(super) backend: BackendId,
+    /// Its internal name.
+    pub(super) name: Box<[u8]>,
+}
+
+/// What the next bytes of the client are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reading {
+    /// A command; literals of its head up to this byte were asked for.
+    Command {
+        /// Where the last literal that was asked for begins.
+        asked: usize,
+    },
+    /// The rest of a command that is being relayed.
+    Rest,
+    /// The `+}` of a literal of so many bytes, which the backend is to be told as `}`.
+    Downgrade(u64),
+    /// Nothing, until the selected backend goes along or answers.
+    AwaitGo(Go),
+    /// The line that ends a relayed IDLE.
+    IdleLine,
+    /// A response of AUTHENTICATE.
+    Sasl,
+    /// The rest of a refused command: thrown away.
+    Skip,
+    /// Nothing, until an event.
+    Wait,
+    /// Nothing: the session is over.
+    Over,
+}
+
+/// Why the client waits for a continuation request of the selected backend.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Go {
+    /// He announced a literal.
+    Literal,
+    /// He sent IDLE.
+    Idle,
+    /// He sent `{n+}`, which the backend was told as `{n}`: its request is not his.
+    Quiet(u64),
+}
+
+/// Who asked a question.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Purpose {
+    /// The login of the client.
+    Guest,
+    /// The running task.
+    Task,
+    /// The connection that is being opened or logged in.
+    Backend(BackendId),
+}
+
+/// How far a look at input got.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Progress {
+    /// These bytes are done with; look at what stands behind.
+    Took(usize),
+    /// A `Forward` or `Discard` claims what stands here.
+    Claimed,
+    /// More bytes are needed.
+    More,
+    /// Nothing more until something else happened.
+    Hold,
 }
 
 impl Session {
     /// Begins with the greeting.
     pub fn new(config: Arc<Config>, origin: Origin) -> Session {
-        let mut session = Session { config, origin, outbox: Outbox::default() };
-        session.greet();
+        let guest = Guest::new(origin.tls);
+        let mut session = Session {
+            config,
+            origin,
+            phase: Phase::Guest(Box::new(guest)),
+            reading: Reading::Command { asked: 0 },
+            bad_commands: 0,
+            backends: Vec::new(),
+            selected: None,
+            task: None,
+            outbox: Outbox::default(),
+            drafts: Vec::new(),
+            asked: SmallVec::new(),
+            speaking: None,
+            last_input: Instant::default(),
+            draining: false,
+            next_question: 0,
+            next_backend: 0,
+            next_own_tag: 0,
+            next_nonce: 0,
+        };
+        let greeting = info::greeting(&session.config, session.is_tls());
+        session.tell_client(&[&greeting]);
         session
     }
 
-    fn greet(&mut self) {
-        let config = Arc::clone(&self.config);
-        self.outbox.author(Side::Client, |out| {
-            out.extend_from_slice(b"* OK ");
-            if config.server_info != ServerInfo::Off {
-                out.extend_from_slice(config.servername.as_bytes());
+    /// Writes to the client. The caller knows that nobody is speaking.
+    pub(super) fn tell_client(&mut self, parts: &[&[u8]]) {
+        self.outbox.write(Side::Client, parts);
+    }
+
+    /// Writes a tagged reply.
+    pub(super) fn reply(&mut self, tag: &[u8], text: &[u8]) {
+        self.tell_client(&[tag, b" ", text, b"\r\n"]);
+    }
+
+    /// Puts a line in the log. The text holds nothing secret.
+    pub(super) fn log(&mut self, level: Level, text: String) {
+        self.outbox.tell(Notice::Log { level, text: text.into() });
+    }
+
+    /// The logged-in client.
+    pub(super) fn user(&self) -> Option<&User> {
+        match &self.phase {
+            Phase::User(user) => Some(user),
+            Phase::Guest(_) => None,
+        }
+    }
+
+    /// Asks the engine.
+    pub(super) fn ask(&mut self, purpose: Purpose, question: Question) {
+        let id = QuestionId(self.next_question);
+        self.next_question = self.next_question.wrapping_add(1);
+        self.asked.push((id, purpose));
+        self.outbox.ask(id, question);
+    }
+
+    /// Forgets the questions of somebody who no longer waits.
+    pub(super) fn forget_questions(&mut self, purpose: Purpose) {
+        self.asked.retain(|(_, asked)| *asked != purpose);
+    }
+
+    /// A number for a new connection.
+    pub(super) fn new_backend_id(&mut self) -> BackendId {
+        self.next_backend += 1;
+        BackendId(self.next_backend)
+    }
+
+    /// A tag for a command of ours; differs from that of the running command.
+    pub(super) fn new_own_tag(&mut self) -> Tag {
+        let mut tag = Vec::with_capacity(12);
+        let taken = self.task.as_ref().map(|running| running.tag.as_slice()).unwrap_or_default();
+        super::task::own_tag(taken, self.next_own_tag, &mut tag);
+        // Tasks number their own tags from 0 with a lower number of digits in flight; a letter
+        // keeps the two apart.
+        tag.push(b'S');
+        self.next_own_tag = self.next_own_tag.wrapping_add(1);
+        Tag::from_vec(tag)
+    }
+
+    /// Fresh bytes, used once, made of the randomness that the session was given.
+    pub(super) fn nonce(&mut self) -> [u8; 18] {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(&self.origin.random);
+        context.update(&self.next_nonce.to_be_bytes());
+        self.next_nonce += 1;
+        let mut nonce = [0; 18];
+        nonce.copy_from_slice(&context.finish().as_ref()[..18]);
+        nonce
+    }
+
+    /// Whether something of the client is under way that a local answer must not overtake.
+    pub(super) fn is_client_busy(&self) -> bool {
+        self.speaking.is_some()
+            || self.task.is_some()
+            || self.selected_backend().is_some_and(Backend::is_busy_for_client)
+    }
+
+    /// The connection with this number and where it stands.
+    pub(super) fn backend_at(&self, id: BackendId) -> Option<usize> {
+        self.backends.iter().position(|backend| backend.id() == id)
+    }
+
+    /// The connection of the selected mailbox.
+    pub(super) fn selected_backend(&self) -> Option<&Backend> {
+        let selected = self.selected.as_deref()?;
+        self.backends.iter().find(|backend| backend.id() == selected.backend)
+    }
+
+    /// Whether this connection has the selected mailbox.
+    pub(super) fn is_selected(&self, id: BackendId) -> bool {
+        self.selected.as_deref().is_some_and(|selected| selected.backend == id)
+    }
+
+    /// Ends the session. `farewell` is said if the client is not in the middle of something.
+    pub(super) fn end(&mut self, farewell: &[u8]) {
+        if self.reading == Reading::Over {
+            return;
+        }
+        let is_cut = self.speaking.is_some();
+        if !is_cut {
+            self.tell_client(&[farewell]);
+        }
+        self.close_backends();
+        self.outbox.close(Side::Client, if is_cut { Close::Abort } else { Close::Flush });
+        self.reading = Reading::Over;
+    }
+
+    /// The client is gone.
+    fn client_gone(&mut self) {
+        if self.reading == Reading::Over {
+            return;
+        }
+        self.close_backends();
+        self.outbox.close(Side::Client, Close::Abort);
+        self.reading = Reading::Over;
+    }
+
+    /// Looks at input until nothing more can be done with it.
+    fn look(&mut self, side: Side, input: &[u8], now: Instant) -> Taken {
+        let mut n = 0;
+        loop {
+            if self.outbox.claims(side) {
+                return Taken { n, then: Then::More };
             }
-            out.extend_from_slice(b" server ready\r\n");
-        });
+            let rest = &input[n..];
+            if rest.is_empty() {
+                return Taken { n, then: Then::More };
+            }
+            let progress = match side {
+                Side::Client => self.look_at_client(rest, now),
+                Side::Backend(id) => self.look_at_backend(id, rest, now),
+            };
+            match progress {
+                Progress::Took(took) => n += took,
+                Progress::Claimed | Progress::More => return Taken { n, then: Then::More },
+                Progress::Hold => return Taken { n, then: Then::Hold },
+            }
+        }
+    }
+
+    fn handle_answer(&mut self, id: QuestionId, answer: Answer, now: Instant) {
+        let Some(at) = self.asked.iter().position(|(asked, _)| *asked == id) else { return };
+        match self.asked.remove(at).1 {
+            Purpose::Guest => self.handle_guest_answer(answer, now),
+            Purpose::Task => self.handle_task_answer(answer, now),
+            Purpose::Backend(backend) => self.handle_backend_answer(backend, answer, now),
+        }
+    }
+
+    /// Carries on with what an event or input made possible.
+    fn carry_on(&mut self, now: Instant) {
+        self.run_task(now);
+        if self.draining && self.reading == (Reading::Command { asked: 0 }) && !self.is_client_busy() {
+            self.end(b"* BYE server is shutting down\r\n");
+        }
     }
 }
 
 impl proxy::Session for Session {
-    fn handle_input(&mut self, _side: Side, _input: &[u8], _now: Instant) -> Taken {
-        Taken { n: 0, then: Then::Hold }
+    fn handle_input(&mut self, side: Side, input: &[u8], now: Instant) -> Taken {
+        if side == Side::Client {
+            self.last_input = now;
+        }
+        let taken = self.look(side, input, now);
+        self.carry_on(now);
+        taken
     }
 
-    fn handle_event(&mut self, _event: Event, _now: Instant) {}
+    fn handle_event(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Answer { id, answer } => self.handle_answer(id, answer, now),
+            Event::Eof(Side::Client) | Event::Reset(Side::Client) => self.client_gone(),
+            Event::Eof(Side::Backend(id)) | Event::Reset(Side::Backend(id)) => self.backend_gone(id, now),
+            Event::Switched { side: Side::Client, result } => self.client_secured(result, now),
+            Event::Switched { side: Side::Backend(id), result } => self.backend_secured(id, result, now),
+            Event::ForwardBroken { from, to, left } => self.forward_broken(from, to, left, now),
+            Event::Stalled { .. } => self.end(b"* BYE connection stalled\r\n"),
+            Event::Drained { side } => self.drained(side, now),
+            Event::Drain { .. } => self.draining = true,
+            Event::ListChanged | Event::BarrierWanted => {}
+        }
+        self.carry_on(now);
+    }
 
-    fn handle_timeout(&mut self, _now: Instant) {}
+    fn handle_timeout(&mut self, now: Instant) {
+        self.check_deadlines(now);
+        self.carry_on(now);
+    }
 
     fn poll_output(&mut self, scratch: &mut Vec<u8>) -> Option<Output> {
         self.outbox.poll(scratch)
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        Some(self.origin.started_unix).map(Instant)
+        self.next_deadline()
     }
 }

@@ -1,0 +1,330 @@
+//! Carries out what the running task wants, and shows it what comes.
+
+use memchr::memchr;
+use smallvec::SmallVec;
+
+use super::backend::{Flow, Tag};
+use super::grammar::{Response, UntaggedKind, response};
+use super::session::{Progress, Purpose, Reading, SelectedMailbox, Session};
+use super::task::{Context, Line, News, Selected, Task, Want};
+use crate::proxy::{Answer, BackendId, Close, Finding, HEAD_BYTES_MAX, Instant, Question, Side, Unavailable};
+use crate::wire::head::{self, Extent};
+use crate::wire::line;
+
+/// A command in progress that is more than a relayed line.
+pub(super) struct Running {
+    /// The client's tag.
+    pub(super) tag: Tag,
+    pub(super) task: Box<dyn Task>,
+    /// When the task wants to be woken.
+    pub(super) wake: Option<Instant>,
+    /// The last moment at which something happened to it.
+    pub(super) last_news: Instant,
+    /// Connections that it waits for.
+    pub(super) awaits: SmallVec<[BackendId; 2]>,
+    /// The name that it asked for last.
+    finds: Vec<u8>,
+}
+
+impl Session {
+    /// Begins a task; the caller polls it.
+    pub(super) fn start(&mut self, tag: &[u8], task: Box<dyn Task>, now: Instant) {
+        self.bad_commands = 0;
+        let tag = Tag::from_slice(tag);
+        let (awaits, finds) = (SmallVec::new(), Vec::new());
+        self.task = Some(Box::new(Running { tag, task, wake: None, last_news: now, awaits, finds }));
+    }
+
+    /// Carries out what the task wants until it wants nothing.
+    pub(super) fn run_task(&mut self, now: Instant) {
+        let mut out = std::mem::take(&mut self.drafts);
+        while self.may_task_speak() {
+            let Some(mut running) = self.task.take() else { break };
+            out.clear();
+            let want = self.context(&running.tag).and_then(|cx| running.task.poll_want(&cx, &mut out));
+            self.task = Some(running);
+            match want {
+                Some(want) => self.carry_out(want, &out, now),
+                None => break,
+            }
+        }
+        if out.capacity() <= HEAD_BYTES_MAX && self.task.is_some() {
+            self.drafts = out;
+        }
+    }
+
+    /// Whether nobody but a connection of the task is in the middle of a response to the client.
+    fn may_task_speak(&self) -> bool {
+        self.reading != Reading::Over && self.task.is_some() && self.speaking.is_none()
+    }
+
+    /// What a task may know.
+    fn context<'a>(&'a self, tag: &'a [u8]) -> Option<Context<'a>> {
+        let user = self.user()?;
+        let selected = self.selected.as_deref().and_then(|selected| {
+            let at = self.backend_at(selected.backend)?;
+            Some(Selected { backend: selected.backend, server: self.backends[at].server(), name: &selected.name })
+        });
+        Some(Context {
+            config: &self.config,
+            identity: &user.identity,
+            selected,
+            home: user.home.as_deref(),
+            tag,
+            backends: &self.backends,
+        })
+    }
+
+    /// Tells the task news.
+    pub(super) fn tell_task(&mut self, news: News<'_>, now: Instant) {
+        let Some(mut running) = self.task.take() else { return };
+        running.last_news = now;
+        if let Some(cx) = self.context(&running.tag) {
+            running.task.handle_news(news, &cx, now);
+        }
+        self.task = Some(running);
+    }
+
+    fn carry_out(&mut self, want: Want, out: &[u8], now: Instant) {
+        match want {
+            Want::Find { name, freshness } => {
+                self.ask(Purpose::Task, Question::Find { name: name.as_slice().into(), freshness });
+                if let Some(running) = &mut self.task {
+                    running.finds = name;
+                }
+            }
+            Want::Page(query) => self.ask(Purpose::Task, Question::List(query)),
+            Want::Barrier => self.ask(Purpose::Task, Question::Barrier),
+            Want::Backend { server } => self.task_wants_backend(&server, now),
+            Want::Reply => self.tell_client(&[out]),
+            Want::Send(id) => self.send_for_task(id, out, now),
+            Want::Forward { from, to, n } => self.outbox.forward(from, to, n),
+            Want::Discard { from, n } => self.outbox.discard(from, n),
+            Want::Selected { backend, name } => {
+                self.selected = Some(Box::new(SelectedMailbox { backend, name: name.into() }));
+            }
+            Want::Unselected => self.selected = None,
+            Want::Unselect => self.unselect(now),
+            Want::Wake(after) => {
+                if let Some(running) = &mut self.task {
+                    running.wake = Some(now + after);
+                }
+            }
+            Want::Abandon(id) => self.close_backend(id, Close::Abort),
+            Want::Bye => {
+                self.finish_task();
+                self.end(b"");
+            }
+            Want::Done => self.finish_task(),
+        }
+    }
+
+    fn task_wants_backend(&mut self, server: &[u8], now: Instant) {
+        match self.connection_to(server, now) {
+            Ok(id) if self.backend_at(id).is_some_and(|at| self.backends[at].is_ready()) => {
+                self.lend(id, now);
+            }
+            Ok(id) => {
+                if let Some(running) = &mut self.task {
+                    running.awaits.push(id);
+                }
+            }
+            Err(Unavailable) => self.tell_task(News::Backend(Err(Unavailable)), now),
+        }
+    }
+
+    /// A connection that the task may have waited for is logged in, or cannot be.
+    pub(super) fn task_backend(&mut self, id: BackendId, result: Result<(), Unavailable>, now: Instant) {
+        let Some(running) = &mut self.task else { return };
+        let Some(at) = running.awaits.iter().position(|awaited| *awaited == id) else { return };
+        running.awaits.remove(at);
+        match result {
+            Ok(()) => self.lend(id, now),
+            Err(unavailable) => self.tell_task(News::Backend(Err(unavailable)), now),
+        }
+    }
+
+    /// Gives the task a connection: what it says from here on is the task's.
+    fn lend(&mut self, id: BackendId, now: Instant) {
+        self.enable_at(id, now);
+        if let Some(at) = self.backend_at(id) {
+            self.backends[at].serves_task = true;
+        }
+        self.tell_task(News::Backend(Ok(id)), now);
+    }
+
+    fn send_for_task(&mut self, id: BackendId, bytes: &[u8], now: Instant) {
+        let Some(at) = self.backend_at(id) else { return };
+        self.backends[at].serves_task = true;
+        self.backends[at].last_use = now;
+        let side = self.backends[at].side();
+        self.outbox.write(side, &[bytes]);
+        if let Some(running) = &mut self.task {
+            running.last_news = now;
+        }
+    }
+
+    fn finish_task(&mut self) {
+        self.task = None;
+        self.drafts = Vec::new();
+        self.forget_questions(Purpose::Task);
+        self.backends.iter_mut().for_each(|backend| backend.serves_task = false);
+    }
+
+    /// An answer for the task.
+    pub(super) fn handle_task_answer(&mut self, answer: Answer, now: Instant) {
+        match answer {
+            Answer::Found(finding) => {
+                self.note_home(&finding);
+                self.tell_task(News::Found(finding), now);
+            }
+            Answer::Page(page) => self.tell_task(News::Page(&page), now),
+            Answer::Barrier(result) => self.tell_task(News::Barrier(result), now),
+            Answer::Opened(_)
+            | Answer::Password(_)
+            | Answer::ScramKeys(_)
+            | Answer::SaltedPassword(_)
+            | Answer::Capabilities(_)
+            | Answer::Directory(_) => {}
+        }
+    }
+
+    /// Remembers where the user's INBOX is when a task looked it up.
+    fn note_home(&mut self, finding: &Finding) {
+        let Some(running) = &self.task else { return };
+        if !self.user().is_some_and(|user| *user.inbox == *running.finds) {
+            return;
+        }
+        let server = match finding {
+            Finding::Active(entry) => entry.location.server().map(Box::from),
+            Finding::Reserved { .. } | Finding::Absent | Finding::Unknown => None,
+        };
+        if let super::session::Phase::User(user) = &mut self.phase {
+            user.home = server;
+        }
+    }
+
+    /// Shows the task a line of the client, if it reads from him.
+    pub(super) fn offer_client_line(&mut self, input: &[u8], now: Instant) -> Progress {
+        if !self.task.as_ref().is_some_and(|running| running.task.reads_client()) {
+            return Progress::Hold;
+        }
+        let Some(lf) = memchr(b'\n', input) else {
+            if input.len() < HEAD_BYTES_MAX {
+                return Progress::More;
+            }
+            self.end(b"* BYE command line too long\r\n");
+            return Progress::Took(input.len());
+        };
+        let line = &input[..=lf];
+        let verdict = self.show_line(Side::Client, line, now);
+        self.run_task(now);
+        match verdict {
+            Some(Line::Taken | Line::Drop) => Progress::Took(line.len()),
+            Some(Line::Hold | Line::Relay | Line::Whole) | None => Progress::Hold,
+        }
+    }
+
+    fn show_line(&mut self, from: Side, line: &[u8], now: Instant) -> Option<Line> {
+        let mut running = self.task.take()?;
+        running.last_news = now;
+        let verdict = self.context(&running.tag).map(|cx| running.task.handle_line(from, line, &cx, now));
+        self.task = Some(running);
+        verdict
+    }
+
+    /// Shows the task what a connection says that serves it.
+    pub(super) fn offer_backend_line(&mut self, at: usize, input: &[u8], now: Instant) -> Progress {
+        let id = self.backends[at].id();
+        if self.speaking.is_some_and(|speaking| speaking != id) {
+            return Progress::Hold;
+        }
+        let Some(lf) = memchr(b'\n', input) else {
+            if input.len() < HEAD_BYTES_MAX {
+                return Progress::More;
+            }
+            return self.offer_long_line(at, input, now);
+        };
+        let line = &input[..=lf];
+        if self.is_for_nobody(line) {
+            return self.pass(at, Flow::Dropping, line, input);
+        }
+        let verdict = self.show_line(Side::Backend(id), line, now);
+        let progress = match verdict {
+            Some(Line::Taken) => Progress::Took(line.len()),
+            Some(Line::Relay) => self.pass(at, Flow::Relaying, line, input),
+            Some(Line::Drop) => self.pass(at, Flow::Dropping, line, input),
+            Some(Line::Whole) => self.offer_whole(at, input, now),
+            Some(Line::Hold) | None => Progress::Hold,
+        };
+        self.run_task(now);
+        progress
+    }
+
+    /// What no task wants to see.
+    fn is_for_nobody(&self, line: &[u8]) -> bool {
+        match response(line) {
+            Response::Untagged { kind, .. } => {
+                matches!(kind, UntaggedKind::Bye | UntaggedKind::Capability | UntaggedKind::Preauth)
+            }
+            Response::Tagged { .. } | Response::Continuation { .. } | Response::Invalid => false,
+        }
+    }
+
+    /// Shows the task a response with its literals, once it is here.
+    fn offer_whole(&mut self, at: usize, input: &[u8], now: Instant) -> Progress {
+        let line_len = line::first(input, usize::MAX).map_or(input.len(), |line| line.len);
+        let len = match head::extent(input, HEAD_BYTES_MAX as u64, HEAD_BYTES_MAX) {
+            Ok(Extent::Complete { len }) => len,
+            Ok(Extent::Literal { announced, .. }) if announced.len <= HEAD_BYTES_MAX as u64 => return Progress::More,
+            Ok(Extent::Partial { .. }) => return Progress::More,
+            Ok(Extent::Literal { .. }) | Err(_) => {
+                return self.pass(at, Flow::Relaying, &input[..line_len], input);
+            }
+        };
+        let side = self.backends[at].side();
+        match self.show_line(side, &input[..len], now) {
+            Some(Line::Relay) => {
+                self.outbox.forward(side, Side::Client, len as u64);
+                Progress::Claimed
+            }
+            Some(Line::Taken | Line::Drop) => Progress::Took(len),
+            Some(Line::Whole | Line::Hold) | None => Progress::Hold,
+        }
+    }
+
+    /// A line longer than a head: the task decides by its beginning.
+    fn offer_long_line(&mut self, at: usize, input: &[u8], now: Instant) -> Progress {
+        let side = self.backends[at].side();
+        let verdict = self.show_line(side, input, now);
+        let progress = match verdict {
+            Some(Line::Relay | Line::Whole) => self.pass_part(at, Flow::Relaying, input),
+            Some(Line::Drop | Line::Taken) => self.pass_part(at, Flow::Dropping, input),
+            Some(Line::Hold) | None => Progress::Hold,
+        };
+        self.run_task(now);
+        progress
+    }
+
+    /// What was queued for a side has gone out.
+    pub(super) fn drained(&mut self, side: Side, now: Instant) {
+        self.tell_task(News::Drained(side), now);
+    }
+
+    /// A side died that a forward went to.
+    pub(super) fn forward_broken(&mut self, from: Side, to: Side, left: u64, now: Instant) {
+        match (from, to) {
+            (_, Side::Client) => self.outbox.close(from, Close::Abort),
+            (_, Side::Backend(_)) if self.task.is_some() => {
+                self.tell_task(News::ForwardBroken { from, to, left }, now);
+            }
+            (Side::Client, Side::Backend(_)) => {
+                // The rest of a relayed command whose backend died.
+                if left > 0 {
+                    self.outbox.discard(Side::Client, left);
+                }
+            }
+            (Side::Backend(_), Side::Backend(_)) => self.outbox.close(from, Close::Abort),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Deadlines of a session. All of them are computed from what is there; nothing is set or cancelled
+//! on the path of a relayed line.
+
+use std::time::Duration;
+
+use super::backend::{Backend, Phase as BackendPhase};
+use super::session::{Phase, Reading, Session};
+use super::task::News;
+use crate::proxy::{BackendId, Close, Instant};
+
+/// How long a backend may think about a command of a task.
+const TASK_REPLY_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long the selected backend may think about a relayed command; a SEARCH over a large mailbox
+/// without an index takes minutes.
+const RELAYED_REPLY_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+
+/// What is due, and when.
+enum Due {
+    Pause,
+    Client,
+    Task,
+    TaskReply,
+    Login(BackendId),
+    Reply,
+    Idle(BackendId),
+}
+
+impl Session {
+    /// The next moment at which something is due.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines().map(|(at, _)| at).min()
+    }
+
+    /// Does what is due.
+    pub(super) fn check_deadlines(&mut self, now: Instant) {
+        let due: Vec<Due> = self.deadlines().filter(|(at, _)| *at <= now).map(|(_, due)| due).collect();
+        for due in due {
+            match due {
+                Due::Pause => self.pause_is_over(now),
+                Due::Client => self.end(b"* BYE idle for too long\r\n"),
+                Due::Task => self.wake_task(now),
+                Due::TaskReply => self.give_task_backends_up(now),
+                Due::Login(id) => {
+                    self.outbox.close(crate::proxy::Side::Backend(id), Close::Abort);
+                    self.backend_gone(id, now);
+                }
+                Due::Reply => {
+                    if let Some(id) = self.selected.as_deref().map(|selected| selected.backend) {
+                        self.backend_gone(id, now);
+                    }
+                }
+                Due::Idle(id) => self.close_backend(id, Close::Flush),
+            }
+        }
+    }
+
+    fn deadlines(&self) -> impl Iterator<Item = (Instant, Due)> {
+        let is_over = self.reading == Reading::Over;
+        let session = [self.pause_deadline(), self.client_deadline(), self.wake_deadline(), self.reply_deadline()];
+        let backends = self.backends.iter().filter_map(|backend| self.backend_deadline(backend));
+        session.into_iter().flatten().chain(backends).filter(move |_| !is_over)
+    }
+
+    fn pause_deadline(&self) -> Option<(Instant, Due)> {
+        match &self.phase {
+            Phase::Guest(guest) => guest.pause_until().map(|until| (until, Due::Pause)),
+            Phase::User(_) => None,
+        }
+    }
+
+    /// A client that waits for us is not idle.
+    fn client_deadline(&self) -> Option<(Instant, Due)> {
+        let timeouts = &self.config.timeouts;
+        let allowed = match (&self.phase, self.reading) {
+            (Phase::Guest(_), Reading::Wait) => return None,
+            (Phase::Guest(_), _) => timeouts.login,
+            (Phase::User(_), Reading::IdleLine) => timeouts.idle,
+            (Phase::User(_), _) => {
+                let reads = self.task.as_ref().is_none_or(|running| running.task.reads_client());
+                let waits = self.speaking.is_some()
+                    || !reads
+                    || (self.reading == (Reading::Command { asked: 0 })
+                        && self.selected_backend().is_some_and(Backend::is_busy_for_client));
+                if waits {
+                    return None;
+                }
+                timeouts.client
+            }
+        };
+        Some((self.last_input + allowed, Due::Client))
+    }
+
+    fn wake_deadline(&self) -> Option<(Instant, Due)> {
+        self.task.as_ref()?.wake.map(|at| (at, Due::Task))
+    }
+
+    /// Somebody who was asked does not answer.
+    fn reply_deadline(&self) -> Option<(Instant, Due)> {
+        if let Some(running) = &self.task {
+            let waits = self.speaking.is_none()
+                && !running.task.reads_client()
+                && self.backends.iter().any(|backend| backend.serves_task);
+            return waits.then(|| (running.last_news + TASK_REPLY_TIMEOUT, Due::TaskReply));
+        }
+        let backend = self.selected_backend()?;
+        let waits = backend.is_busy_for_client()
+            && self.speaking.is_none()
+            && matches!(self.reading, Reading::Command { .. } | Reading::AwaitGo(_));
+        let last = backend.last_use.max(self.last_input);
+        waits.then(|| (last + RELAYED_REPLY_TIMEOUT, Due::Reply))
+    }
+
+    fn backend_deadline(&self, backend: &Backend) -> Option<(Instant, Due)> {
+        match &backend.phase {
+            BackendPhase::Opening(_, deadline) | BackendPhase::Login(_, deadline) => {
+                Some((*deadline, Due::Login(backend.id())))
+            }
+            BackendPhase::Ready => {
+                let is_home = self.user().and_then(|user| user.home.as_deref()) == Some(backend.server());
+                let is_needed = is_home || backend.serves_task || self.is_selected(backend.id());
+                let until = backend.last_use + self.config.timeouts.backend_idle;
+                (!is_needed).then(|| (until, Due::Idle(backend.id())))
+            }
+            BackendPhase::Leaving => None,
+        }
+    }
+
+    fn wake_task(&mut self, now: Instant) {
+        if let Some(running) = &mut self.task {
+            running.wake = None;
+        }
+        self.tell_task(News::Time, now);
+    }
+
+    fn give_task_backends_up(&mut self, now: Instant) {
+        let silent: Vec<BackendId> =
+            self.backends.iter().filter(|backend| backend.serves_task).map(Backend::id).collect();
+        for id in silent {
+            self.backend_gone(id, now);
+        }
+    }
+}
