@@ -1,0 +1,179 @@
+//! The ends of connections and sessions.
+//!
+//! ```text
+//!   No ──Flush──> Close ──all sent──> Lingering ──input ended, LINGER──> Closing ──closed──> free
+//!   No ──pipe's other end ended──> HalfClose ──all sent──> HalfClosed
+//!   any ──Abort, broken──> Closing
+//! ```
+
+use protocols::proxy::{self, Event, Side};
+
+use crate::conn::{Finish, Kept, Splicing};
+use crate::turn::{Chain, Coding, NONE};
+use crate::{ConnId, Driver, Op, Work};
+
+impl Driver {
+    /// The carrier has closed the descriptor; nothing of it is in flight.
+    pub fn closed(&mut self, conn: ConnId) {
+        if !self.conns.is(conn.slot, conn.generation) {
+            return;
+        }
+        if let Some(gone) = self.conns.remove(conn.slot) {
+            self.spilled -= gone.spill.map_or(0, |spill| spill.len());
+        }
+    }
+
+    pub(crate) fn close(&mut self, session: u32, side: Side, how: proxy::Close) {
+        let Some(slot) = self.slot_of(session, side) else { return };
+        match how {
+            proxy::Close::Abort => self.kill(slot),
+            proxy::Close::Flush => {
+                self.leave_session(slot);
+                self.abandon_jobs(slot);
+                self.close_when_sent(slot);
+            }
+        }
+    }
+
+    /// Takes a connection out of its session.
+    fn leave_session(&mut self, slot: u32) {
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        let session = std::mem::replace(&mut conn.session, NONE);
+        conn.kept = Kept::default();
+        conn.eof_untold = false;
+        if let Some(state) = self.sessions.at_mut(session) {
+            state.sides.retain(|(_, at)| *at != slot);
+        }
+    }
+
+    /// Closes in order once all was sent.
+    pub(crate) fn close_when_sent(&mut self, slot: u32) {
+        let now = self.now;
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        match conn.finish {
+            Finish::No | Finish::HalfClose => conn.finish = Finish::Close,
+            Finish::HalfClosed => {
+                self.begin_lingering(slot);
+                return;
+            }
+            Finish::Close | Finish::Lingering | Finish::Closing => return,
+        }
+        conn.progress = now;
+        self.watch(slot);
+        self.try_finish(slot);
+        self.review(slot);
+    }
+
+    /// Half-closes a connection that has sent everything and is to be.
+    pub(crate) fn try_finish(&mut self, slot: u32) {
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        let goal = conn.finish;
+        if !matches!(goal, Finish::HalfClose | Finish::Close) || !conn.is_flushed() {
+            return;
+        }
+        if goal == Finish::Close
+            && let Some(mut state) = conn.layer.take()
+        {
+            // The goodbye of the layer is sent first; this is called again when it is out.
+            let mut wire = Vec::new();
+            state.layer.close(&mut wire);
+            if !wire.is_empty() && !conn.broken {
+                self.push_wire(slot, &wire);
+                return;
+            }
+        }
+        let id = self.conn_id(slot);
+        self.ops.push_back(Op::Shutdown(id));
+        if goal == Finish::Close {
+            self.begin_lingering(slot);
+        } else if let Some(conn) = self.conns.at_mut(slot) {
+            conn.finish = Finish::HalfClosed;
+        }
+    }
+
+    fn begin_lingering(&mut self, slot: u32) {
+        let now = self.now;
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        if conn.is_served() {
+            self.work.push_back(Work::Settle(conn.session));
+            self.leave_session(slot);
+        }
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        if !conn.input_open {
+            self.kill(slot);
+            return;
+        }
+        conn.finish = Finish::Lingering;
+        conn.progress = now;
+        conn.splicing = Splicing::No;
+        self.watch(slot);
+        self.review(slot);
+    }
+
+    /// A connection broke: its session is told, and it is closed.
+    pub(crate) fn reset(&mut self, slot: u32) {
+        let Some(conn) = self.conns.at(slot) else { return };
+        let (session, side) = (conn.session, conn.side);
+        self.kill(slot);
+        self.notify(session, Event::Reset(side));
+        self.work.push_back(Work::Settle(session));
+    }
+
+    /// Closes at once.
+    pub(crate) fn kill(&mut self, slot: u32) {
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        if conn.finish == Finish::Closing {
+            return;
+        }
+        conn.finish = Finish::Closing;
+        self.break_destination(slot);
+        self.abandon_jobs(slot);
+        self.leave_session(slot);
+        let id = self.conn_id(slot);
+        if let Some(conn) = self.conns.at_mut(slot) {
+            conn.out = Chain::EMPTY;
+            conn.layer = None;
+            conn.splicing = Splicing::No;
+        }
+        self.wheel.disarm(slot * 2 + 1);
+        self.ops.push_back(Op::Close(id));
+    }
+
+    /// Ends a session and cuts its connections.
+    pub(crate) fn end_session(&mut self, slot: u32) {
+        let id = self.session_id(slot);
+        let Some(state) = self.sessions.at_mut(slot) else { return };
+        let sides = std::mem::take(&mut state.sides);
+        self.wheel.disarm(slot * 2);
+        if let Some(gone) = self.sessions.remove(slot) {
+            // A machine that panics while it is dropped ends nobody else.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(gone)));
+        }
+        for (_, slot) in &sides {
+            if let Some(conn) = self.conns.at_mut(*slot) {
+                conn.session = NONE;
+            }
+        }
+        for (_, slot) in sides {
+            self.kill(slot);
+        }
+        self.ops.push_back(Op::Ended(id));
+    }
+
+    /// Appends bytes that are encoded already.
+    pub(crate) fn push_wire(&mut self, slot: u32, wire: &[u8]) {
+        if wire.is_empty() {
+            return;
+        }
+        let source = self.turn.copy(wire);
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        if conn.finish == Finish::Closing {
+            return;
+        }
+        self.turn.push(&mut conn.out, source, Coding::Wire);
+        if !conn.in_dirty {
+            conn.in_dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What goes out: one send per connection and turn, and spill buffers for what it left.
+
+use std::mem;
+
+use protocols::proxy::Event;
+
+use crate::conn::{Finish, Spill};
+use crate::turn::{Buffers, Chain, Coding};
+use crate::{ConnId, Driver, Op, Work};
+
+/// One send of a turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing {
+    /// To whom.
+    pub conn: ConnId,
+    chain: Chain,
+}
+
+impl Outgoing {
+    /// All bytes of it.
+    pub fn len(&self) -> usize {
+        self.chain.bytes as usize
+    }
+
+    /// Never: nothing is not sent.
+    pub fn is_empty(&self) -> bool {
+        self.chain.is_empty()
+    }
+}
+
+impl Driver {
+    /// Puts what was gathered in this turn in its last form: encoded, and behind what is spilled.
+    pub fn prepare_sends(&mut self, buffers: &impl Buffers) {
+        let mut at = 0;
+        while at < self.dirty.len() {
+            let slot = self.dirty[at];
+            at += 1;
+            let Some(conn) = self.conns.at_mut(slot) else { continue };
+            conn.in_dirty = false;
+            if conn.out.is_empty() || conn.finish == Finish::Closing {
+                continue;
+            }
+            if conn.layer.is_some() {
+                self.seal(slot, buffers);
+            }
+            let Some(conn) = self.conns.at_mut(slot) else { continue };
+            let chain = mem::replace(&mut conn.out, Chain::EMPTY);
+            if conn.finish == Finish::Closing {
+                continue;
+            }
+            if chain.is_empty() {
+                self.flushed(slot); // The layer keeps it until its handshake is over.
+            } else if conn.spill.is_some() {
+                let rest = self.turn.rest(chain, 0, buffers);
+                self.spill_rest(slot, rest);
+            } else {
+                conn.flying = true;
+                self.sending.push((slot, chain));
+            }
+        }
+        self.dirty.clear();
+        mem::swap(&mut self.turn, &mut self.sent_turn);
+    }
+
+    /// What is sent in this turn, after [`Driver::prepare_sends`].
+    pub fn sends(&self) -> impl Iterator<Item = Outgoing> + '_ {
+        self.sending.iter().map(|(slot, chain)| Outgoing { conn: self.conn_id(*slot), chain: *chain })
+    }
+
+    /// The bytes of a send, in order. They stand still until [`Driver::end_turn`].
+    pub fn pieces<'a>(
+        &'a self,
+        outgoing: &Outgoing,
+        buffers: &'a impl Buffers,
+    ) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.sent_turn.walk(outgoing.chain).map(|(source, _)| self.sent_turn.bytes(source, buffers))
+    }
+
+    /// A send of this turn took only `n` bytes. The rest is spilled.
+    pub fn sent(&mut self, conn: ConnId, n: usize, buffers: &impl Buffers) {
+        if !self.is_open(conn) {
+            return;
+        }
+        let chain = self.sending.iter().find(|(slot, _)| *slot == conn.slot).map(|(_, chain)| *chain);
+        if let Some(chain) = chain
+            && n < chain.bytes as usize
+        {
+            let rest = self.sent_turn.rest(chain, n, buffers);
+            self.spill_rest(conn.slot, rest);
+        }
+    }
+
+    /// The turn's sends are out: the received buffers are the carrier's again.
+    pub fn end_turn(&mut self) {
+        let mut sending = mem::take(&mut self.sending);
+        for (slot, _) in sending.drain(..) {
+            let Some(conn) = self.conns.at_mut(slot) else { continue };
+            conn.flying = false;
+            if conn.finish != Finish::Closing && conn.spill.is_none() {
+                self.flushed(slot);
+            }
+        }
+        self.sending = sending;
+        self.sent_turn.clear();
+        self.begin_splices();
+        self.work();
+    }
+
+    /// The spilled bytes to send, after [`Op::Send`]: untouched until [`Driver::spill_sent`].
+    pub fn spill(&self, conn: ConnId) -> &[u8] {
+        let spill = self.conns.at(conn.slot).and_then(|conn| conn.spill.as_ref());
+        spill.map_or(&[], |spill| &spill.flying[spill.sent..])
+    }
+
+    /// `n` of the spilled bytes went out.
+    pub fn spill_sent(&mut self, conn: ConnId, n: usize) {
+        if !self.conns.is(conn.slot, conn.generation) {
+            return;
+        }
+        let now = self.now;
+        let Some(at) = self.conns.at_mut(conn.slot) else { return };
+        let Some(spill) = &mut at.spill else { return };
+        let n = n.min(spill.flying.len() - spill.sent);
+        spill.sent += n;
+        self.spilled -= n;
+        if at.finish != Finish::No {
+            at.progress = now;
+        }
+        if spill.sent == spill.flying.len() {
+            spill.sent = 0;
+            spill.flying = mem::take(&mut spill.waiting);
+        }
+        let is_empty = spill.flying.is_empty();
+        if is_empty {
+            at.spill = None;
+        }
+        if at.finish == Finish::Closing {
+            return;
+        }
+        if is_empty {
+            self.flushed(conn.slot);
+            self.begin_splices();
+            self.work();
+        } else {
+            self.ops.push_back(Op::Send(conn));
+        }
+    }
+
+    /// Puts what was not sent behind what is spilled.
+    fn spill_rest(&mut self, slot: u32, rest: Vec<u8>) {
+        self.spilled += rest.len();
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        if let Some(spill) = &mut conn.spill {
+            spill.waiting.extend_from_slice(&rest);
+        } else {
+            conn.spill = Some(Box::new(Spill { flying: rest, ..Spill::default() }));
+            let id = self.conn_id(slot);
+            self.ops.push_back(Op::Send(id));
+        }
+        if self.spilled > self.limits.spill_bytes_max {
+            self.reset(slot);
+        }
+    }
+
+    /// All that was pushed to a connection has gone out: who waited for it goes on.
+    fn flushed(&mut self, slot: u32) {
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        if conn.drained_owed && conn.queue.is_none() {
+            conn.drained_owed = false;
+            let (session, side) = (conn.session, conn.side);
+            self.notify(session, Event::Drained { side });
+        }
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        if let Some(source) = conn.feeding() {
+            self.work.push_back(Work::Pump(source));
+        }
+        if conn.kept.len() > 0 {
+            self.work.push_back(Work::Pump(slot));
+        }
+        self.try_finish(slot);
+    }
+
+    /// Encodes the plain parts of a chain, as few records as can be.
+    fn seal(&mut self, slot: u32, buffers: &impl Buffers) {
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        let chain = mem::replace(&mut conn.out, Chain::EMPTY);
+        let Some(mut state) = conn.layer.take() else { return };
+        let mut plain = mem::take(&mut self.plain);
+        let mut wire = Vec::new();
+        let mut result = Ok(());
+        for (source, coding) in self.turn.walk(chain) {
+            let bytes = self.turn.bytes(source, buffers);
+            match coding {
+                Coding::Plain => plain.extend_from_slice(bytes),
+                Coding::Wire => {
+                    if !plain.is_empty() {
+                        result = result.and(state.layer.encode(&plain, &mut wire));
+                        plain.clear();
+                    }
+                    wire.extend_from_slice(bytes);
+                }
+            }
+        }
+        if !plain.is_empty() {
+            result = result.and(state.layer.encode(&plain, &mut wire));
+            plain.clear();
+        }
+        self.plain = plain;
+        if let Some(conn) = self.conns.at_mut(slot) {
+            conn.layer = Some(state);
+        }
+        match result {
+            Ok(()) => {
+                let source = self.turn.copy(&wire);
+                if let Some(conn) = self.conns.at_mut(slot) {
+                    self.turn.push(&mut conn.out, source, Coding::Wire);
+                }
+            }
+            Err(_) => self.reset(slot),
+        }
+    }
+}

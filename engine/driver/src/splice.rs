@@ -1,0 +1,151 @@
+//! When bytes go from socket to socket without being seen.
+
+use protocols::proxy::Event;
+
+use crate::conn::{Finish, Job, Splicing};
+use crate::limits::SPLICE_BYTES_MIN;
+use crate::{ConnId, Driver, Op, SpliceEnd, Work};
+
+impl Driver {
+    /// Sees whether the first job of a connection is worth a splice, and asks for the receive to be
+    /// stopped first.
+    pub(crate) fn review_splice(&mut self, slot: u32) {
+        let Some(conn) = self.conns.at(slot) else { return };
+        if conn.splicing == Splicing::Wanted && conn.receiving == crate::conn::Receiving::Off {
+            if !self.splices.contains(&slot) {
+                self.splices.push(slot);
+            }
+            return;
+        }
+        if conn.splicing != Splicing::No || !self.is_bulk(slot) {
+            return;
+        }
+        if let Some(conn) = self.conns.at_mut(slot) {
+            conn.splicing = Splicing::Wanted;
+        }
+    }
+
+    /// Whether enough stands ahead of the first job, between two plain sockets, with nothing in its
+    /// way.
+    fn is_bulk(&self, slot: u32) -> bool {
+        let Some(conn) = self.conns.at(slot) else { return false };
+        if !conn.plain || !conn.input_open || conn.copying || conn.kept.len() > 0 || conn.is_finishing() {
+            return false;
+        }
+        let to = match conn.jobs.first() {
+            Some(Job::Forward { to, left }) if to.len() == 1 && *left >= SPLICE_BYTES_MIN => to[0],
+            Some(Job::Pipe { to }) if u64::from(conn.turn_bytes) >= SPLICE_BYTES_MIN => *to,
+            Some(Job::Forward { .. } | Job::Pipe { .. } | Job::Discard { .. }) | None => return false,
+        };
+        self.conns.at(to).is_some_and(|to| to.plain && to.feeding() == Some(slot) && !to.is_finishing())
+    }
+
+    /// Begins the splices whose source is stopped and whose destination is empty.
+    pub(crate) fn begin_splices(&mut self) {
+        let mut at = 0;
+        while at < self.splices.len() {
+            let slot = self.splices[at];
+            let Some((to, bytes)) = self.splice_target(slot) else {
+                self.splices.swap_remove(at);
+                if let Some(conn) = self.conns.at_mut(slot) {
+                    if conn.splicing == Splicing::Wanted {
+                        conn.splicing = Splicing::No;
+                    }
+                    self.work.push_back(Work::Pump(slot));
+                }
+                continue;
+            };
+            let empty =
+                self.conns.at(to).is_some_and(|to| to.out.is_empty() && !to.flying && to.spill.is_none());
+            if !empty {
+                at += 1;
+                continue;
+            }
+            self.splices.swap_remove(at);
+            if let Some(conn) = self.conns.at_mut(slot) {
+                conn.splicing = Splicing::Running;
+                let (from, to) = (self.conn_id(slot), self.conn_id(to));
+                self.ops.push_back(Op::Splice { from, to, bytes });
+            }
+        }
+    }
+
+    /// Where a wanted splice goes and how much of it; `None` when it is not wanted any longer.
+    fn splice_target(&self, slot: u32) -> Option<(u32, u64)> {
+        let conn = self.conns.at(slot)?;
+        let fits = conn.splicing == Splicing::Wanted
+            && conn.kept.len() == 0
+            && conn.input_open
+            && matches!(conn.finish, Finish::No | Finish::HalfClosed);
+        let (to, left) = match conn.jobs.first() {
+            Some(Job::Forward { to, left }) if to.len() == 1 => (to[0], *left),
+            Some(Job::Pipe { to }) => (*to, u64::MAX),
+            Some(Job::Forward { .. } | Job::Discard { .. }) | None => return None,
+        };
+        let ready = self.conns.at(to).is_some_and(|to| to.feeding() == Some(slot));
+        (fits && ready && left >= SPLICE_BYTES_MIN / 4).then_some((to, left))
+    }
+
+    /// `n` bytes were read from the source of a splice.
+    pub fn spliced(&mut self, from: ConnId, n: u64) {
+        if self.conns.is(from.slot, from.generation) {
+            // The job itself ends with the splice, when its last byte is out of the pipe.
+            let now = self.now;
+            if let Some(conn) = self.conns.at_mut(from.slot) {
+                conn.progress = now;
+                match conn.jobs.first_mut() {
+                    Some(Job::Forward { left, .. } | Job::Discard { left }) => *left = left.saturating_sub(n),
+                    Some(Job::Pipe { .. }) | None => {}
+                }
+            }
+        }
+    }
+
+    /// A splice is over; nothing of it is in a pipe.
+    pub fn splice_ended(&mut self, from: ConnId, end: SpliceEnd) {
+        if !self.is_open(from) {
+            return;
+        }
+        let slot = from.slot;
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        let was = std::mem::replace(&mut conn.splicing, Splicing::No);
+        conn.turn_bytes = 0;
+        conn.copying = true;
+        if let Splicing::Stopping { to } = was {
+            let (session, side) = (conn.session, conn.side);
+            let left = conn.jobs.first().map_or(0, Job::left);
+            conn.jobs.remove(0);
+            conn.copying = false;
+            self.break_forward(session, slot, side, to, left);
+        } else {
+            self.job_moved(slot, 0);
+        }
+        match end {
+            SpliceEnd::Done => {}
+            SpliceEnd::Eof => self.input_ended(slot),
+            SpliceEnd::FromFailed => self.reset(slot),
+            SpliceEnd::ToFailed => self.destination_failed(slot),
+        }
+        self.work.push_back(Work::Pump(slot));
+        self.work();
+        self.review(slot);
+        self.work();
+    }
+
+    /// The destination of a splice broke; if it is known already, its forward is gone.
+    fn destination_failed(&mut self, slot: u32) {
+        let to = match self.conns.at(slot).and_then(|conn| conn.jobs.first()) {
+            Some(Job::Forward { to, .. }) => to.first().copied(),
+            Some(Job::Pipe { to }) => Some(*to),
+            Some(Job::Discard { .. }) | None => None,
+        };
+        if let Some(to) = to {
+            let told = self.conns.at(to).map(|conn| (conn.session, conn.side));
+            self.kill(to);
+            if let Some((session, side)) = told {
+                self.notify(session, Event::Reset(side));
+                self.work.push_back(Work::Settle(session));
+            }
+        }
+    }
+}
