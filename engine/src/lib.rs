@@ -1,7 +1,10 @@
 //! The engine: sockets, TLS, backends, the directory, and which listener runs which session.
 
 pub mod backends;
+pub mod config;
+pub mod daemon;
 pub mod helpers;
 pub mod log;
+pub mod services;
 pub mod shard;
 pub mod tls;

@@ -15,11 +15,12 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use protocols::conf::{ConfError, CyrusConf, Imapd, cyrus};
+use protocols::conf::{ConfError, CyrusConf, Imapd, cyrus, options};
 use protocols::proxy::Level;
 use protocols::secret::Secret;
 
 pub use directory::Directory;
+pub(crate) use imap::config as imap;
 pub use listen::Listen;
 
 use crate::helpers::PasswordSource;
@@ -103,8 +104,9 @@ impl Configuration {
         file: &str,
         secret: &ProcessSecret,
     ) -> Result<Configuration, ConfError> {
-        let process = process(imapd, file)?;
         let mut notes = Vec::new();
+        check_options(imapd, &mut notes)?;
+        let process = process(imapd, file)?;
         let tls = tls::settings(imapd, file)?;
         let directory = directory::settings(imapd, file, &process.directory)?;
         let services = services::select(imapd, cyrus, &tls, secret, &mut notes)?;
@@ -121,6 +123,24 @@ impl Configuration {
             notes,
         })
     }
+}
+
+/// A bad value of any known option is refused, as Cyrus does; what nobody knows and what guards
+/// nothing here is told.
+fn check_options(imapd: &Imapd, notes: &mut Vec<(Level, Box<str>)>) -> Result<(), ConfError> {
+    for checked in options::check(imapd) {
+        if let Some(problem) = checked.problem() {
+            return Err(problem);
+        }
+        if let Some(warning) = checked.warning() {
+            notes.push((Level::Warn, warning.to_string().into()));
+        }
+        if checked.is_guard_lost() {
+            let text = checked.value.error(format!("{} is not honoured by this version", checked.key));
+            notes.push((Level::Warn, text.to_string().into()));
+        }
+    }
+    Ok(())
 }
 
 fn process(imapd: &Imapd, file: &str) -> Result<Process, ConfError> {
