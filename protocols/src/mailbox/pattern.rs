@@ -89,7 +89,8 @@ fn glob(
     same: impl Fn(u8, usize) -> bool,
 ) -> bool {
     let (mut at, mut name_at) = (0, 0);
-    let (mut star, mut percent): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
+    let mut star: Option<(usize, usize)> = None;
+    let mut percent = None;
     loop {
         match pattern.get(at) {
             Some(b'*') => {
