@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocols::conf::{ConfError, CyrusConf, Imapd, cyrus, options};
+use protocols::mailbox::acl::Policy;
 use protocols::proxy::Level;
 use protocols::secret::Secret;
 
@@ -47,6 +48,8 @@ pub struct Configuration {
     pub passwords: PasswordSource,
     /// The mailbox list.
     pub directory: Directory,
+    /// How ACLs are read outside of any service.
+    pub acl: Policy,
     /// What is listened on, and what serves it.
     pub services: Vec<Service>,
     /// What the operator should know, for the log.
@@ -116,6 +119,7 @@ impl Configuration {
         Ok(Configuration {
             backends: Arc::new(backends::settings(imapd)?),
             passwords: passwords::source(imapd, file)?,
+            acl: namespace::policy(imapd, &namespace::namespace(imapd, file)?)?,
             process,
             tls,
             directory,
