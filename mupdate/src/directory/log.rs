@@ -1,0 +1,108 @@
+//! The newest changes, numbered, for those who stream.
+
+use std::collections::VecDeque;
+
+use protocols::proxy::{Change, ChangePage, PAGE_BYTES_MAX};
+
+/// Changes that are kept.
+pub(super) const LOG_CHANGES_MAX: usize = 65_536;
+
+/// Octets of names, locations and ACLs that are kept.
+const LOG_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A ring of changes. The last one has the number `newest`.
+pub(super) struct Log {
+    changes: VecDeque<Change>,
+    bytes: usize,
+    newest: u64,
+}
+
+impl Log {
+    pub(super) fn new(newest: u64) -> Log {
+        Log { changes: VecDeque::new(), bytes: 0, newest }
+    }
+
+    /// Appends the change with the next number.
+    pub(super) fn push(&mut self, change: Change) {
+        self.bytes += size(&change);
+        self.changes.push_back(change);
+        self.newest += 1;
+        while self.changes.len() > LOG_CHANGES_MAX || self.bytes > LOG_BYTES_MAX {
+            let Some(oldest) = self.changes.pop_front() else { break };
+            self.bytes -= size(&oldest);
+        }
+    }
+
+    /// Forgets all changes and goes on behind `newest`: what happened is not told one by one.
+    pub(super) fn cut(&mut self, newest: u64) {
+        self.changes.clear();
+        self.bytes = 0;
+        self.newest = newest;
+    }
+
+    /// A page of what is behind `since` up to `published`; `None` when the log does not reach back
+    /// that far, or forward to a number that was never given.
+    pub(super) fn page(&self, since: u64, published: u64) -> Option<ChangePage> {
+        let oldest = self.newest - self.changes.len() as u64;
+        if since < oldest || since > published {
+            return None;
+        }
+        let mut changes = Vec::new();
+        let (mut upto, mut bytes) = (since, 0);
+        while upto < published && bytes < PAGE_BYTES_MAX {
+            let change = &self.changes[(upto - oldest) as usize];
+            bytes += size(change);
+            changes.push(change.clone());
+            upto += 1;
+        }
+        Some(ChangePage { changes, upto, complete: upto == published })
+    }
+}
+
+fn size(change: &Change) -> usize {
+    const EACH: usize = 32;
+    EACH + match change {
+        Change::Active(entry) => entry.name.len() + entry.location.0.len() + entry.acl.len(),
+        Change::Reserved { name, location } => name.len() + location.0.len(),
+        Change::Deleted { name } => name.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(n: usize) -> Change {
+        Change::Deleted { name: format!("user.u{n}").into_bytes().into() }
+    }
+
+    #[test]
+    fn pages_lead_from_any_kept_number_to_the_published_one() {
+        let mut log = Log::new(10);
+        (0..2000).for_each(|n| log.push(change(n)));
+        let (mut since, mut seen) = (10, Vec::new());
+        loop {
+            let page = log.page(since, 2009).unwrap();
+            seen.extend(page.changes);
+            since = page.upto;
+            if page.complete {
+                break;
+            }
+        }
+        assert_eq!(seen, (0..1999).map(change).collect::<Vec<_>>());
+        assert!(log.page(2010, 2010).unwrap().changes.is_empty());
+    }
+
+    #[test]
+    fn a_number_outside_the_log_is_refused() {
+        let mut log = Log::new(0);
+        (0..LOG_CHANGES_MAX + 5).for_each(|n| log.push(change(n)));
+        let newest = (LOG_CHANGES_MAX + 5) as u64;
+        assert!(log.page(4, newest).is_none());
+        assert!(log.page(5, newest).is_some());
+        assert!(log.page(newest + 1, newest).is_none());
+        log.cut(newest + 100);
+        assert!(log.page(newest, newest + 100).is_none());
+        assert!(log.page(newest + 100, newest + 100).unwrap().complete);
+    }
+}

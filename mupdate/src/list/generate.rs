@@ -1,0 +1,175 @@
+//! Made-up lists with names as irregular as real ones, for benchmarks and load tests.
+//!
+//! One seed gives one list: users with irregular names and 1 to 20 folders, folders with names in
+//! modified UTF-7, shared trees, domains, DELETED mailboxes.
+
+use std::sync::Arc;
+
+use protocols::proxy::{Change, Entry, Location};
+
+/// Folders that mail programs create.
+const FOLDERS: [&str; 24] = [
+    "Archive",
+    "Archive.2021",
+    "Archive.2022",
+    "Archive.2023",
+    "Drafts",
+    "Sent",
+    "Trash",
+    "Junk",
+    "Spam",
+    "Notes",
+    "Templates",
+    "Entw&APw-rfe",
+    "Gesendet",
+    "Gel&APY-scht",
+    "&BB4EQgQ,BEAEMAQyBDsENQQ9BD0ESwQ1-",
+    "&ZeVnLIqe-",
+    "Projects",
+    "Projects.alpha",
+    "Projects.beta release",
+    "lists.cyrus-devel",
+    "lists.info-cyrus",
+    "Work",
+    "#calendars.Default",
+    "#addressbooks.Default",
+];
+
+const SYLLABLES: [&str; 32] = [
+    "an", "be", "chi", "da", "el", "fro", "ga", "hu", "is", "jo", "ka", "li", "mo", "ne", "ol", "pe", "qui",
+    "ra", "se", "ti", "u", "va", "wen", "xa", "yl", "zo", "sch", "mar", "tin", "son", "berg", "ez",
+];
+
+/// A source of pseudo-random numbers (splitmix64): the same in every run.
+#[derive(Clone, Debug)]
+pub struct Numbers(u64);
+
+impl Numbers {
+    /// Begins with a seed.
+    pub fn new(seed: u64) -> Numbers {
+        Numbers(seed)
+    }
+
+    /// The next number.
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`, which is not 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// An endless stream of entries, user after user, in no order.
+///
+/// Names repeat rarely and need not be new.
+pub struct Generator {
+    numbers: Numbers,
+    servers: Vec<Location>,
+    waiting: Vec<Change>,
+}
+
+impl Generator {
+    /// Begins with a seed and a number of backends.
+    pub fn new(seed: u64, servers: usize) -> Generator {
+        let servers = (1..=servers.max(1))
+            .map(|n| Location(format!("imap{n:02}.example.net!default").into_bytes().into()))
+            .collect();
+        Generator { numbers: Numbers::new(seed), servers, waiting: Vec::new() }
+    }
+
+    fn refill(&mut self) {
+        if self.numbers.below(50) == 0 {
+            self.shared_tree()
+        } else {
+            self.user()
+        }
+        self.waiting.reverse();
+    }
+
+    fn user(&mut self) {
+        let local = self.local_part();
+        let domain = match self.numbers.below(8) {
+            0 => format!("{}.example!", self.word(2)),
+            _ => String::new(),
+        };
+        let id = match domain.strip_suffix('!') {
+            Some(domain) => format!("{}@{domain}", local.replace('^', ".")),
+            None => local.replace('^', "."),
+        };
+        let acl = match self.numbers.below(12) {
+            0 => format!("{id}\tlrswipkxtecdan\t{}\tlrs\t", self.word(3)),
+            1 => format!("{id}\tlrswipkxtecdan\tanyone\tp\t"),
+            _ => format!("{id}\tlrswipkxtecdan\t"),
+        };
+        let location = self.server();
+        let root = format!("{domain}user.{local}");
+        self.entry(&root, &location, &acl);
+        for _ in 0..self.numbers.below(20) {
+            let name = match self.numbers.below(4) {
+                0 => format!("{root}.{}.{}", self.word(2), self.word(3)),
+                _ => format!("{root}.{}", FOLDERS[self.numbers.below(FOLDERS.len() as u64) as usize]),
+            };
+            self.entry(&name, &location, &acl);
+        }
+        if self.numbers.below(6) == 0 {
+            let time = 0x6500_0000 + self.numbers.below(0x0200_0000);
+            let name = format!("{domain}DELETED.user.{local}.{}.{time:08X}", self.word(2));
+            self.entry(&name, &location, &acl);
+        }
+    }
+
+    fn shared_tree(&mut self) {
+        let root = self.word(3);
+        let location = self.server();
+        let acl = format!("anyone\tlrs\tgroup:{}\tlrswipkxte\t", self.word(2));
+        self.entry(&root, &location, &acl);
+        for _ in 0..self.numbers.below(40) {
+            let name = format!("{root}.{}.{}", self.word(1), self.word(2));
+            self.entry(&name, &location, &acl);
+        }
+    }
+
+    fn entry(&mut self, name: &str, location: &Location, acl: &str) {
+        let name = name.as_bytes().into();
+        self.waiting.push(if self.numbers.below(10_000) == 0 {
+            Change::Reserved { name, location: location.clone() }
+        } else {
+            Change::Active(Entry { name, location: location.clone(), acl: Arc::from(acl.as_bytes()) })
+        });
+    }
+
+    fn server(&mut self) -> Location {
+        self.servers[self.numbers.below(self.servers.len() as u64) as usize].clone()
+    }
+
+    fn local_part(&mut self) -> String {
+        match self.numbers.below(5) {
+            0 => format!("{}^{}", self.word(2), self.word(3)),
+            1 => format!("{}{}", self.word(2), self.numbers.below(10_000)),
+            2 => format!("s{:07}", self.numbers.below(10_000_000)),
+            3 => format!("{}_{}-{}", self.word(1), self.word(2), self.numbers.below(1000)),
+            _ => format!("{}{}", self.word(3), self.word(1)),
+        }
+    }
+
+    fn word(&mut self, syllables: usize) -> String {
+        (0..syllables).map(|_| SYLLABLES[self.numbers.below(SYLLABLES.len() as u64) as usize]).collect()
+    }
+}
+
+impl Iterator for Generator {
+    type Item = Change;
+
+    fn next(&mut self) -> Option<Change> {
+        if self.waiting.is_empty() {
+            self.refill();
+        }
+        self.waiting.pop()
+    }
+}

@@ -1,0 +1,3 @@
+//! The MUPDATE server: the master, and a slave's read-only face.
+
+pub mod rules;
