@@ -26,9 +26,9 @@ pub struct Shared {
     /// The log.
     pub log: Log,
     /// TLS on both sides.
-    pub tls: Tls,
+    pub tls: Arc<Tls>,
     /// Threads for what blocks.
-    pub helpers: Helpers,
+    pub helpers: Arc<Helpers>,
     /// What is known of backends.
     pub backends: Backends,
     /// The mailbox list.

@@ -3,7 +3,10 @@
 pub mod backends;
 pub mod config;
 pub mod daemon;
+pub mod directory;
+pub mod frontend;
 pub mod helpers;
+pub mod host;
 pub mod log;
 pub mod services;
 pub mod shard;

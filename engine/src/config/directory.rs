@@ -38,6 +38,18 @@ pub struct Directory {
     pub kick_socket: Option<PathBuf>,
 }
 
+impl Directory {
+    /// Whether two say the same.
+    pub fn is_same(&self, other: &Directory) -> bool {
+        let text = |d: &Directory| (d.server.clone(), d.authname.clone(), d.username.clone(), d.realm.clone());
+        let rest = |d: &Directory| (d.mechanisms.clone(), d.retry_delay, d.login_timeout, d.hold_back_percent);
+        text(self) == text(other)
+            && rest(self) == rest(other)
+            && self.password.expose() == other.password.expose()
+            && (self.accept_empty, &self.store) == (other.accept_empty, &other.store)
+    }
+}
+
 /// The least `mupdate_retry_delay`; Cyrus divides by half of it.
 const RETRY_DELAY_MIN: Duration = Duration::from_secs(1);
 

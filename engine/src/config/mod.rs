@@ -81,6 +81,13 @@ pub struct Process {
     pub keepalive: Option<crate::shard::Keepalive>,
 }
 
+impl Process {
+    /// The least level of log lines.
+    pub fn least_level(&self) -> Level {
+        if self.debug { Level::Debug } else { Level::Info }
+    }
+}
+
 impl Configuration {
     /// Reads and checks both files.
     ///

@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "signals, users and inherited descriptors have no safe wrappers among our crates")]
 
 use std::ffi::{CStr, CString};
-use std::io;
+use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
@@ -115,6 +115,39 @@ pub(super) fn inherited(n: u16) -> Vec<OwnedFd> {
         // SAFETY: the descriptor is open, and by the protocol nobody else in this process owns it.
         .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
         .collect()
+}
+
+/// The parent that waits until its daemon serves.
+pub(super) struct Starter(std::io::PipeWriter);
+
+impl Starter {
+    /// Lets the parent exit with this status.
+    pub(super) fn tell(mut self, status: u8) {
+        // The parent may have been killed.
+        let _ = self.0.write_all(&[status]);
+    }
+}
+
+/// Goes on in a child process in a session of its own; the parent exits with the status that the
+/// child tells, or 70 when it ends without a word.
+pub(super) fn background() -> io::Result<Starter> {
+    let (mut reader, writer) = io::pipe()?;
+    // SAFETY: the process has one thread, so the child may do all that its parent might.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            drop(reader);
+            rustix::process::setsid()?;
+            Ok(Starter(writer))
+        }
+        _ => {
+            drop(writer);
+            let mut status = [super::EX_SOFTWARE];
+            // Without a byte the child has ended: the status stays what it is.
+            let _ = reader.read_exact(&mut status);
+            std::process::exit(i32::from(status[0]))
+        }
+    }
 }
 
 #[cfg(test)]
