@@ -191,7 +191,13 @@ impl Extensions {
 }
 
 impl Backend {
-    pub(super) fn new(id: BackendId, server: &[u8], login: LoginAs, deadline: Instant, now: Instant) -> Backend {
+    pub(super) fn new(
+        id: BackendId,
+        server: &[u8],
+        login: LoginAs,
+        deadline: Instant,
+        now: Instant,
+    ) -> Backend {
         Backend {
             id,
             server: server.into(),

@@ -38,7 +38,9 @@ impl Session {
         if asked == 0 && self.selected.is_some() {
             match self.relay_commands(input) {
                 Progress::Took(0) => {}
-                progress @ (Progress::Took(_) | Progress::Claimed | Progress::More | Progress::Hold) => return progress,
+                progress @ (Progress::Took(_) | Progress::Claimed | Progress::More | Progress::Hold) => {
+                    return progress;
+                }
             }
         }
         if self.is_client_busy() {
@@ -64,8 +66,18 @@ impl Session {
     }
 
     /// Waits until the head of a command is whole, asking for its literals, and acts on it.
-    fn collect(&mut self, command: Command<'_>, line: line::Line<'_>, input: &[u8], asked: usize, now: Instant) -> Progress {
-        if command.verb == Verb::Append && matches!(self.phase, Phase::User(_)) && !names_by_literal(command.args) {
+    fn collect(
+        &mut self,
+        command: Command<'_>,
+        line: line::Line<'_>,
+        input: &[u8],
+        asked: usize,
+        now: Instant,
+    ) -> Progress {
+        if command.verb == Verb::Append
+            && matches!(self.phase, Phase::User(_))
+            && !names_by_literal(command.args)
+        {
             return self.act(command, line.len, now);
         }
         match head::extent(input, HEAD_LITERAL_BYTES_MAX, HEAD_BYTES_MAX) {

@@ -8,8 +8,8 @@ use super::login::{Login, Ready, Step};
 use super::session::{Progress, Purpose, Reading, Session};
 use super::task::News;
 use crate::proxy::{
-    Answer, BackendId, Close, HEAD_BYTES_MAX, Instant, LayerKind, Level, Notice, OpenError, Opened, Question, Service,
-    Side, TlsInfo, Unavailable,
+    Answer, BackendId, Close, HEAD_BYTES_MAX, Instant, LayerKind, Level, Notice, OpenError, Opened, Question,
+    Service, Side, TlsInfo, Unavailable,
 };
 use crate::secret::Secret;
 use crate::wire::line;
@@ -26,7 +26,8 @@ impl Session {
     /// # Errors
     /// Too many.
     pub(super) fn connection_to(&mut self, server: &[u8], now: Instant) -> Result<BackendId, Unavailable> {
-        let usable = |backend: &&Backend| backend.server() == server && !matches!(backend.phase, Phase::Leaving);
+        let usable =
+            |backend: &&Backend| backend.server() == server && !matches!(backend.phase, Phase::Leaving);
         if let Some(backend) = self.backends.iter_mut().find(|backend| usable(&&**backend)) {
             backend.last_use = now;
             return Ok(backend.id());
@@ -39,7 +40,12 @@ impl Session {
     ///
     /// # Errors
     /// Too many, or a server name that is no text.
-    pub(super) fn open(&mut self, server: &[u8], login: LoginAs, now: Instant) -> Result<BackendId, Unavailable> {
+    pub(super) fn open(
+        &mut self,
+        server: &[u8],
+        login: LoginAs,
+        now: Instant,
+    ) -> Result<BackendId, Unavailable> {
         let name = std::str::from_utf8(server).map_err(|_| Unavailable)?;
         if self.backends.len() >= BACKENDS_MAX {
             return Err(Unavailable);
@@ -111,7 +117,12 @@ impl Session {
     }
 
     /// Runs a step of a login and does what it wants.
-    fn with_login(&mut self, id: BackendId, now: Instant, step: impl FnOnce(&mut Login, &mut Vec<u8>) -> Step) {
+    fn with_login(
+        &mut self,
+        id: BackendId,
+        now: Instant,
+        step: impl FnOnce(&mut Login, &mut Vec<u8>) -> Step,
+    ) {
         let Some(at) = self.backend_at(id) else { return };
         let side = self.backends[at].side();
         let Phase::Login(login, _) = &mut self.backends[at].phase else { return };
@@ -136,7 +147,8 @@ impl Session {
         backend.be_ready(ready.offer);
         backend.last_use = now;
         let server = String::from_utf8_lossy(backend.server()).into_owned().into_boxed_str();
-        let words = ready.capabilities.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
+        let words =
+            ready.capabilities.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
         let capabilities = words.map(|word| String::from_utf8_lossy(word).into_owned().into()).collect();
         self.outbox.tell(Notice::Capabilities { server, capabilities });
         self.identify(id);
@@ -326,7 +338,9 @@ impl Session {
                 }
                 self.pass(at, Flow::Relaying, line, input)
             }
-            Response::Untagged { .. } | Response::Continuation { .. } => self.pass(at, Flow::Dropping, line, input),
+            Response::Untagged { .. } | Response::Continuation { .. } => {
+                self.pass(at, Flow::Dropping, line, input)
+            }
             Response::Tagged { .. } | Response::Invalid => {
                 self.break_backend(at, "reply to nothing", now, input.len())
             }
@@ -334,7 +348,13 @@ impl Session {
     }
 
     /// A backend does not keep to the protocol: as good as lost.
-    pub(super) fn break_backend(&mut self, at: usize, why: &'static str, now: Instant, here: usize) -> Progress {
+    pub(super) fn break_backend(
+        &mut self,
+        at: usize,
+        why: &'static str,
+        now: Instant,
+        here: usize,
+    ) -> Progress {
         let id = self.backends[at].id();
         let server = self.backends[at].server().escape_ascii().to_string();
         self.log(Level::Warn, format!("imap backend {server}: {why}"));

@@ -22,7 +22,7 @@ const AUTH_TAG: &[u8] = b"RKA";
 const LINES_MAX: u16 = 256;
 
 /// A login in progress.
-pub struct Login {
+pub(super) struct Login {
     who: LoginAs,
     opened: Opened,
     nonce: [u8; 18],
@@ -50,12 +50,7 @@ pub(super) enum Step {
     /// TLS; then [`Login::secured`].
     Secure,
     /// PBKDF2; then [`Login::salted`].
-    Salt {
-        hash: ScramHash,
-        password: Secret,
-        salt: Box<[u8]>,
-        iterations: u32,
-    },
+    Salt { hash: ScramHash, password: Secret, salt: Box<[u8]>, iterations: u32 },
     /// Logged in.
     Ready(Ready),
     /// The server refused name and password.
@@ -136,7 +131,13 @@ impl Login {
         }
     }
 
-    fn handle_untagged(&mut self, kind: UntaggedKind, rest: &[u8], config: &Config, out: &mut Vec<u8>) -> Step {
+    fn handle_untagged(
+        &mut self,
+        kind: UntaggedKind,
+        rest: &[u8],
+        config: &Config,
+        out: &mut Vec<u8>,
+    ) -> Step {
         if kind == UntaggedKind::Bye {
             return Step::Failed("server said BYE");
         }
@@ -153,7 +154,14 @@ impl Login {
         if self.take_capability_code(rest) { self.choose(config, out) } else { self.ask_capabilities(out) }
     }
 
-    fn handle_tagged(&mut self, tag: &[u8], status: Status, text: &[u8], config: &Config, out: &mut Vec<u8>) -> Step {
+    fn handle_tagged(
+        &mut self,
+        tag: &[u8],
+        status: Status,
+        text: &[u8],
+        config: &Config,
+        out: &mut Vec<u8>,
+    ) -> Step {
         match (&self.stage, tag, status) {
             (Stage::ExpectCapability, CAPABILITY_TAG, Status::Ok) => self.choose(config, out),
             (Stage::ExpectStarttls, STARTTLS_TAG, Status::Ok) => {

@@ -131,7 +131,11 @@ impl Session {
         }
         self.backends[at].sent(command.tag, Whose::Client);
         self.reading = Reading::Rest;
-        self.outbox.forward(Side::Client, self.backends[at].side(), (input.len() - LITERAL_TAIL_BYTES_MAX) as u64);
+        self.outbox.forward(
+            Side::Client,
+            self.backends[at].side(),
+            (input.len() - LITERAL_TAIL_BYTES_MAX) as u64,
+        );
         Progress::Claimed
     }
 
@@ -213,6 +217,26 @@ impl Session {
         }
         self.outbox.forward(Side::Backend(id), Side::Client, n as u64 + behind);
         Progress::Claimed
+    }
+
+    /// Relays the untagged responses at the front of the input as one; `None` when there is none.
+    pub(super) fn relay_untagged(&mut self, at: usize, input: &[u8]) -> Option<Progress> {
+        let mut n = 0;
+        let mut behind = 0;
+        while n < input.len() && self.backends[at].flow == Flow::Start {
+            let Some(lf) = memchr(b'\n', &input[n..]) else { break };
+            let line = &input[n..=n + lf];
+            if !matches!(self.judge(at, line), Judged::Untagged) {
+                break;
+            }
+            n += line.len();
+            (n, behind) = self.follow_literals(at, input, n, line);
+        }
+        if n == 0 {
+            return None;
+        }
+        self.outbox.forward(self.backends[at].side(), Side::Client, n as u64 + behind);
+        Some(Progress::Claimed)
     }
 
     /// Goes over the literals and lines that belong to the response whose line ends at `n`. Gives

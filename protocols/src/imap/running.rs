@@ -63,7 +63,11 @@ impl Session {
         let user = self.user()?;
         let selected = self.selected.as_deref().and_then(|selected| {
             let at = self.backend_at(selected.backend)?;
-            Some(Selected { backend: selected.backend, server: self.backends[at].server(), name: &selected.name })
+            Some(Selected {
+                backend: selected.backend,
+                server: self.backends[at].server(),
+                name: &selected.name,
+            })
         });
         Some(Context {
             config: &self.config,
@@ -239,6 +243,11 @@ impl Session {
         if self.speaking.is_some_and(|speaking| speaking != id) {
             return Progress::Hold;
         }
+        if self.task.as_ref().is_some_and(|running| running.task.relays_untagged(id))
+            && let Some(progress) = self.relay_untagged(at, input)
+        {
+            return progress;
+        }
         let Some(lf) = memchr(b'\n', input) else {
             if input.len() < HEAD_BYTES_MAX {
                 return Progress::More;
@@ -276,7 +285,9 @@ impl Session {
         let line_len = line::first(input, usize::MAX).map_or(input.len(), |line| line.len);
         let len = match head::extent(input, HEAD_BYTES_MAX as u64, HEAD_BYTES_MAX) {
             Ok(Extent::Complete { len }) => len,
-            Ok(Extent::Literal { announced, .. }) if announced.len <= HEAD_BYTES_MAX as u64 => return Progress::More,
+            Ok(Extent::Literal { announced, .. }) if announced.len <= HEAD_BYTES_MAX as u64 => {
+                return Progress::More;
+            }
             Ok(Extent::Partial { .. }) => return Progress::More,
             Ok(Extent::Literal { .. }) | Err(_) => {
                 return self.pass(at, Flow::Relaying, &input[..line_len], input);

@@ -23,8 +23,8 @@ use super::outbox::Outbox;
 use super::running::Running;
 use crate::mailbox::Identity;
 use crate::proxy::{
-    self, Answer, BackendCapabilities, BackendId, Close, Event, Instant, Level, Notice, Origin, Output, Question,
-    QuestionId, Side, Taken, Then,
+    self, Answer, BackendCapabilities, BackendId, Close, Event, Instant, Level, Notice, Origin, Output,
+    Question, QuestionId, Side, Taken, Then,
 };
 
 /// One client of the frontend, from greeting to BYE.

@@ -194,4 +194,10 @@ pub trait Task {
     fn reads_client(&self) -> bool {
         false
     }
+
+    /// Whether untagged responses of this connection go to the client unseen, in whole bursts; the
+    /// tagged reply is still shown.
+    fn relays_untagged(&self, _backend: BackendId) -> bool {
+        false
+    }
 }

@@ -57,7 +57,8 @@ impl Session {
 
     fn deadlines(&self) -> impl Iterator<Item = (Instant, Due)> {
         let is_over = self.reading == Reading::Over;
-        let session = [self.pause_deadline(), self.client_deadline(), self.wake_deadline(), self.reply_deadline()];
+        let session =
+            [self.pause_deadline(), self.client_deadline(), self.wake_deadline(), self.reply_deadline()];
         let backends = self.backends.iter().filter_map(|backend| self.backend_deadline(backend));
         session.into_iter().flatten().chain(backends).filter(move |_| !is_over)
     }

@@ -1,0 +1,302 @@
+//! APPEND with all its forms (MULTIAPPEND, CATENATE, BINARY): head routed, the rest raw.
+//!
+//! ```text
+//! Routing ──> Send head ──┬─ {n+} ──> literal ──> ExpectLine ──(another literal)──┐
+//!    │                    └─ {n} ──> ExpectGo ──> literal ──> ExpectLine          │
+//!    │                                  ^─────────────────────────────────────────┘
+//!    └─ refused ──> Skip literals and lines ──> NO       ExpectLine ──> ExpectReply
+//! ```
+//! Message bytes are never held: a literal is one `Forward`.
+
+use super::backend::Offer;
+use super::grammar::{Response, Status, response};
+use super::route::{Arrival, MAY_BE_DONE, Route, UNREACHABLE, is_elsewhere, name_out, push};
+use super::task::{Context, Line, News, Task, Want};
+use crate::proxy::{BackendId, Instant, Side};
+use crate::wire::{Announced, line, literal};
+
+const TOO_BIG: &[u8] = b"NO [TOOBIG] Message size exceeds fixed limit";
+/// RFC 9051 section 6.3.12: "unless it is certain that the destination mailbox cannot be created,
+/// the server MUST send the response code [TRYCREATE]".
+const TRY_CREATE: &[u8] = b"NO [TRYCREATE] Mailbox does not exist";
+
+/// One APPEND.
+pub(super) struct Append {
+    route: Route,
+    mailbox: Vec<u8>,
+    /// What stands behind the mailbox and its space, without the line end.
+    rest: Vec<u8>,
+    step: Step,
+    /// The tagged reply came before the client was done.
+    answered: bool,
+    /// A NO that may not be the last word.
+    held: Vec<u8>,
+}
+
+enum Step {
+    Routing,
+    Send(BackendId),
+    /// The head was sent; this literal follows.
+    ExpectGo {
+        at: BackendId,
+        len: u64,
+        told: Told,
+    },
+    /// The backend or nobody waits: the literal goes.
+    Literal {
+        at: BackendId,
+        len: u64,
+    },
+    /// The literal was sent.
+    ExpectLine(BackendId),
+    /// A line of the client goes to the backend.
+    SendLine {
+        at: BackendId,
+        line: Vec<u8>,
+    },
+    ExpectReply(BackendId),
+    /// Throw so many bytes of the client away, then his next line.
+    Discard(u64, &'static [u8]),
+    SkipLine(&'static [u8]),
+    Refuse(&'static [u8]),
+    Answer,
+    Over,
+    End,
+}
+
+/// Whose the backend's continuation request is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// The client's.
+    Client,
+    /// Ours: the client sends anyway.
+    Nobody,
+}
+
+impl Append {
+    /// `name` is internal; `mailbox` and `rest` as typed.
+    pub(super) fn new(name: Vec<u8>, mailbox: &[u8], rest: &[u8]) -> Append {
+        let (mailbox, rest) = (mailbox.to_vec(), rest.to_vec());
+        Append {
+            route: Route::to(name),
+            mailbox,
+            rest,
+            step: Step::Routing,
+            answered: false,
+            held: Vec::new(),
+        }
+    }
+
+    /// An APPEND that is refused with this text before it is routed.
+    pub(super) fn refused(rest: &[u8], text: &'static [u8]) -> Append {
+        let mut append = Append::new(Vec::new(), b"", rest);
+        append.refuse(text);
+        append
+    }
+
+    /// Answers NO; a literal that the client sends unasked is read away first.
+    fn refuse(&mut self, text: &'static [u8]) {
+        self.step = match literal::at_line_end(&self.rest) {
+            Some(announced) if !announced.sync => Step::Discard(announced.len, text),
+            Some(_) | None => Step::Refuse(text),
+        };
+    }
+
+    fn arrive(&mut self, arrival: &Arrival, cx: &Context<'_>) {
+        let announced = literal::at_line_end(&self.rest);
+        let limit = cx.config.limits.append_bytes_max;
+        let is_too_big = announced.is_some_and(|literal| limit.is_some_and(|limit| literal.len > limit));
+        match arrival {
+            Arrival::At(_) if is_too_big => self.refuse(TOO_BIG),
+            Arrival::At(id) => self.step = Step::Send(*id),
+            Arrival::Same | Arrival::Absent if !self.held.is_empty() => self.step = Step::Answer,
+            Arrival::Same | Arrival::Absent => self.refuse(TRY_CREATE),
+            Arrival::Unavailable(text) => self.refuse(text),
+        }
+    }
+
+    /// What follows a line that was sent to the backend.
+    fn behind_line(&self, at: BackendId, announced: Option<Announced>, offer: Offer) -> Step {
+        match announced {
+            Some(literal) if literal.sync => Step::ExpectGo { at, len: literal.len, told: Told::Client },
+            Some(literal) if must_ask(literal, offer) => {
+                Step::ExpectGo { at, len: literal.len, told: Told::Nobody }
+            }
+            Some(literal) => Step::Literal { at, len: literal.len },
+            None => Step::ExpectReply(at),
+        }
+    }
+
+    fn lost(&mut self, id: BackendId) {
+        self.step = match std::mem::replace(&mut self.step, Step::End) {
+            Step::Send(at) if at == id => {
+                self.refuse(UNREACHABLE);
+                return;
+            }
+            Step::ExpectGo { at, len, told: Told::Nobody } if at == id => Step::Discard(len, UNREACHABLE),
+            Step::ExpectGo { at, told: Told::Client, .. } if at == id => Step::Refuse(UNREACHABLE),
+            Step::Literal { at, len } if at == id => Step::Discard(len, UNREACHABLE),
+            // Between literals, or in one: then the broken forward follows.
+            Step::ExpectLine(at) | Step::SendLine { at, .. } if at == id => Step::SkipLine(UNREACHABLE),
+            Step::ExpectReply(at) if at == id => Step::Refuse(MAY_BE_DONE),
+            step => step,
+        };
+    }
+
+    fn handle_reply(&mut self, status: Status, text: &[u8], line: &[u8]) -> Line {
+        match &self.step {
+            // Nothing of the message was sent: another server may have the mailbox.
+            Step::ExpectGo { told: Told::Client, .. } if status == Status::No && is_elsewhere(text) => {
+                self.held = line.to_vec();
+                self.route.again();
+                self.step = Step::Routing;
+                Line::Taken
+            }
+            Step::ExpectGo { told: Told::Nobody, len, .. } => {
+                self.answered = true;
+                self.step = Step::Discard(*len, b"");
+                Line::Relay
+            }
+            Step::ExpectGo { .. } | Step::ExpectReply(_) => {
+                self.step = Step::Over;
+                Line::Relay
+            }
+            // Refused while the client sends: he must come to the end.
+            _ => {
+                self.answered = true;
+                Line::Relay
+            }
+        }
+    }
+
+    fn handle_client_line(&mut self, line: &[u8]) -> Line {
+        match &self.step {
+            Step::ExpectLine(at) => {
+                self.step = Step::SendLine { at: *at, line: line.to_vec() };
+                Line::Taken
+            }
+            Step::SkipLine(text) => {
+                self.step = match literal::at_line_end(line::without_end(line)) {
+                    Some(announced) if !announced.sync => Step::Discard(announced.len, text),
+                    Some(_) | None if self.answered => Step::Over,
+                    Some(_) | None => Step::Refuse(text),
+                };
+                Line::Taken
+            }
+            _ => Line::Hold,
+        }
+    }
+
+    fn send_line(&mut self, at: BackendId, line: &[u8], cx: &Context<'_>, out: &mut Vec<u8>) -> Want {
+        let content = line::without_end(line);
+        let announced = literal::at_line_end(content);
+        self.step = match self.behind_line(at, announced, cx.offer(at)) {
+            Step::ExpectReply(_) if self.answered => Step::Over,
+            step => step,
+        };
+        announce(content, announced, cx.offer(at), out);
+        Want::Send(at)
+    }
+
+    fn send_head(&mut self, id: BackendId, cx: &Context<'_>, out: &mut Vec<u8>) -> Want {
+        let announced = literal::at_line_end(&self.rest);
+        push(out, &[cx.tag, b" APPEND "]);
+        name_out(out, &self.mailbox);
+        out.push(b' ');
+        announce(&self.rest, announced, cx.offer(id), out);
+        self.step = self.behind_line(id, announced, cx.offer(id));
+        Want::Send(id)
+    }
+}
+
+/// Whether the backend must be asked for a literal that the client sends unasked.
+fn must_ask(literal: Announced, offer: Offer) -> bool {
+    !literal.sync && !offer.has(Offer::LITERAL_PLUS) && !literal.fits_literal_minus()
+}
+
+/// Writes a line, its announcement such that the backend takes it.
+fn announce(content: &[u8], announced: Option<Announced>, offer: Offer, out: &mut Vec<u8>) {
+    match announced {
+        Some(literal) if must_ask(literal, offer) => {
+            push(out, &[&content[..content.len() - b"+}".len()], b"}\r\n"]);
+        }
+        Some(_) | None => push(out, &[content, b"\r\n"]),
+    }
+}
+
+impl Task for Append {
+    fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, _now: Instant) {
+        match (&self.step, &news) {
+            (Step::Routing, _) => {
+                if let Some(arrival) = self.route.handle_news(&news, cx) {
+                    self.arrive(&arrival, cx);
+                }
+            }
+            (_, News::Lost(id)) => self.lost(*id),
+            (_, News::ForwardBroken { from: Side::Client, left, .. }) => {
+                self.step = Step::Discard(*left, UNREACHABLE);
+            }
+            _ => {}
+        }
+    }
+
+    fn handle_line(&mut self, from: Side, line: &[u8], cx: &Context<'_>, _now: Instant) -> Line {
+        if from == Side::Client {
+            return self.handle_client_line(line);
+        }
+        match (response(line), &self.step) {
+            (Response::Tagged { tag, status, text }, _) if tag == cx.tag => {
+                self.handle_reply(status, text, line)
+            }
+            (Response::Continuation { .. }, Step::ExpectGo { at, len, told }) => {
+                let verdict = if *told == Told::Client { Line::Relay } else { Line::Drop };
+                self.step = Step::Literal { at: *at, len: *len };
+                verdict
+            }
+            (Response::Untagged { .. }, _) => Line::Relay,
+            (Response::Tagged { .. } | Response::Continuation { .. } | Response::Invalid, _) => Line::Drop,
+        }
+    }
+
+    fn poll_want(&mut self, cx: &Context<'_>, out: &mut Vec<u8>) -> Option<Want> {
+        match std::mem::replace(&mut self.step, Step::End) {
+            Step::Routing => {
+                self.step = Step::Routing;
+                self.route.poll_want()
+            }
+            Step::Send(id) => Some(self.send_head(id, cx, out)),
+            Step::Literal { at, len } => {
+                self.step = Step::ExpectLine(at);
+                (len > 0).then_some(Want::Forward { from: Side::Client, to: Side::Backend(at), n: len })
+            }
+            Step::SendLine { at, line } => Some(self.send_line(at, &line, cx, out)),
+            Step::Discard(n, text) => {
+                self.step = Step::SkipLine(text);
+                (n > 0).then_some(Want::Discard { from: Side::Client, n })
+            }
+            Step::Refuse(text) => {
+                self.step = Step::Over;
+                push(out, &[cx.tag, b" ", text, b"\r\n"]);
+                Some(Want::Reply)
+            }
+            Step::Answer => {
+                self.step = Step::Over;
+                out.extend_from_slice(&self.held);
+                Some(Want::Reply)
+            }
+            Step::Over => Some(Want::Done),
+            waiting @ (Step::ExpectGo { .. }
+            | Step::ExpectLine(_)
+            | Step::ExpectReply(_)
+            | Step::SkipLine(_)
+            | Step::End) => {
+                self.step = waiting;
+                None
+            }
+        }
+    }
+
+    fn reads_client(&self) -> bool {
+        matches!(self.step, Step::ExpectLine(_) | Step::SkipLine(_))
+    }
+}

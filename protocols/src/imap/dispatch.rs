@@ -1,0 +1,272 @@
+//! Commands of a logged-in client that are not relayed: answered here, or begun as a task.
+
+use std::sync::Arc;
+
+use super::append::Append;
+use super::backend::Extensions;
+use super::folder::{self, Create, Subscribe};
+use super::grammar::{
+    AclArgs, Command, Verb, append_head, create_args, deleteacl_args, enable_args, mailbox_args, rename_args,
+    select_args, setacl_args, status_args, subscribe_args,
+};
+use super::idle::Idle;
+use super::route::Effect;
+use super::select::{Leave, Select};
+use super::session::{Phase, Session};
+use super::task::Task;
+use crate::mailbox::Identity;
+use crate::proxy::Instant;
+use crate::wire::SyntaxError;
+
+/// Why a command is answered here, without a server.
+struct Refusal {
+    text: Vec<u8>,
+    is_bad: bool,
+}
+
+impl Refusal {
+    fn no(text: &[u8]) -> Refusal {
+        Refusal { text: text.to_vec(), is_bad: false }
+    }
+
+    fn bad(text: String) -> Refusal {
+        Refusal { text: text.into_bytes(), is_bad: true }
+    }
+}
+
+type Begun = Result<Box<dyn Task>, Refusal>;
+
+impl Session {
+    /// Acts on a whole command of a logged-in client. Nothing of him is under way.
+    pub(super) fn dispatch(&mut self, command: Command<'_>, now: Instant) {
+        let tag = command.tag;
+        match command.verb {
+            Verb::Capability => self.capability(tag),
+            Verb::Noop => self.reply(tag, b"OK Completed"),
+            Verb::Id => self.id(tag, command.args),
+            Verb::Logout => self.logout(tag),
+            Verb::Enable => self.enable(tag, command.args, now),
+            Verb::Login => self.bad(tag, b"BAD Already logged in"),
+            Verb::Authenticate => self.bad(tag, b"BAD Already authenticated"),
+            _ => match self.begin(&command) {
+                Ok(task) => self.start(tag, task, now),
+                Err(refusal) if refusal.is_bad => self.bad(tag, &refusal.text),
+                Err(refusal) => {
+                    self.bad_commands = 0;
+                    self.reply(tag, &refusal.text);
+                }
+            },
+        }
+    }
+
+    /// The task of a command.
+    fn begin(&self, command: &Command<'_>) -> Begun {
+        match command.verb {
+            Verb::Select | Verb::Examine => self.begin_select(command),
+            Verb::Close | Verb::Unselect if self.selected.is_some() => Ok(Box::new(Leave::new(command.verb))),
+            Verb::Idle if self.config.commands.idle => Ok(Box::new(Idle::new())),
+            Verb::Append => self.begin_append(command),
+            Verb::Status => self.begin_status(command),
+            Verb::Create => self.begin_create(command),
+            Verb::Delete => self.begin_delete(command),
+            Verb::Rename | Verb::XRename => self.begin_rename(command),
+            Verb::SetAcl | Verb::DeleteAcl => self.begin_acl_change(command),
+            Verb::Subscribe | Verb::Unsubscribe => self.begin_subscribe(command),
+            verb if needs_selected(verb) => Err(Refusal::bad("BAD Please select a mailbox first".into())),
+            verb if is_between_servers(verb) => Err(Refusal::no(b"NO Permission denied")),
+            _ => Err(Refusal::bad("BAD Unrecognized command".into())),
+        }
+    }
+
+    fn begin_select(&self, command: &Command<'_>) -> Begun {
+        let args = self.arguments(command, select_args)?;
+        let name = self.internal(&args.mailbox)?;
+        Ok(Box::new(Select::new(command.verb, name, &args.mailbox, args.parameters)))
+    }
+
+    fn begin_append(&self, command: &Command<'_>) -> Begun {
+        let head = self.arguments(command, append_head)?;
+        Ok(Box::new(match self.internal(&head.mailbox) {
+            Ok(name) => Append::new(name, &head.mailbox, head.rest),
+            Err(_) => Append::refused(head.rest, b"NO Invalid mailbox name"),
+        }))
+    }
+
+    fn begin_status(&self, command: &Command<'_>) -> Begun {
+        let args = self.arguments(command, status_args)?;
+        let name = self.internal(&args.mailbox)?;
+        Ok(folder::on_mailbox(b"STATUS", name, &args.mailbox, &[args.items], Effect::Reads))
+    }
+
+    fn begin_create(&self, command: &Command<'_>) -> Begun {
+        self.check_writable()?;
+        let mut args = self.arguments(command, create_args)?;
+        let separator = self.config.namespace.separator;
+        if args.mailbox.len() > 1 && args.mailbox.last() == Some(&separator) {
+            // "If the mailbox name is suffixed with the server's hierarchy separator character, this
+            // is a declaration that the client intends to create names under it" (RFC 9051 6.3.4).
+            let mut name = args.mailbox.into_owned();
+            name.pop();
+            args.mailbox = name.into();
+        }
+        let name = self.internal(&args.mailbox)?;
+        let create = Create::new(&args, &name, self.identity_is_admin()).map_err(Refusal::no)?;
+        Ok(Box::new(create))
+    }
+
+    fn begin_delete(&self, command: &Command<'_>) -> Begun {
+        self.check_writable()?;
+        let mailbox = self.arguments(command, mailbox_args)?;
+        let name = self.internal(&mailbox)?;
+        Ok(folder::on_mailbox(b"DELETE", name, &mailbox, &[], Effect::ChangesList))
+    }
+
+    fn begin_rename(&self, command: &Command<'_>) -> Begun {
+        self.check_writable()?;
+        let args = self.arguments(command, rename_args)?;
+        let (old, new) = (self.internal(&args.old)?, self.internal(&args.new)?);
+        let task = folder::rename(&args, old, &new, self.identity_is_admin()).map_err(Refusal::no)?;
+        Ok(task)
+    }
+
+    fn begin_acl_change(&self, command: &Command<'_>) -> Begun {
+        self.check_writable()?;
+        if !self.config.commands.setacl_allowed {
+            return Err(Refusal::no(b"NO Command is disabled by configuration"));
+        }
+        let is_set = command.verb == Verb::SetAcl;
+        let read: fn(&[u8]) -> Result<AclArgs<'_>, SyntaxError> =
+            if is_set { setacl_args } else { deleteacl_args };
+        let args = self.arguments(command, read)?;
+        let name = self.internal(&args.mailbox)?;
+        Ok(if is_set {
+            folder::acl_change(b"SETACL", name, &args.mailbox, &[&args.identifier, &args.rights])
+        } else {
+            folder::acl_change(b"DELETEACL", name, &args.mailbox, &[&args.identifier])
+        })
+    }
+
+    fn begin_subscribe(&self, command: &Command<'_>) -> Begun {
+        let mailbox = self.arguments(command, subscribe_args)?;
+        let name = self.internal(&mailbox)?;
+        let inbox = self.user().map(|user| &*user.inbox).unwrap_or_default();
+        let is_checked = command.verb == Verb::Subscribe && !self.config.commands.subscribe_all;
+        let verb: &[u8] = if command.verb == Verb::Subscribe { b"SUBSCRIBE" } else { b"UNSUBSCRIBE" };
+        Ok(Box::new(Subscribe::new(verb, &mailbox, is_checked.then_some(name), inbox)))
+    }
+
+    /// Reads the arguments of a command.
+    fn arguments<'a, T>(
+        &self,
+        command: &Command<'a>,
+        read: impl FnOnce(&'a [u8]) -> Result<T, SyntaxError>,
+    ) -> Result<T, Refusal> {
+        read(command.args).map_err(|_| {
+            let name = proper(command.name);
+            let what =
+                if command.args.is_empty() { "Missing required argument to" } else { "Invalid arguments in" };
+            Refusal::bad(format!("BAD {what} {name}"))
+        })
+    }
+
+    /// The internal name of a mailbox as typed.
+    fn internal(&self, typed: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let invalid = || Refusal::no(b"NO Invalid mailbox name");
+        let identity = self.identity().ok_or_else(invalid)?;
+        self.config.namespace.internal(typed, &identity).map_err(|_| invalid())
+    }
+
+    fn identity(&self) -> Option<Arc<Identity>> {
+        self.user().map(|user| Arc::clone(&user.identity))
+    }
+
+    fn identity_is_admin(&self) -> bool {
+        self.user().is_some_and(|user| user.identity.is_admin)
+    }
+
+    fn check_writable(&self) -> Result<(), Refusal> {
+        if self.config.commands.read_only {
+            return Err(Refusal::no(b"NO This connection is configured for read-only access"));
+        }
+        Ok(())
+    }
+
+    /// LOGOUT.
+    pub(super) fn logout(&mut self, tag: &[u8]) {
+        self.tell_client(&[b"* BYE LOGOUT received\r\n", tag, b" OK Completed\r\n"]);
+        self.end(b"");
+    }
+
+    /// ENABLE (RFC 5161): answered here; each backend is told what it offers of it.
+    fn enable(&mut self, tag: &[u8], args: &[u8], now: Instant) {
+        let Ok(names) = enable_args(args) else {
+            self.bad(tag, b"BAD Missing required argument to Enable");
+            return;
+        };
+        let has = |wanted: &[u8]| names.iter().any(|name| name.eq_ignore_ascii_case(wanted));
+        let capabilities = self.capabilities();
+        let is_offered = |wanted: &str| capabilities.split(' ').any(|name| name == wanted);
+        let qresync = has(b"QRESYNC") && is_offered("QRESYNC");
+        // "A server that supports QRESYNC MUST enable CONDSTORE with it" (RFC 7162 section 3.2.3).
+        let condstore = qresync || (has(b"CONDSTORE") && is_offered("CONDSTORE"));
+        self.bad_commands = 0;
+        let Phase::User(user) = &mut self.phase else { return };
+        user.enabled = Extensions {
+            condstore: user.enabled.condstore || condstore,
+            qresync: user.enabled.qresync || qresync,
+        };
+        let told: &[u8] = match (condstore, qresync) {
+            (false, _) => b"",
+            (true, false) => b" CONDSTORE",
+            (true, true) => b" CONDSTORE QRESYNC",
+        };
+        self.tell_client(&[b"* ENABLED", told, b"\r\n", tag, b" OK Completed\r\n"]);
+        if let Some(selected) = self.selected.as_deref().map(|selected| selected.backend) {
+            self.enable_at(selected, now);
+        }
+    }
+}
+
+/// A verb as Cyrus names it in texts: `Select`.
+fn proper(name: &[u8]) -> String {
+    let mut text = String::from_utf8_lossy(name).to_ascii_lowercase();
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    text
+}
+
+fn needs_selected(verb: Verb) -> bool {
+    matches!(
+        verb,
+        Verb::Check
+            | Verb::Close
+            | Verb::Unselect
+            | Verb::Expunge
+            | Verb::Fetch
+            | Verb::Store
+            | Verb::Search
+            | Verb::Sort
+            | Verb::Thread
+            | Verb::UidBatches
+            | Verb::Copy
+            | Verb::Move
+            | Verb::XMove
+    )
+}
+
+/// What only servers say to each other.
+fn is_between_servers(verb: Verb) -> bool {
+    matches!(
+        verb,
+        Verb::LocalAppend
+            | Verb::LocalCreate
+            | Verb::LocalDelete
+            | Verb::Dump
+            | Verb::Undump
+            | Verb::MupdatePush
+            | Verb::Sync
+            | Verb::XBackup
+            | Verb::Xfer
+    )
+}

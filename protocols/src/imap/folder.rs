@@ -1,0 +1,354 @@
+//! Commands on mailboxes as such: CREATE, DELETE, RENAME, SETACL, DELETEACL, SUBSCRIBE, UNSUBSCRIBE,
+//! STATUS. What changes the mailbox list is answered when this frontend sees the change.
+
+use super::grammar::args::{CreateArgs, RenameArgs};
+use super::route::{ABSENT, Effect, Route, Routed, UNREACHABLE, name_out, push};
+use super::task::{Context, Line, News, Task, Want};
+use crate::mailbox::names;
+use crate::proxy::{Finding, Freshness, Instant, Side};
+use crate::wire::LiteralStyle;
+use crate::wire::quote::astring_out_as;
+
+const PERMISSION_DENIED: &[u8] = b"NO Permission denied";
+
+/// `verb name rest`, to the server of a mailbox.
+pub(super) fn on_mailbox(
+    verb: &[u8],
+    name: Vec<u8>,
+    mailbox: &[u8],
+    rest: &[&[u8]],
+    effect: Effect,
+) -> Box<Routed> {
+    let mut command = Vec::with_capacity(verb.len() + mailbox.len() + 16);
+    push(&mut command, &[verb, b" "]);
+    name_out(&mut command, mailbox);
+    for part in rest {
+        push(&mut command, &[b" ", part]);
+    }
+    command.extend_from_slice(b"\r\n");
+    Box::new(Routed::new(Route::to(name), command, effect))
+}
+
+/// SETACL and DELETEACL: mailbox, identifier and, for SETACL, rights.
+pub(super) fn acl_change(verb: &[u8], name: Vec<u8>, mailbox: &[u8], words: &[&[u8]]) -> Box<Routed> {
+    let quoted: Vec<Vec<u8>> = words.iter().map(|word| astring(word)).collect();
+    let parts: Vec<&[u8]> = quoted.iter().map(Vec::as_slice).collect();
+    on_mailbox(verb, name, mailbox, &parts, Effect::ChangesList)
+}
+
+/// RENAME. With a location it moves: to another partition, or, which Cyrus calls XFER, to another
+/// server.
+///
+/// # Errors
+/// The text of the answer.
+pub(super) fn rename(
+    args: &RenameArgs<'_>,
+    old: Vec<u8>,
+    new: &[u8],
+    is_admin: bool,
+) -> Result<Box<Routed>, &'static [u8]> {
+    let Some(location) = &args.location else {
+        if old == new {
+            return Err(b"NO Mailbox already exists");
+        }
+        return Ok(on_mailbox(b"RENAME", old, &args.old, &[&astring(&args.new)], Effect::ChangesList));
+    };
+    if !is_admin {
+        return Err(PERMISSION_DENIED);
+    }
+    if old != new {
+        return Err(b"NO Cross-server or cross-partition move w/rename not supported");
+    }
+    let rest = [astring(&args.new), astring(location)];
+    Ok(on_mailbox(b"RENAME", old, &args.old, &[&rest[0], &rest[1]], Effect::ChangesList))
+}
+
+fn astring(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len() + 2);
+    astring_out_as(&mut out, bytes, LiteralStyle::NonSynchronising);
+    out
+}
+
+/// CREATE: on the server that is named, else where the nearest parent is, else on a server of the
+/// list.
+pub(super) struct Create {
+    step: CreateStep,
+    /// The name and its parents, nearest first; only parents are looked up.
+    parents: Vec<Vec<u8>>,
+    next_parent: usize,
+    /// Behind a barrier the parents are looked up once more.
+    is_proven: bool,
+    next_server: usize,
+    servers_tried: usize,
+    command: Vec<u8>,
+}
+
+enum CreateStep {
+    AskParent,
+    ExpectParent,
+    AskBarrier,
+    ExpectBarrier,
+    NextServer,
+    Routed(Box<Routed>),
+    Refuse(&'static [u8]),
+    Over,
+    End,
+}
+
+impl Create {
+    /// `name` is internal.
+    ///
+    /// # Errors
+    /// The text of the answer.
+    pub(super) fn new(args: &CreateArgs<'_>, name: &[u8], is_admin: bool) -> Result<Create, &'static [u8]> {
+        let named = args.parameters.as_ref();
+        let is_placed = args.destination.is_some()
+            || named.is_some_and(|named| {
+                named.server.is_some()
+                    || named.partition.is_some()
+                    || named.mailbox_id.is_some()
+                    || named.version.is_some()
+            });
+        if is_placed && !is_admin {
+            return Err(PERMISSION_DENIED);
+        }
+        let command = create_command(args);
+        let server = args
+            .destination
+            .as_ref()
+            .and_then(|destination| destination.server.as_deref())
+            .or_else(|| named.and_then(|named| named.server.as_deref()));
+        let mut create = Create {
+            step: CreateStep::AskParent,
+            parents: names::parents(name).map(<[u8]>::to_vec).collect(),
+            next_parent: 0,
+            is_proven: false,
+            // Any server, but always the same for one name.
+            next_server: name.iter().fold(0_usize, |sum, byte| sum.wrapping_mul(31) + usize::from(*byte)),
+            servers_tried: 0,
+            command,
+        };
+        if let Some(server) = server {
+            create.send_to(server.to_vec());
+        }
+        Ok(create)
+    }
+
+    fn send_to(&mut self, server: Vec<u8>) {
+        let command = std::mem::take(&mut self.command);
+        self.step =
+            CreateStep::Routed(Box::new(Routed::new(Route::to_server(server), command, Effect::ChangesList)));
+    }
+
+    fn found(&mut self, finding: &Finding) {
+        match finding {
+            Finding::Active(entry) => match entry.location.server() {
+                Some(server) => self.send_to(server.to_vec()),
+                None => self.step = CreateStep::NextServer,
+            },
+            Finding::Reserved { location } => match location.server() {
+                Some(server) => self.send_to(server.to_vec()),
+                None => self.step = CreateStep::NextServer,
+            },
+            Finding::Absent => {
+                self.next_parent += 1;
+                self.step = CreateStep::AskParent;
+            }
+            Finding::Unknown => {
+                self.step = CreateStep::Refuse(b"NO [UNAVAILABLE] mailbox list temporarily unavailable");
+            }
+        }
+    }
+
+    /// No parent is in the list: once more behind a barrier, then any server.
+    fn no_parent(&mut self) {
+        self.step = if self.is_proven || self.parents.is_empty() {
+            CreateStep::NextServer
+        } else {
+            CreateStep::AskBarrier
+        };
+    }
+
+    fn next_server(&mut self, cx: &Context<'_>) {
+        let servers = &cx.config.serverlist;
+        if self.servers_tried >= servers.len() {
+            self.step = CreateStep::Refuse(UNREACHABLE);
+            return;
+        }
+        let at = (self.next_server % servers.len() + self.servers_tried) % servers.len();
+        self.servers_tried += 1;
+        self.send_to(servers[at].as_bytes().to_vec());
+    }
+}
+
+/// What stands behind the tag.
+fn create_command(args: &CreateArgs<'_>) -> Vec<u8> {
+    let mut command = b"CREATE ".to_vec();
+    name_out(&mut command, &args.mailbox);
+    let named = args.parameters.as_ref();
+    let partition = args.destination.as_ref().map(|destination| &*destination.partition);
+    let partition = partition.or_else(|| named.and_then(|named| named.partition.as_deref()));
+    let partition = partition.filter(|partition| !partition.is_empty());
+    let mut parameters = Vec::new();
+    if let Some(special_use) = named.and_then(|named| named.special_use) {
+        push(&mut parameters, &[b" USE ", special_use]);
+    }
+    if let Some(id) = named.and_then(|named| named.mailbox_id.as_deref()) {
+        push(&mut parameters, &[b" MAILBOXID ", &astring(id)]);
+    }
+    if let Some(mailbox_type) = named.and_then(|named| named.mailbox_type.as_deref()) {
+        push(&mut parameters, &[b" TYPE ", &astring(mailbox_type)]);
+    }
+    match (partition, parameters.split_first()) {
+        (None, None) => {}
+        (Some(partition), None) => push(&mut command, &[b" ", &astring(partition)]),
+        (None, Some((_, parameters))) => push(&mut command, &[b" (", parameters, b")"]),
+        (Some(partition), Some((_, parameters))) => {
+            push(&mut command, &[b" (", parameters, b" PARTITION ", &astring(partition), b")"]);
+        }
+    }
+    command.extend_from_slice(b"\r\n");
+    command
+}
+
+impl Task for Create {
+    fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, now: Instant) {
+        match (&mut self.step, &news) {
+            (CreateStep::Routed(routed), _) => routed.handle_news(news, cx, now),
+            (CreateStep::ExpectParent, News::Found(finding)) => self.found(finding),
+            (CreateStep::ExpectBarrier, News::Barrier(Ok(()))) => {
+                (self.is_proven, self.next_parent) = (true, 0);
+                self.step = CreateStep::AskParent;
+            }
+            (CreateStep::ExpectBarrier, News::Barrier(Err(_))) => {
+                self.step = CreateStep::Refuse(b"NO [UNAVAILABLE] mailbox list temporarily unavailable");
+            }
+            _ => {}
+        }
+    }
+
+    fn handle_line(&mut self, from: Side, line: &[u8], cx: &Context<'_>, now: Instant) -> Line {
+        match &mut self.step {
+            CreateStep::Routed(routed) => routed.handle_line(from, line, cx, now),
+            _ => Line::Drop,
+        }
+    }
+
+    fn poll_want(&mut self, cx: &Context<'_>, out: &mut Vec<u8>) -> Option<Want> {
+        loop {
+            match &mut self.step {
+                CreateStep::Routed(routed) => return routed.poll_want(cx, out),
+                CreateStep::AskParent => match self.parents.get(self.next_parent) {
+                    Some(parent) => {
+                        let name = parent.clone();
+                        self.step = CreateStep::ExpectParent;
+                        return Some(Want::Find { name, freshness: Freshness::Snapshot });
+                    }
+                    None => self.no_parent(),
+                },
+                CreateStep::AskBarrier => {
+                    self.step = CreateStep::ExpectBarrier;
+                    return Some(Want::Barrier);
+                }
+                CreateStep::NextServer => self.next_server(cx),
+                CreateStep::Refuse(text) => {
+                    push(out, &[cx.tag, b" ", text, b"\r\n"]);
+                    self.step = CreateStep::Over;
+                    return Some(Want::Reply);
+                }
+                CreateStep::Over => {
+                    self.step = CreateStep::End;
+                    return Some(Want::Done);
+                }
+                CreateStep::ExpectParent | CreateStep::ExpectBarrier | CreateStep::End => return None,
+            }
+        }
+    }
+}
+
+/// SUBSCRIBE and UNSUBSCRIBE: to the server of the user's INBOX; SUBSCRIBE only what the list has.
+pub(super) struct Subscribe {
+    step: SubscribeStep,
+    inbox: Vec<u8>,
+    command: Vec<u8>,
+}
+
+enum SubscribeStep {
+    AskMailbox(Vec<u8>),
+    ExpectMailbox,
+    Routed(Box<Routed>),
+    Refuse(&'static [u8]),
+    Over,
+    End,
+}
+
+impl Subscribe {
+    /// `checked` is the internal name that must be in the list, if one must.
+    pub(super) fn new(verb: &[u8], mailbox: &[u8], checked: Option<Vec<u8>>, inbox: &[u8]) -> Subscribe {
+        let mut command = Vec::new();
+        push(&mut command, &[verb, b" "]);
+        name_out(&mut command, mailbox);
+        command.extend_from_slice(b"\r\n");
+        let mut subscribe = Subscribe { step: SubscribeStep::End, inbox: inbox.to_vec(), command };
+        match checked {
+            Some(name) => subscribe.step = SubscribeStep::AskMailbox(name),
+            None => subscribe.send_home(),
+        }
+        subscribe
+    }
+
+    /// To the INBOX's server; the mailbox itself may be elsewhere, so its NO is an answer.
+    fn send_home(&mut self) {
+        let route = Route::to(std::mem::take(&mut self.inbox));
+        let command = std::mem::take(&mut self.command);
+        self.step = SubscribeStep::Routed(Box::new(Routed::new(route, command, Effect::Writes).final_no()));
+    }
+
+    fn found(&mut self, finding: &Finding) {
+        match finding {
+            Finding::Active(_) | Finding::Reserved { .. } => self.send_home(),
+            Finding::Absent => self.step = SubscribeStep::Refuse(ABSENT),
+            Finding::Unknown => {
+                self.step = SubscribeStep::Refuse(b"NO [UNAVAILABLE] mailbox list temporarily unavailable");
+            }
+        }
+    }
+}
+
+impl Task for Subscribe {
+    fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, now: Instant) {
+        match (&mut self.step, &news) {
+            (SubscribeStep::Routed(routed), _) => routed.handle_news(news, cx, now),
+            (SubscribeStep::ExpectMailbox, News::Found(finding)) => self.found(finding),
+            _ => {}
+        }
+    }
+
+    fn handle_line(&mut self, from: Side, line: &[u8], cx: &Context<'_>, now: Instant) -> Line {
+        match &mut self.step {
+            SubscribeStep::Routed(routed) => routed.handle_line(from, line, cx, now),
+            _ => Line::Drop,
+        }
+    }
+
+    fn poll_want(&mut self, cx: &Context<'_>, out: &mut Vec<u8>) -> Option<Want> {
+        match &mut self.step {
+            SubscribeStep::Routed(routed) => routed.poll_want(cx, out),
+            SubscribeStep::AskMailbox(name) => {
+                let name = std::mem::take(name);
+                self.step = SubscribeStep::ExpectMailbox;
+                Some(Want::Find { name, freshness: Freshness::BarrierIfAbsent })
+            }
+            SubscribeStep::Refuse(text) => {
+                push(out, &[cx.tag, b" ", text, b"\r\n"]);
+                self.step = SubscribeStep::Over;
+                Some(Want::Reply)
+            }
+            SubscribeStep::Over => {
+                self.step = SubscribeStep::End;
+                Some(Want::Done)
+            }
+            SubscribeStep::ExpectMailbox | SubscribeStep::End => None,
+        }
+    }
+}

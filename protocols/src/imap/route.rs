@@ -1,0 +1,341 @@
+//! From a mailbox to a logged-in connection to its server, and the commands that need no more.
+//!
+//! "Here" in the list is where to ask first. When the backend says that the mailbox is not there or
+//! elsewhere, that is not yet the client's answer: the list is asked again behind a barrier, and a
+//! new server once.
+//!
+//! ```text
+//! Find ──> ExpectFinding ──> Connect ──> ExpectBackend ──> There
+//!   ^──────────── again(): the backend knows it not ─────────┘
+//! ```
+
+use std::time::Duration;
+
+use super::grammar::{Response, Status, code, response};
+use super::task::{Context, Line, News, Task, Want};
+use crate::proxy::{BackendId, Finding, Freshness, Instant, Side};
+use crate::wire::LiteralStyle;
+use crate::wire::quote::string_out;
+
+/// How long the OK to a change of the list waits for the list to show it.
+pub(super) const BARRIER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The mailbox is proven not to be there.
+pub(super) const ABSENT: &[u8] = b"NO Mailbox does not exist";
+/// The server cannot be reached.
+pub(super) const UNREACHABLE: &[u8] = b"NO [UNAVAILABLE] Server(s) unavailable to complete operation";
+/// A command was sent whose fate is unknown.
+pub(super) const MAY_BE_DONE: &[u8] =
+    b"NO [UNAVAILABLE] connection to the server was lost; the command may have been done";
+const RESERVED: &[u8] = b"NO [UNAVAILABLE] Mailbox is currently reserved";
+const UNKNOWN: &[u8] = b"NO [UNAVAILABLE] mailbox list temporarily unavailable";
+
+/// The way to one mailbox or server.
+pub(super) struct Route {
+    name: Vec<u8>,
+    stage: Stage,
+    /// The server that was asked already.
+    tried: Option<Vec<u8>>,
+    /// Which server of the list is tried for an entry that names none.
+    next_server: usize,
+}
+
+enum Stage {
+    Find(Freshness),
+    ExpectFinding(Freshness),
+    Connect(Vec<u8>),
+    ExpectBackend(Vec<u8>),
+    There,
+}
+
+/// Where a route ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// A connection to the server.
+    At(BackendId),
+    /// The list agrees with the server that was asked already.
+    Same,
+    /// There is no such mailbox.
+    Absent,
+    /// It cannot be reached; the text of the answer.
+    Unavailable(&'static [u8]),
+}
+
+impl Arrival {
+    /// The text of the answer where the route does not end at a connection.
+    pub(super) fn refusal(&self) -> &'static [u8] {
+        match self {
+            Arrival::At(_) | Arrival::Same | Arrival::Absent => ABSENT,
+            Arrival::Unavailable(text) => text,
+        }
+    }
+}
+
+impl Route {
+    /// To the server of a mailbox, by its internal name.
+    pub(super) fn to(name: Vec<u8>) -> Route {
+        Route { name, stage: Stage::Find(Freshness::BarrierIfAbsent), tried: None, next_server: 0 }
+    }
+
+    /// To a server.
+    pub(super) fn to_server(server: Vec<u8>) -> Route {
+        Route { name: Vec::new(), stage: Stage::Connect(server), tried: None, next_server: usize::MAX }
+    }
+
+    /// The internal name.
+    pub(super) fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// Looks again, behind a barrier: the server that was asked says that it is not there.
+    pub(super) fn again(&mut self) {
+        self.stage = Stage::Find(Freshness::Barrier);
+    }
+
+    /// What is wanted next.
+    pub(super) fn poll_want(&mut self) -> Option<Want> {
+        match std::mem::replace(&mut self.stage, Stage::There) {
+            Stage::Find(freshness) => {
+                self.stage = Stage::ExpectFinding(freshness);
+                Some(Want::Find { name: self.name.clone(), freshness })
+            }
+            Stage::Connect(server) => {
+                self.stage = Stage::ExpectBackend(server.clone());
+                Some(Want::Backend { server })
+            }
+            waiting @ (Stage::ExpectFinding(_) | Stage::ExpectBackend(_) | Stage::There) => {
+                self.stage = waiting;
+                None
+            }
+        }
+    }
+
+    /// Takes news; gives where the route ends, if it does.
+    pub(super) fn handle_news(&mut self, news: &News<'_>, cx: &Context<'_>) -> Option<Arrival> {
+        match (&self.stage, news) {
+            (Stage::ExpectFinding(freshness), News::Found(finding)) => self.found(*freshness, finding, cx),
+            (Stage::ExpectBackend(server), News::Backend(Ok(id))) => {
+                self.tried = Some(server.clone());
+                self.stage = Stage::There;
+                Some(Arrival::At(*id))
+            }
+            (Stage::ExpectBackend(_), News::Backend(Err(_))) => self.next_of_list(cx),
+            _ => None,
+        }
+    }
+
+    fn found(&mut self, freshness: Freshness, finding: &Finding, cx: &Context<'_>) -> Option<Arrival> {
+        let arrival = match finding {
+            Finding::Active(entry) => match entry.location.server() {
+                Some(server) if self.tried.as_deref() == Some(server) => Arrival::Same,
+                Some(server) => {
+                    self.stage = Stage::Connect(server.to_vec());
+                    self.next_server = usize::MAX;
+                    return None;
+                }
+                None => return self.next_of_list(cx),
+            },
+            // The reservation may be over by the time the barrier is.
+            Finding::Reserved { .. } if freshness != Freshness::Barrier => {
+                self.stage = Stage::Find(Freshness::Barrier);
+                return None;
+            }
+            Finding::Reserved { .. } => Arrival::Unavailable(RESERVED),
+            Finding::Absent => Arrival::Absent,
+            Finding::Unknown => Arrival::Unavailable(UNKNOWN),
+        };
+        self.stage = Stage::There;
+        Some(arrival)
+    }
+
+    /// The next server for an entry that names none (`mupdate_config: replicated`).
+    fn next_of_list(&mut self, cx: &Context<'_>) -> Option<Arrival> {
+        let next = cx.config.serverlist.get(self.next_server);
+        self.next_server = self.next_server.saturating_add(1);
+        match next {
+            Some(server) => {
+                self.stage = Stage::Connect(server.as_bytes().to_vec());
+                None
+            }
+            None => {
+                self.stage = Stage::There;
+                Some(Arrival::Unavailable(UNREACHABLE))
+            }
+        }
+    }
+}
+
+/// Whether a NO says that the mailbox is elsewhere, or not there.
+pub(super) fn is_elsewhere(text: &[u8]) -> bool {
+    if let Some((name, _)) = code(text) {
+        let codes: [&[u8]; 3] = [b"NONEXISTENT", b"REFERRAL", b"TRYCREATE"];
+        if codes.iter().any(|code| code.eq_ignore_ascii_case(name)) {
+            return true;
+        }
+    }
+    text.starts_with(b"Mailbox does not exist") || text.starts_with(b"Mailbox has been moved")
+}
+
+/// Appends a mailbox name as typed.
+pub(super) fn name_out(out: &mut Vec<u8>, name: &[u8]) {
+    string_out(out, name, LiteralStyle::NonSynchronising);
+}
+
+/// What a command does to the murder.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Effect {
+    /// Nothing: a lost connection leaves no doubt.
+    Reads,
+    /// Changes something at the backend.
+    Writes,
+    /// Changes the mailbox list: the OK waits until this frontend sees it.
+    ChangesList,
+}
+
+/// A command that goes to one server as it is authored, with the client's tag.
+pub(super) struct Routed {
+    route: Route,
+    /// What stands behind the tag and its space, line end included.
+    command: Vec<u8>,
+    effect: Effect,
+    step: Step,
+    /// A tagged line that is held back.
+    held: Vec<u8>,
+    /// A NO that names no mailbox of the route is the answer.
+    no_is_final: bool,
+}
+
+enum Step {
+    Routing,
+    Send(BackendId),
+    ExpectReply(BackendId),
+    AskBarrier,
+    LimitBarrier,
+    ExpectBarrier,
+    /// The held line is the answer.
+    Answer,
+    /// This text is the answer.
+    Refuse(&'static [u8]),
+    Over,
+    End,
+}
+
+impl Routed {
+    /// `command` stands behind the tag; it has its line end.
+    pub(super) fn new(route: Route, command: Vec<u8>, effect: Effect) -> Routed {
+        let no_is_final = route.name().is_empty();
+        Routed { route, command, effect, step: Step::Routing, held: Vec::new(), no_is_final }
+    }
+
+    /// A NO says nothing of the mailbox that was routed by.
+    pub(super) fn final_no(mut self) -> Routed {
+        self.no_is_final = true;
+        self
+    }
+
+    fn handle_reply(&mut self, status: Status, text: &[u8], line: &[u8]) -> Line {
+        match status {
+            Status::Ok if self.effect == Effect::ChangesList => {
+                self.step = Step::AskBarrier;
+                self.held = line.to_vec();
+                Line::Taken
+            }
+            Status::No if !self.no_is_final && is_elsewhere(text) => {
+                self.step = Step::Routing;
+                self.held = line.to_vec();
+                self.route.again();
+                Line::Taken
+            }
+            Status::Ok | Status::No | Status::Bad => {
+                self.step = Step::Over;
+                Line::Relay
+            }
+        }
+    }
+
+    fn arrive(&mut self, arrival: &Arrival) {
+        self.step = match arrival {
+            Arrival::At(id) => Step::Send(*id),
+            Arrival::Same | Arrival::Absent if !self.held.is_empty() => Step::Answer,
+            Arrival::Same | Arrival::Absent | Arrival::Unavailable(_) => Step::Refuse(arrival.refusal()),
+        };
+    }
+}
+
+impl Task for Routed {
+    fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, _now: Instant) {
+        match (&self.step, &news) {
+            (Step::Routing, _) => {
+                if let Some(arrival) = self.route.handle_news(&news, cx) {
+                    self.arrive(&arrival);
+                }
+            }
+            (Step::Send(at), News::Lost(id)) if at == id => self.step = Step::Refuse(UNREACHABLE),
+            (Step::ExpectReply(at), News::Lost(id)) if at == id => {
+                self.step = Step::Refuse(match self.effect {
+                    Effect::Reads => UNREACHABLE,
+                    Effect::Writes | Effect::ChangesList => MAY_BE_DONE,
+                });
+            }
+            // A success is never turned into NO: it goes out whatever became of the barrier.
+            (Step::ExpectBarrier, News::Barrier(_) | News::Time) => self.step = Step::Answer,
+            _ => {}
+        }
+    }
+
+    fn handle_line(&mut self, _from: Side, line: &[u8], cx: &Context<'_>, _now: Instant) -> Line {
+        match (response(line), &self.step) {
+            (Response::Tagged { tag, status, text }, Step::ExpectReply(_)) if tag == cx.tag => {
+                self.handle_reply(status, text, line)
+            }
+            (Response::Untagged { .. }, _) => Line::Relay,
+            (Response::Tagged { .. } | Response::Continuation { .. } | Response::Invalid, _) => Line::Drop,
+        }
+    }
+
+    fn poll_want(&mut self, cx: &Context<'_>, out: &mut Vec<u8>) -> Option<Want> {
+        match std::mem::replace(&mut self.step, Step::End) {
+            Step::Routing => {
+                self.step = Step::Routing;
+                self.route.poll_want()
+            }
+            Step::Send(id) => {
+                self.step = Step::ExpectReply(id);
+                push(out, &[cx.tag, b" ", &self.command]);
+                Some(Want::Send(id))
+            }
+            Step::AskBarrier => {
+                self.step = Step::LimitBarrier;
+                Some(Want::Barrier)
+            }
+            Step::LimitBarrier => {
+                self.step = Step::ExpectBarrier;
+                Some(Want::Wake(BARRIER_TIMEOUT))
+            }
+            Step::Answer => {
+                self.step = Step::Over;
+                out.extend_from_slice(&self.held);
+                Some(Want::Reply)
+            }
+            Step::Refuse(text) => {
+                self.step = Step::Over;
+                push(out, &[cx.tag, b" ", text, b"\r\n"]);
+                Some(Want::Reply)
+            }
+            Step::Over => Some(Want::Done),
+            waiting @ (Step::ExpectReply(_) | Step::ExpectBarrier | Step::End) => {
+                self.step = waiting;
+                None
+            }
+        }
+    }
+
+    fn relays_untagged(&self, backend: BackendId) -> bool {
+        matches!(&self.step, Step::ExpectReply(at) if *at == backend)
+    }
+}
+
+/// Appends parts.
+pub(super) fn push(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    parts.iter().for_each(|part| out.extend_from_slice(part));
+}

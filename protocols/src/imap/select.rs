@@ -1,0 +1,249 @@
+//! SELECT, EXAMINE, and leaving a mailbox.
+
+use super::grammar::{Response, Status, Verb, response};
+use super::route::{Arrival, Route, UNREACHABLE, is_elsewhere, name_out, push};
+use super::task::{Context, Line, News, Task, Want};
+use crate::proxy::{BackendId, Instant, Side};
+
+/// SELECT or EXAMINE.
+///
+/// The old mailbox is closed as soon as the new one's server is known, whatever becomes of the
+/// command: "if a mailbox is selected and a SELECT command that fails is attempted, no mailbox is
+/// selected" (RFC 9051 section 6.3.2).
+pub(super) struct Select {
+    route: Route,
+    verb: &'static str,
+    /// As typed.
+    mailbox: Vec<u8>,
+    /// With their space and parentheses.
+    parameters: Vec<u8>,
+    step: Step,
+    held: Vec<u8>,
+}
+
+enum Step {
+    Routing,
+    /// Close the old mailbox if another connection has it, then go on.
+    Leave(Then),
+    Closed(Then),
+    Send(BackendId),
+    ExpectReply(BackendId),
+    Opened(BackendId),
+    NotOpened,
+    Over,
+    End,
+}
+
+/// What follows when the old mailbox is closed.
+#[derive(Clone, Copy)]
+enum Then {
+    Send(BackendId),
+    Refuse(&'static [u8]),
+    Answer,
+}
+
+impl Select {
+    /// `name` is internal, `mailbox` as typed; `parameters` have their parentheses.
+    pub(super) fn new(verb: Verb, name: Vec<u8>, mailbox: &[u8], parameters: Option<&[u8]>) -> Select {
+        let mut behind = Vec::new();
+        if let Some(parameters) = parameters {
+            push(&mut behind, &[b" ", parameters]);
+        }
+        Select {
+            route: Route::to(name),
+            verb: if verb == Verb::Examine { "EXAMINE" } else { "SELECT" },
+            mailbox: mailbox.to_vec(),
+            parameters: behind,
+            step: Step::Routing,
+            held: Vec::new(),
+        }
+    }
+
+    fn arrive(&mut self, arrival: &Arrival) {
+        self.step = Step::Leave(match arrival {
+            Arrival::At(id) => Then::Send(*id),
+            Arrival::Same | Arrival::Absent if !self.held.is_empty() => Then::Answer,
+            Arrival::Same | Arrival::Absent | Arrival::Unavailable(_) => Then::Refuse(arrival.refusal()),
+        });
+    }
+
+    /// Closes the old mailbox where the new one's server does not do it itself.
+    fn leave(&mut self, then: Then, cx: &Context<'_>, out: &mut Vec<u8>) -> Option<Want> {
+        let stays = match (cx.selected, then) {
+            (None, _) => true,
+            (Some(selected), Then::Send(id)) => selected.backend == id,
+            (Some(_), Then::Refuse(_) | Then::Answer) => false,
+        };
+        if stays {
+            return self.go_on(then, cx, out);
+        }
+        self.step = Step::Closed(then);
+        Some(Want::Unselect)
+    }
+
+    fn go_on(&mut self, then: Then, cx: &Context<'_>, out: &mut Vec<u8>) -> Option<Want> {
+        match then {
+            Then::Send(id) => {
+                self.step = Step::ExpectReply(id);
+                push(out, &[cx.tag, b" ", self.verb.as_bytes(), b" "]);
+                name_out(out, &self.mailbox);
+                push(out, &[&self.parameters, b"\r\n"]);
+                Some(Want::Send(id))
+            }
+            Then::Refuse(text) => {
+                self.step = Step::Over;
+                push(out, &[cx.tag, b" ", text, b"\r\n"]);
+                Some(Want::Reply)
+            }
+            Then::Answer => {
+                self.step = Step::Over;
+                out.extend_from_slice(&self.held);
+                Some(Want::Reply)
+            }
+        }
+    }
+
+    fn handle_reply(&mut self, id: BackendId, status: Status, text: &[u8], line: &[u8]) -> Line {
+        match status {
+            Status::Ok => {
+                self.step = Step::Opened(id);
+                Line::Relay
+            }
+            Status::No if is_elsewhere(text) && self.held.is_empty() => {
+                self.held = line.to_vec();
+                self.route.again();
+                self.step = Step::Routing;
+                Line::Taken
+            }
+            Status::No | Status::Bad => {
+                self.step = Step::NotOpened;
+                Line::Relay
+            }
+        }
+    }
+}
+
+impl Task for Select {
+    fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, _now: Instant) {
+        match (&self.step, &news) {
+            (Step::Routing, _) => {
+                if let Some(arrival) = self.route.handle_news(&news, cx) {
+                    self.arrive(&arrival);
+                }
+            }
+            (
+                Step::Send(at)
+                | Step::ExpectReply(at)
+                | Step::Leave(Then::Send(at))
+                | Step::Closed(Then::Send(at)),
+                News::Lost(id),
+            ) if at == id => self.step = Step::Leave(Then::Refuse(UNREACHABLE)),
+            _ => {}
+        }
+    }
+
+    fn handle_line(&mut self, _from: Side, line: &[u8], cx: &Context<'_>, _now: Instant) -> Line {
+        match (response(line), &self.step) {
+            (Response::Tagged { tag, status, text }, Step::ExpectReply(id)) if tag == cx.tag => {
+                self.handle_reply(*id, status, text, line)
+            }
+            (Response::Untagged { .. }, _) => Line::Relay,
+            (Response::Tagged { .. } | Response::Continuation { .. } | Response::Invalid, _) => Line::Drop,
+        }
+    }
+
+    fn poll_want(&mut self, cx: &Context<'_>, out: &mut Vec<u8>) -> Option<Want> {
+        match std::mem::replace(&mut self.step, Step::End) {
+            Step::Routing => {
+                self.step = Step::Routing;
+                self.route.poll_want()
+            }
+            Step::Leave(then) => self.leave(then, cx, out),
+            Step::Closed(then) => {
+                self.step = match then {
+                    Then::Send(id) => Step::Send(id),
+                    Then::Refuse(_) | Then::Answer => Step::Leave(then),
+                };
+                // RFC 7162 section 3.2.11: what comes behind is about the new mailbox.
+                out.extend_from_slice(b"* OK [CLOSED] Ok\r\n");
+                Some(Want::Reply)
+            }
+            Step::Send(id) => self.go_on(Then::Send(id), cx, out),
+            Step::Opened(id) => {
+                self.step = Step::Over;
+                Some(Want::Selected { backend: id, name: self.route.name().to_vec() })
+            }
+            Step::NotOpened => {
+                self.step = Step::Over;
+                Some(Want::Unselected)
+            }
+            Step::Over => Some(Want::Done),
+            waiting @ (Step::ExpectReply(_) | Step::End) => {
+                self.step = waiting;
+                None
+            }
+        }
+    }
+
+    fn relays_untagged(&self, backend: BackendId) -> bool {
+        matches!(&self.step, Step::ExpectReply(at) if *at == backend)
+    }
+}
+
+/// CLOSE or UNSELECT: goes to the selected backend; its OK leaves nothing selected.
+pub(super) struct Leave {
+    command: &'static [u8],
+    step: LeaveStep,
+}
+
+enum LeaveStep {
+    Send,
+    ExpectReply,
+    Left,
+    Over,
+    End,
+}
+
+impl Leave {
+    pub(super) fn new(verb: Verb) -> Leave {
+        let command: &[u8] = if verb == Verb::Close { b" CLOSE\r\n" } else { b" UNSELECT\r\n" };
+        Leave { command, step: LeaveStep::Send }
+    }
+}
+
+impl Task for Leave {
+    /// A selected backend that is lost ends the session: there is nothing to do here.
+    fn handle_news(&mut self, _news: News<'_>, _cx: &Context<'_>, _now: Instant) {}
+
+    fn handle_line(&mut self, _from: Side, line: &[u8], cx: &Context<'_>, _now: Instant) -> Line {
+        if let Response::Tagged { tag, status, .. } = response(line)
+            && tag == cx.tag
+        {
+            self.step = if status == Status::Ok { LeaveStep::Left } else { LeaveStep::Over };
+        }
+        Line::Relay
+    }
+
+    fn poll_want(&mut self, cx: &Context<'_>, out: &mut Vec<u8>) -> Option<Want> {
+        match self.step {
+            LeaveStep::Send => {
+                let Some(selected) = cx.selected else {
+                    self.step = LeaveStep::End;
+                    return Some(Want::Done);
+                };
+                self.step = LeaveStep::ExpectReply;
+                push(out, &[cx.tag, self.command]);
+                Some(Want::Send(selected.backend))
+            }
+            LeaveStep::Left => {
+                self.step = LeaveStep::Over;
+                Some(Want::Unselected)
+            }
+            LeaveStep::Over => {
+                self.step = LeaveStep::End;
+                Some(Want::Done)
+            }
+            LeaveStep::ExpectReply | LeaveStep::End => None,
+        }
+    }
+}
