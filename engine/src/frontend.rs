@@ -101,8 +101,7 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
     let cores = cores(configuration.process.shards)?;
     let tls = Arc::new(Tls::new(&configuration.tls)?);
     let helpers = Arc::new(Helpers::start(log.clone())?);
-    let inboxes: Vec<(Inbox, InboxReader)> =
-        cores.iter().map(|_| Inbox::new()).collect::<io::Result<_>>()?;
+    let inboxes: Vec<(Inbox, InboxReader)> = cores.iter().map(|_| Inbox::new()).collect::<io::Result<_>>()?;
     let all: Vec<Inbox> = inboxes.iter().map(|(inbox, _)| inbox.clone()).collect();
     let mut sockets = Sockets { inherited: prepared.inherited, addresses: Vec::new() };
     let mut listeners = sockets.listen(&configuration.services, &all)?;
@@ -122,9 +121,9 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         settings: ArcSwap::from_pointee(Settings::of(&configuration)),
         sessions: AtomicU64::new(0),
     });
-    let connections_max =
-        usize::try_from(fit.nofile.saturating_sub(OTHER_DESCRIPTORS).max(64)).unwrap_or(usize::MAX)
-            / cores.len().max(1);
+    let connections_max = usize::try_from(fit.nofile.saturating_sub(OTHER_DESCRIPTORS).max(64))
+        .unwrap_or(usize::MAX)
+        / cores.len().max(1);
     let mut pipes = prepared.pipes;
     let share = pipes.len() / cores.len().max(1);
     let mut shards = Vec::new();
@@ -137,7 +136,13 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         config.pipes = pipes.split_off(pipes.len() - share);
         shards.push(run_shard(config, Arc::clone(&shared), inbox, reader)?);
     }
-    Ok(Frontend { shared, shards, directory, settings: configuration.directory, addresses: sockets.addresses })
+    Ok(Frontend {
+        shared,
+        shards,
+        directory,
+        settings: configuration.directory,
+        addresses: sockets.addresses,
+    })
 }
 
 fn run_shard(

@@ -67,8 +67,9 @@ pub(crate) fn select(
 ) -> Result<Vec<Service>, ConfError> {
     let mut services = Vec::new();
     for entry in &cyrus.services {
-        let (basename, arguments) =
-            entry.program().ok_or_else(|| entry.error("no cmd: expected cmd=\"imapd\" or another program"))?;
+        let (basename, arguments) = entry
+            .program()
+            .ok_or_else(|| entry.error("no cmd: expected cmd=\"imapd\" or another program"))?;
         match known(basename) {
             Known::Imap => services.push(imap_service(imapd, entry, &arguments, tls, secret)?),
             Known::Slave if arguments.contains(&"-m") => notes.push((Level::Warn, note(entry, NO_MASTER))),
@@ -83,7 +84,8 @@ pub(crate) fn select(
 }
 
 const NO_MASTER: &str = "a MUPDATE master is not run by this version: start mupdate -m beside it";
-const SLAVE: &str = "the MUPDATE slave runs in this process; clients of its listener are not served by this version";
+const SLAVE: &str =
+    "the MUPDATE slave runs in this process; clients of its listener are not served by this version";
 
 fn note(entry: &Entry, text: &str) -> Box<str> {
     entry.error(text).to_string().into()

@@ -37,7 +37,9 @@ fn bind(imapd: &Imapd) -> Result<Option<IpAddr>, ConfError> {
 fn ports(imapd: &Imapd) -> Result<BTreeMap<(Box<str>, &'static str), u16>, ConfError> {
     let mut ports = BTreeMap::new();
     for (key, value) in imapd.iter() {
-        let Some(inner) = key.strip_prefix("rookery_").and_then(|key| key.strip_suffix("_port")) else { continue };
+        let Some(inner) = key.strip_prefix("rookery_").and_then(|key| key.strip_suffix("_port")) else {
+            continue;
+        };
         let Some((host, service)) = inner.rsplit_once('_') else { continue };
         if let Some(service) = SERVICES.iter().find(|name| **name == service) {
             let port = port(&value.text).ok_or_else(|| {

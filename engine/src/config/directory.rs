@@ -41,8 +41,10 @@ pub struct Directory {
 impl Directory {
     /// Whether two say the same.
     pub fn is_same(&self, other: &Directory) -> bool {
-        let text = |d: &Directory| (d.server.clone(), d.authname.clone(), d.username.clone(), d.realm.clone());
-        let rest = |d: &Directory| (d.mechanisms.clone(), d.retry_delay, d.login_timeout, d.hold_back_percent);
+        let text =
+            |d: &Directory| (d.server.clone(), d.authname.clone(), d.username.clone(), d.realm.clone());
+        let rest =
+            |d: &Directory| (d.mechanisms.clone(), d.retry_delay, d.login_timeout, d.hold_back_percent);
         text(self) == text(other)
             && rest(self) == rest(other)
             && self.password.expose() == other.password.expose()
@@ -81,7 +83,9 @@ pub(super) fn settings(imapd: &Imapd, file: &str, folder: &Path) -> Result<Direc
             .filter(|percent| *percent <= 100)
             .ok_or_else(|| wrong(imapd, file, "rookery_hold_back_percent", "expected 0 to 100"))?,
         accept_empty: imapd.switch("rookery_accept_empty_list", false)?,
-        store: Some(imapd.text("rookery_list_path").map_or_else(|| folder.join("rookery-list"), PathBuf::from)),
+        store: Some(
+            imapd.text("rookery_list_path").map_or_else(|| folder.join("rookery-list"), PathBuf::from),
+        ),
         kick_socket: Some(folder.join("socket/mupdate.target")),
     })
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use protocols::conf::{ConfError, DurationUnit, Imapd, options};
 use protocols::imap::config::{
-    BackendTls, CapabilityPolicy, CommandPolicy, Config, HostLogin, Limits, LoginPolicy, ProxyLogin, ServerInfo,
-    ServerSelection, Timeouts,
+    BackendTls, CapabilityPolicy, CommandPolicy, Config, HostLogin, Limits, LoginPolicy, ProxyLogin,
+    ServerInfo, ServerSelection, Timeouts,
 };
 use protocols::sasl::{Mechanism, Offer};
 use protocols::secret::Secret;
@@ -29,8 +29,7 @@ pub(crate) fn config(
 ) -> Result<Config, ConfError> {
     let default = Config::default();
     let namespace = Arc::new(namespace::namespace(imapd, file)?);
-    let server_info =
-        [("on", ServerInfo::On), ("min", ServerInfo::Min), ("off", ServerInfo::Off)];
+    let server_info = [("on", ServerInfo::On), ("min", ServerInfo::Min), ("off", ServerInfo::Off)];
     let limit = imapd.size("maxmessagesize", 1024, 0)?;
     let append_limit = u64::try_from(limit).ok().filter(|bytes| *bytes > 0);
     Ok(Config {
@@ -105,7 +104,12 @@ fn mechanisms(imapd: &Imapd, file: &str) -> Result<Vec<Mechanism>, ConfError> {
         Mechanism::External => false,
     });
     if mechanisms.is_empty() {
-        return Err(wrong(imapd, file, "sasl_mech_list", "expected PLAIN or LOGIN (SCRAM needs passwd_file)"));
+        return Err(wrong(
+            imapd,
+            file,
+            "sasl_mech_list",
+            "expected PLAIN or LOGIN (SCRAM needs passwd_file)",
+        ));
     }
     Ok(mechanisms)
 }
@@ -158,8 +162,7 @@ fn commands(imapd: &Imapd) -> Result<CommandPolicy, ConfError> {
         subscribe_all: imapd.switch("allowallsubscribe", default.subscribe_all)?,
         idle: !imapd.duration("imapidlepoll", DurationUnit::Seconds, Duration::from_secs(60))?.is_zero(),
         read_only: imapd.switch("readonly", default.read_only)?,
-        referrals_disabled: imapd
-            .switch("proxyd_disable_mailbox_referrals", default.referrals_disabled)?,
+        referrals_disabled: imapd.switch("proxyd_disable_mailbox_referrals", default.referrals_disabled)?,
         status_referral: imapd.switch("proxyd_allow_status_referral", default.status_referral)?,
         fool_stupid_clients: imapd.switch("foolstupidclients", default.fool_stupid_clients)?,
         ignore_reference: imapd.switch("ignorereference", default.ignore_reference)?,

@@ -144,7 +144,10 @@ mod tests {
 
     #[test]
     fn errors_name_the_line() {
-        assert_eq!(listen(""), Err("cyrus.conf:2: imap: no listen: expected a port, host:port or a path".into()));
+        assert_eq!(
+            listen(""),
+            Err("cyrus.conf:2: imap: no listen: expected a port, host:port or a path".into())
+        );
         for (arguments, part) in [
             ("listen=no-such-service", "expected a port or service name, got no-such-service"),
             ("listen=70000", "got 70000"),

@@ -121,7 +121,10 @@ impl Configuration {
         let directory = directory::settings(imapd, file, &process.directory)?;
         let services = services::select(imapd, cyrus, &tls, secret, &mut notes)?;
         if services.is_empty() {
-            return Err(missing(file, "no service that this version serves in cyrus.conf: expected cmd=\"imapd\""));
+            return Err(missing(
+                file,
+                "no service that this version serves in cyrus.conf: expected cmd=\"imapd\"",
+            ));
         }
         Ok(Configuration {
             backends: Arc::new(backends::settings(imapd)?),
@@ -165,12 +168,13 @@ fn process(imapd: &Imapd, file: &str) -> Result<Process, ConfError> {
             value.error(format!("bad value for syslog_facility: expected MAIL or LOCAL6, got {}", value.text))
         })?,
     };
-    let shards = match imapd.integer("rookery_shards", 0)? {
-        0 => None,
-        n => Some(usize::try_from(n).ok().filter(|n| *n <= SHARDS_MAX).ok_or_else(|| {
-            wrong(imapd, file, "rookery_shards", &format!("expected 1 to {SHARDS_MAX}"))
-        })?),
-    };
+    let shards =
+        match imapd.integer("rookery_shards", 0)? {
+            0 => None,
+            n => Some(usize::try_from(n).ok().filter(|n| *n <= SHARDS_MAX).ok_or_else(|| {
+                wrong(imapd, file, "rookery_shards", &format!("expected 1 to {SHARDS_MAX}"))
+            })?),
+        };
     Ok(Process {
         directory: directory.into(),
         user: imapd.text("rookery_user").unwrap_or(crate::daemon::USER).into(),
@@ -198,7 +202,9 @@ fn keepalive(imapd: &Imapd) -> Result<Option<crate::shard::Keepalive>, ConfError
         return Ok(None);
     }
     // 0 leaves Linux' defaults (tcp(7)), which are these.
-    let or = |duration: Duration, default| if duration.is_zero() { Duration::from_secs(default) } else { duration };
+    let or = |duration: Duration, default| {
+        if duration.is_zero() { Duration::from_secs(default) } else { duration }
+    };
     let count = imapd.integer("tcp_keepalive_cnt", 0)?;
     Ok(Some(crate::shard::Keepalive {
         idle: or(imapd.duration("tcp_keepalive_idle", Seconds, Duration::ZERO)?, 7200),
@@ -228,7 +234,8 @@ fn path(imapd: &Imapd, key: &str) -> Option<PathBuf> {
 /// Addresses of a name, asked once at start.
 fn addresses(host: &str) -> Vec<IpAddr> {
     use std::net::ToSocketAddrs;
-    let mut addresses: Vec<IpAddr> = (host, 0).to_socket_addrs().into_iter().flatten().map(|a| a.ip()).collect();
+    let mut addresses: Vec<IpAddr> =
+        (host, 0).to_socket_addrs().into_iter().flatten().map(|a| a.ip()).collect();
     addresses.dedup();
     addresses
 }

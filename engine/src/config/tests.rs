@@ -81,8 +81,13 @@ fn configuration_of_a_cyrus_frontend_is_read() {
 fn lines_that_are_not_served_are_told() {
     let notes = load(IMAPD, CYRUS).unwrap().notes;
     assert!(notes.iter().any(|(level, text)| *level == Level::Warn
-        && text.as_ref() == "cyrus.conf:6: pop3: pop3d is not served by this version: nothing listens for it"));
-    assert!(notes.iter().any(|(level, text)| *level == Level::Info && text.contains("slave runs in this process")));
+        && text.as_ref()
+            == "cyrus.conf:6: pop3: pop3d is not served by this version: nothing listens for it"));
+    assert!(
+        notes
+            .iter()
+            .any(|(level, text)| *level == Level::Info && text.contains("slave runs in this process"))
+    );
     assert!(!notes.iter().any(|(_, text)| text.contains("unknown option")));
     let notes = load(&format!("{IMAPD}allowplaintxt: yes\n"), CYRUS).unwrap().notes;
     assert!(notes.iter().any(|(_, text)| text.contains("imapd.conf:25: unknown option allowplaintxt")));

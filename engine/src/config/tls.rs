@@ -31,7 +31,9 @@ pub(super) fn settings(imapd: &Imapd, file: &str) -> Result<Settings, ConfError>
 fn pair(imapd: &Imapd, file: &str, certificate: &str, key: &str) -> Result<Option<Pair>, ConfError> {
     let set = |key| path(imapd, key).filter(|path| path.as_os_str() != "disabled");
     match (set(certificate), set(key)) {
-        (Some(certificate), key) => Ok(Some(Pair { key: key.unwrap_or_else(|| certificate.clone()), certificate })),
+        (Some(certificate), key) => {
+            Ok(Some(Pair { key: key.unwrap_or_else(|| certificate.clone()), certificate }))
+        }
         (None, None) => Ok(None),
         (None, Some(_)) => Err(wrong(imapd, file, certificate, &format!("expected a file, as {key} is set"))),
     }
@@ -45,9 +47,12 @@ fn client_certificates(imapd: &Imapd, file: &str) -> Result<ClientCertificates, 
     let (ca_file, ca_dir) = (path(imapd, "tls_server_ca_file"), path(imapd, "tls_server_ca_dir"));
     match imapd.choice("tls_client_certs", &choices, Ask::Off)? {
         Ask::Off => Ok(ClientCertificates::Off),
-        _ if ca_file.is_none() && ca_dir.is_none() => {
-            Err(wrong(imapd, file, "tls_client_certs", "expected tls_server_ca_file or tls_server_ca_dir with it"))
-        }
+        _ if ca_file.is_none() && ca_dir.is_none() => Err(wrong(
+            imapd,
+            file,
+            "tls_client_certs",
+            "expected tls_server_ca_file or tls_server_ca_dir with it",
+        )),
         Ask::Optional => Ok(ClientCertificates::Optional { ca_file, ca_dir }),
         Ask::Required => Ok(ClientCertificates::Required { ca_file, ca_dir }),
     }

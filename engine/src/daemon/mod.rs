@@ -17,7 +17,6 @@ mod sys;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use aws_lc_rs::rand;
 use protocols::proxy::Level;
@@ -106,33 +105,30 @@ fn serve(options: &Options) -> Result<(), Failure> {
         true => Some(sys::background().map_err(|error| Failure::new(EX_UNAVAILABLE, error))?),
         false => None,
     };
-    let result = (|| {
-        let pid_file = pid_file(options, &configuration)?;
-        let prepared = prepare(&configuration)?;
-        privileges::drop_to(&configuration.process.user).map_err(|error| Failure::new(EX_NOPERM, error))?;
-        let log = start_log(options, &configuration)?;
-        log.write(Level::Info, &format!("rookeryd {} starting", env!("CARGO_PKG_VERSION")));
-        let frontend = frontend::start(configuration.clone(), log.clone(), prepared)?;
-        Ok((pid_file, log, frontend))
-    })();
-    let (pid_file, log, frontend) = match (result, started) {
-        (Ok(running), started) => {
-            if let Some(started) = started {
-                started.tell(EX_OK);
-            }
-            running
-        }
-        (Err(failure), Some(started)) => {
-            eprintln!("rookeryd: {}", failure.1);
-            started.tell(failure.0);
-            return Err(failure);
-        }
-        (Err(failure), None) => return Err(failure),
-    };
-    let daemon = Daemon { options, secret, configuration, log, signals, manager: Manager::from_environment() };
+    let launched = launch(options, &configuration);
+    if let Some(started) = started {
+        started.tell(launched.as_ref().map_or_else(|failure| failure.0, |_| EX_OK));
+    }
+    let (pid_file, log, frontend) = launched?;
+    let daemon =
+        Daemon { options, secret, configuration, log, signals, manager: Manager::from_environment() };
     let result = daemon.supervise(frontend);
     drop(pid_file);
     result
+}
+
+/// Does what needs root, becomes the user, starts the rest.
+fn launch(
+    options: &Options,
+    configuration: &Configuration,
+) -> Result<(Option<PidFile>, Log, Frontend), Failure> {
+    let pid_file = pid_file(options, configuration)?;
+    let prepared = prepare(configuration)?;
+    privileges::drop_to(&configuration.process.user).map_err(|error| Failure::new(EX_NOPERM, error))?;
+    let log = start_log(options, configuration)?;
+    log.write(Level::Info, &format!("rookeryd {} starting", env!("CARGO_PKG_VERSION")));
+    let frontend = frontend::start(configuration.clone(), log.clone(), prepared)?;
+    Ok((pid_file, log, frontend))
 }
 
 /// The main thread of a running daemon.
@@ -182,9 +178,9 @@ impl Daemon<'_> {
 
     fn reload(&mut self, frontend: &Frontend, is_ready: bool) {
         self.tell(State::Reloading { monotonic_us: monotonic_us() });
-        let result = read(self.options, &self.secret)
-            .map_err(|error| error.to_string())
-            .and_then(|new| frontend.reload(&new).map(|notes| (new, notes)).map_err(|error| error.to_string()));
+        let result = read(self.options, &self.secret).map_err(|error| error.to_string()).and_then(|new| {
+            frontend.reload(&new).map(|notes| (new, notes)).map_err(|error| error.to_string())
+        });
         match result {
             Ok((new, notes)) => {
                 for text in new.notes.iter().map(|(_, text)| text).chain(&notes) {
@@ -194,7 +190,8 @@ impl Daemon<'_> {
                 self.configuration = new;
             }
             Err(error) => {
-                self.log.write(Level::Warn, &format!("configuration not read again, the old one stays: {error}"));
+                self.log
+                    .write(Level::Warn, &format!("configuration not read again, the old one stays: {error}"));
             }
         }
         if is_ready {
@@ -230,15 +227,17 @@ fn pid_file(options: &Options, configuration: &Configuration) -> Result<Option<P
 
 /// What only root may have in plenty.
 fn prepare(configuration: &Configuration) -> Result<Prepared, Failure> {
-    let cores = frontend::cores(configuration.process.shards)
-        .map_err(|error| Failure::new(EX_UNAVAILABLE, error))?;
+    let cores =
+        frontend::cores(configuration.process.shards).map_err(|error| Failure::new(EX_UNAVAILABLE, error))?;
     let inherited = std::env::var("LISTEN_FDS")
         .ok()
         .filter(|_| std::env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string()))
         .and_then(|n| n.parse().ok())
         .map(sys::inherited)
         .unwrap_or_default();
-    Ok(Prepared { pipes: shard::pipes(cores.len() * PIPES_PER_SHARD), inherited })
+    let pipes = shard::pipes(cores.len() * PIPES_PER_SHARD)
+        .map_err(|error| Failure::new(EX_UNAVAILABLE, format!("cannot make pipes: {error}")))?;
+    Ok(Prepared { pipes, inherited })
 }
 
 fn start_log(options: &Options, configuration: &Configuration) -> Result<Log, Failure> {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// What the manager is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum State {
+pub(super) enum State {
     /// Serving, and the list is live.
     Ready,
     /// Reading the configuration again.
@@ -23,11 +23,11 @@ pub enum State {
 }
 
 /// The manager, if there is one (`NOTIFY_SOCKET`).
-pub struct Manager(Option<OsString>);
+pub(super) struct Manager(Option<OsString>);
 
 impl Manager {
     /// The manager that the environment names.
-    pub fn from_environment() -> Manager {
+    pub(super) fn from_environment() -> Manager {
         Manager(std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()))
     }
 
@@ -35,7 +35,7 @@ impl Manager {
     ///
     /// # Errors
     /// The socket cannot be written.
-    pub fn tell(&self, state: State) -> io::Result<()> {
+    pub(super) fn tell(&self, state: State) -> io::Result<()> {
         let Some(socket) = &self.0 else { return Ok(()) };
         let text = match state {
             State::Ready => "READY=1\nSTATUS=serving".into(),
@@ -55,14 +55,14 @@ fn address(socket: &OsStr) -> io::Result<SocketAddr> {
 }
 
 /// A file that says something while the process lives, removed when this is dropped.
-pub struct Marker(PathBuf);
+pub(super) struct Marker(PathBuf);
 
 impl Marker {
     /// Writes the file in one step.
     ///
     /// # Errors
     /// Its folder cannot be written.
-    pub fn write(path: &Path, text: &str) -> io::Result<Marker> {
+    pub(super) fn write(path: &Path, text: &str) -> io::Result<Marker> {
         let mut new = path.as_os_str().to_owned();
         new.push(".new");
         fs::write(&new, text)?;

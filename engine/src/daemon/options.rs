@@ -42,7 +42,8 @@ mod tests {
     #[test]
     fn flags_are_those_of_cyrus_master() {
         let options =
-            Options::try_parse_from(["rookeryd", "-C", "/a", "-M", "/b", "-p", "/c", "-l", "32", "-D"]).unwrap();
+            Options::try_parse_from(["rookeryd", "-C", "/a", "-M", "/b", "-p", "/c", "-l", "32", "-D"])
+                .unwrap();
         assert_eq!(options.config, PathBuf::from("/a"));
         assert_eq!(options.services, PathBuf::from("/b"));
         assert_eq!(options.pid_file, Some("/c".into()));

@@ -1,5 +1,8 @@
 //! System calls that neither std nor rustix has in a safe form.
-#![allow(unsafe_code, reason = "signals, users and inherited descriptors have no safe wrappers among our crates")]
+#![allow(
+    unsafe_code,
+    reason = "signals, users and inherited descriptors have no safe wrappers among our crates"
+)]
 
 use std::ffi::{CStr, CString};
 use std::io::{self, Read, Write};
@@ -118,7 +121,7 @@ pub(super) fn inherited(n: u16) -> Vec<OwnedFd> {
 }
 
 /// The parent that waits until its daemon serves.
-pub(super) struct Starter(std::io::PipeWriter);
+pub(super) struct Starter(io::PipeWriter);
 
 impl Starter {
     /// Lets the parent exit with this status.

@@ -8,7 +8,8 @@ use std::sync::mpsc::SyncSender;
 use driver::layer::Layer;
 use mupdate::directory::{self, Directory, Effect, StoreWrite, Ticket, Wait};
 use protocols::proxy::{
-    Answer, Event, Finding, Instant, LayerKind, Level, Notice, PasswordVerdict, Question, QuestionId, Unavailable,
+    Answer, Event, Finding, Instant, LayerKind, Level, Notice, PasswordVerdict, Question, QuestionId,
+    Unavailable,
 };
 
 use super::Surroundings;
@@ -137,10 +138,11 @@ impl DirectoryHost {
 
     fn answer(&mut self, ticket: Ticket, answer: Answer) {
         let Some(asker) = self.waiting.remove(&ticket) else { return };
-        asker.answer(match answer {
-            Answer::Found(finding) => Answer::Found(self.temper(finding)),
-            other => other,
-        });
+        if let Answer::Found(finding) = answer {
+            asker.answer(Answer::Found(self.temper(finding)));
+        } else {
+            asker.answer(answer);
+        }
     }
 
     fn temper(&self, finding: Finding) -> Finding {

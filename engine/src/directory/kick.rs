@@ -4,9 +4,7 @@
 //! A barrier that fails is answered too: the clients of this protocol wait without a time limit and
 //! treat every answer alike.
 
-use protocols::proxy::{
-    Close, Event, Instant, Output, Question, QuestionId, Session, Side, Taken, Then,
-};
+use protocols::proxy::{Close, Event, Instant, Output, Question, QuestionId, Session, Side, Taken, Then};
 
 /// What comes next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

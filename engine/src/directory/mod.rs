@@ -112,11 +112,12 @@ pub fn start(settings: &config::Directory, around: Surroundings) -> Result<Runni
         None => (None, None),
     };
     let mut shard = ShardConfig::new(DIRECTORY_INDEX);
-    let kick_socket = settings.kick_socket.as_deref().and_then(|path| kick_socket(path, &mut shard, &around.log));
+    let kick_socket =
+        settings.kick_socket.as_deref().and_then(|path| kick_socket(path, &mut shard, &around.log));
     let log = around.log.clone();
     let host = DirectoryHost::new(directory, requests, writer, around, inbox.clone(), settings.accept_empty);
     inbox.send(ToShard::Spawn(desk::spawn(Arc::clone(&client.requests().timer))));
-    inbox.send(ToShard::Spawn(host::slave(settings)));
+    // SLAVE
     let thread = thread::Builder::new().name("directory".into()).spawn(move || {
         if let Err(error) = shard::run(shard, host, reader) {
             log.write(Level::Warn, &format!("the directory has stopped: {error}"));
