@@ -48,11 +48,18 @@ pub(crate) fn encode(name: &[u8], key: &mut Vec<u8>) {
     }));
 }
 
-/// The sort key of a name.
-pub(crate) fn key(name: &[u8]) -> Vec<u8> {
+/// The sort key of a name: [`name`] leads back, plain order of keys is hierarchy order.
+pub fn key(name: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(name.len() + 1);
     encode(name, &mut key);
     key
+}
+
+/// The name of a sort key.
+pub fn name(key: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(key.len());
+    decode(key, &mut name);
+    name
 }
 
 /// Replaces `name` by the name of a key.

@@ -16,7 +16,7 @@ mod cursor;
 mod diff;
 mod editor;
 pub mod generate;
-mod key;
+pub mod key;
 mod leaf;
 mod node;
 mod page;

@@ -1,6 +1,6 @@
 //! A page of the list for one who asks, with what he may see.
 
-use protocols::mailbox::{Identity, Rights};
+use protocols::mailbox::{Identity, Rights, acl};
 use protocols::proxy::{ListQuery, ListedEntry, PAGE_BYTES_MAX, PAGE_NAMES_MAX, Reserved};
 
 use super::leaf::Leaf;
@@ -20,6 +20,16 @@ pub trait AccessPolicy {
 
     /// Whether a mailbox is listed to one who has these rights there.
     fn is_listed(&self, rights: Rights) -> bool;
+}
+
+impl AccessPolicy for acl::Policy {
+    fn rights(&self, acl: &[u8], name: &[u8], who: &Identity) -> Rights {
+        acl::rights(acl, name, who, self)
+    }
+
+    fn is_listed(&self, rights: Rights) -> bool {
+        rights.contains(Rights::L)
+    }
 }
 
 /// A page of a list.

@@ -1,0 +1,181 @@
+//! The store on a real disk.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use mupdate::list::generate::Generator;
+use mupdate::list::{Editor, List};
+use protocols::proxy::Change;
+use store::{OnDamage, Opened, Store, StoreError};
+
+fn changes(seed: u64, count: usize) -> Vec<Change> {
+    Generator::new(seed, 3).take(count).collect()
+}
+
+fn applied(changes: &[Change]) -> Editor {
+    let mut editor = Editor::empty();
+    for change in changes {
+        editor.apply(change);
+    }
+    editor
+}
+
+fn rows(list: &List) -> Vec<Change> {
+    let mut cursor = list.iter_from(b"");
+    let mut rows = Vec::new();
+    while let Some(row) = cursor.next() {
+        rows.push(row.change());
+    }
+    rows
+}
+
+#[test]
+fn lists_are_replaced_again_and_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut opened = open(folder.path());
+    let lists: Vec<_> = (0..5).map(|seed| applied(&changes(seed, 300)).publish()).collect();
+    for (n, list) in lists.iter().enumerate() {
+        opened.store.replace(list, n as u64 + 1).unwrap();
+        drop(opened);
+        opened = open(folder.path());
+        assert!(rows(&opened.loaded.list.publish()) == rows(list), "list {n} is there");
+    }
+}
+
+fn open(path: &Path) -> Opened {
+    Store::open(path, OnDamage::Refuse).unwrap()
+}
+
+#[test]
+fn a_new_store_was_never_complete() {
+    let folder = tempfile::tempdir().unwrap();
+    let opened = open(&folder.path().join("list"));
+    assert!(!opened.loaded.was_complete && opened.loaded.list.is_empty());
+    assert_eq!(opened.store.sequence().unwrap(), 0);
+}
+
+#[test]
+fn what_was_appended_is_there_after_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = changes(1, 3000);
+    let mut opened = open(folder.path());
+    for (n, batch) in all.chunks(100).enumerate() {
+        opened.store.append(batch, (n as u64 + 1) * 100).unwrap();
+    }
+    let gone = Change::Deleted { name: all[7].name().into() };
+    opened.store.append(std::slice::from_ref(&gone), 3001).unwrap();
+    drop(opened);
+    let mut expected = applied(&all);
+    expected.apply(&gone);
+    let again = open(folder.path());
+    assert!(again.loaded.was_complete);
+    assert_eq!(again.loaded.sequence, 3001);
+    assert!(rows(&again.loaded.list.publish()) == rows(&expected.publish()), "the lists are equal");
+}
+
+#[test]
+fn a_replaced_list_leaves_nothing_of_the_old() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut opened = open(folder.path());
+    opened.store.append(&changes(1, 500), 500).unwrap();
+    let first = applied(&changes(2, 2000)).publish();
+    let second = applied(&changes(3, 1000)).publish();
+    opened.store.replace(&first, 600).unwrap();
+    opened.store.replace(&second, 700).unwrap();
+    opened.store.append(&changes(4, 10), 710).unwrap();
+    drop(opened);
+    let mut expected = Editor::new(&second);
+    changes(4, 10).iter().for_each(|change| {
+        expected.apply(change);
+    });
+    let again = open(folder.path());
+    assert_eq!(again.loaded.sequence, 710);
+    assert!(rows(&again.loaded.list.publish()) == rows(&expected.publish()), "the lists are equal");
+}
+
+#[test]
+fn a_store_is_open_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let _held = open(folder.path());
+    let second = Store::open(folder.path(), OnDamage::SetAside);
+    assert!(matches!(second, Err(StoreError::InUse { .. })));
+}
+
+#[test]
+fn a_damaged_store_is_set_aside_or_refused_but_never_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("list");
+    let mut opened = open(&path);
+    opened.store.replace(&applied(&changes(1, 5000)).publish(), 5000).unwrap();
+    drop(opened);
+    damage(&path);
+    assert!(matches!(Store::open(&path, OnDamage::Refuse), Err(StoreError::Damaged { .. })));
+    let opened = Store::open(&path, OnDamage::SetAside).unwrap();
+    let aside = opened.set_aside.unwrap();
+    assert_eq!(aside.path, folder.path().join("list.damaged-1"));
+    assert!(aside.path.is_dir());
+    assert!(!opened.loaded.was_complete && opened.loaded.list.is_empty());
+}
+
+/// Overwrites the middle of every file that holds tables.
+fn damage(path: &Path) {
+    let mut open = vec![path.to_path_buf()];
+    let mut damaged = 0;
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                open.push(entry.path());
+            } else if entry.path().to_string_lossy().contains("tables") {
+                let mut bytes = std::fs::read(entry.path()).unwrap();
+                let (from, to) = (bytes.len() / 4, bytes.len() * 3 / 4);
+                bytes[from..to].fill(0x5a);
+                std::fs::write(entry.path(), bytes).unwrap();
+                damaged += 1;
+            }
+        }
+    }
+    assert!(damaged > 0, "there are tables to damage");
+}
+
+/// Not a test of its own: what `every_acknowledged_batch_survives_a_kill` runs as a process.
+#[test]
+fn child_that_writes_until_it_is_killed() {
+    let Some(path) = std::env::var_os("STORE_TEST_CHILD") else { return };
+    let mut store = open(Path::new(&path)).store;
+    let mut out = std::io::stdout().lock();
+    for (n, batch) in changes(9, 200_000).chunks(20).enumerate() {
+        store.append(batch, n as u64 + 1).unwrap();
+        writeln!(out, "acknowledged {}", n + 1).unwrap();
+    }
+}
+
+#[test]
+fn every_acknowledged_batch_survives_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_that_writes_until_it_is_killed", "--nocapture"])
+        .env("STORE_TEST_CHILD", folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut acknowledged = 0u64;
+    let lines = std::io::BufReader::new(child.stdout.take().unwrap());
+    for line in std::io::BufRead::lines(lines) {
+        if let Some((_, n)) = line.unwrap().rsplit_once("acknowledged ") {
+            acknowledged = n.parse().unwrap();
+        }
+        if acknowledged == 300 {
+            child.kill().unwrap();
+        }
+    }
+    child.wait().unwrap();
+    assert!(acknowledged >= 300);
+    let opened = open(folder.path());
+    let written = opened.loaded.sequence;
+    // The batch after the last acknowledged one may have been written too, as a whole.
+    assert!(written == acknowledged || written == acknowledged + 1, "{written} of {acknowledged}");
+    let expected = applied(&changes(9, 200_000)[..written as usize * 20]);
+    assert!(rows(&opened.loaded.list.publish()) == rows(&expected.publish()), "the lists are equal");
+}
