@@ -204,3 +204,78 @@ fn argument(text: &str) -> Result<(Argument, &str), &'static str> {
     let end = value.find(|c: char| c.is_ascii_whitespace()).unwrap_or(value.len());
     Ok(((key.into(), value[..end].into()), &value[end..]))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn error(text: &str) -> String {
+        parse(text, "cyrus.conf").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn entries_stand_in_their_sections() {
+        let text = "# a frontend\nSTART {\n  recover cmd=\"ctl_cyrusdb -r\"\n}\n\nServices {\n\
+            imaps cmd=\"/usr/lib/cyrus/bin/imapd -s -U 30\" listen=\"imaps\" prefork=0 # TLS\n\
+            mupdate\tcmd=mupdate listen=3905 prefork=1 }\nEVENTS {\n}\n\
+            DAEMON\n";
+        let conf = parse(text.trim_end_matches("DAEMON\n"), "cyrus.conf").unwrap();
+        assert_eq!(conf.start.len(), 1);
+        assert_eq!(conf.events.len() + conf.daemon.len(), 0);
+        let [imaps, mupdate] = &conf.services[..] else { panic!("two services") };
+        assert_eq!((imaps.name.as_str(), imaps.line), ("imaps", 7));
+        assert_eq!(imaps.program(), Some(("imapd", vec!["-s", "-U", "30"])));
+        assert_eq!(imaps.argument("listen"), Some("imaps"));
+        assert_eq!(imaps.integer("prefork"), Ok(Some(0)));
+        assert_eq!(imaps.integer("maxchild"), Ok(None));
+        assert_eq!(mupdate.program(), Some(("mupdate", vec![])));
+        assert_eq!(mupdate.integer("listen"), Ok(Some(3905)));
+    }
+
+    #[test]
+    fn mistakes_are_named_with_file_and_line() {
+        assert_eq!(error("SERVICES {\n imap cmd=\"imapd\n}"), "cyrus.conf:2: imap: missing closing quote");
+        assert_eq!(error("\nSERVICES {\n"), "cyrus.conf:2: section SERVICES is not closed: expected }");
+        assert!(error("SERVERS {\n}").starts_with("cyrus.conf:1: no such section"));
+        assert!(error("SERVICES\n{\n}").starts_with("cyrus.conf:1: bad section SERVICES"));
+        assert!(error("SERVICES {\n imap-2 cmd=x\n}").contains("bad entry name"));
+        assert!(error("SERVICES {\n imap cmd\n}").contains("expected key=value"));
+        assert!(error("SERVICES {\n imap =x\n}").contains("argument without a key"));
+        assert!(error("SERVICES {\n imap prefork=1}\n").contains("not closed"));
+        let many = format!("START {{\n a {}\n}}", "k=v ".repeat(ARGUMENTS_MAX + 1));
+        assert!(error(&many).contains("too many arguments"));
+        assert!(error(&"#".repeat(FILE_BYTES_MAX + 1)).contains("file too large"));
+    }
+
+    #[test]
+    fn values_of_entries_are_checked() {
+        let conf = parse("SERVICES {\n imap prefork=few babysit=si\n}", "c").unwrap();
+        let entry = &conf.services[0];
+        assert_eq!(
+            entry.integer("prefork").unwrap_err().to_string(),
+            "c:2: imap: bad prefork: expected a number, got few"
+        );
+        assert!(entry.switch("babysit").is_err());
+        assert_eq!(entry.switch("none"), Ok(None));
+        assert_eq!(entry.program(), None);
+    }
+
+    /// Cyrus cuts a line at `#` wherever it stands.
+    #[test]
+    fn comment_begins_inside_quotes_too() {
+        assert!(error("START {\n a cmd=\"x # y\"\n}").contains("missing closing quote"));
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_text_does_no_harm(text in "(START|SERVICES|[{}#=\"a \n\t\\PC]){0,20}") {
+            if let Ok(conf) = parse(&text, "c") {
+                for entry in conf.start.iter().chain(&conf.services) {
+                    let _ = entry.program();
+                }
+            }
+        }
+    }
+}

@@ -289,3 +289,167 @@ impl Imapd {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn load(files: &[(&str, &str)]) -> Result<Imapd, ConfError> {
+        Imapd::load("imapd.conf", |path| {
+            let found = files.iter().find(|(name, _)| *name == path);
+            found.map(|(_, text)| (*text).to_owned()).ok_or("no such file")
+        })
+    }
+
+    fn one(text: &str) -> Result<Imapd, ConfError> {
+        load(&[("imapd.conf", text)])
+    }
+
+    fn error(text: &str) -> String {
+        one(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn lines_are_keys_and_values_with_their_place() {
+        let conf = one("# comment\n\n  Admins: cyrus  root \nallowplaintext:yes\r\n").unwrap();
+        assert_eq!(conf.text("admins"), Some("cyrus  root"));
+        assert_eq!(conf.list("admins"), ["cyrus", "root"]);
+        assert_eq!(conf.value("admins").map(|value| value.line), Some(3));
+        assert_eq!(conf.switch("allowplaintext", false), Ok(true));
+        assert_eq!(conf.switch("altnamespace", true), Ok(true));
+        assert_eq!(conf.list("serverlist"), [""; 0]);
+    }
+
+    /// What Cyrus 3.6.1 makes of it: `admins: a b`.
+    #[test]
+    fn backslash_goes_on_in_the_next_line() {
+        let conf = one("admins: a\\\n b\nservername: x\nproxy_authname: y\\").unwrap();
+        assert_eq!(conf.text("admins"), Some("a b"));
+        assert_eq!(conf.value("admins").map(|value| value.line), Some(1));
+        assert_eq!(conf.value("servername").map(|value| value.line), Some(3));
+        assert_eq!(conf.text("proxy_authname"), Some("y"));
+        assert_eq!(one("# a \\\nadmins: b\n").unwrap().text("admins"), None);
+        assert_eq!(one("admins: a # b\n").unwrap().text("admins"), Some("a # b"));
+    }
+
+    #[test]
+    fn lines_that_end_cyrus_are_errors_with_file_and_line() {
+        assert_eq!(
+            error("a: b\nadmins x\n"),
+            "imapd.conf:2: invalid option name: expected letters, digits, - and _, then a colon"
+        );
+        assert!(error("admins : x").starts_with("imapd.conf:1: invalid option name"));
+        assert_eq!(error("admins:\n"), "imapd.conf:1: option admins without a value");
+        assert_eq!(error("@exclude: x"), "imapd.conf:1: unknown directive @exclude: expected @include");
+        assert!(error(": x").contains("invalid option name"));
+    }
+
+    #[test]
+    fn key_that_stands_twice_is_an_error_known_or_not() {
+        assert_eq!(
+            error("admins: a\nAdmins: b\n"),
+            "imapd.conf:2: option admins specified twice: first at imapd.conf:1"
+        );
+        assert!(error("foo: a\nfoo: b\n").contains("specified twice"));
+        assert!(error("imap_admins: a\nimap_admins: b\n").contains("specified twice"));
+        assert!(one("admins: a\nimap_admins: b\n").is_ok());
+    }
+
+    #[test]
+    fn included_file_stands_in_the_place_of_its_line() {
+        let files = [
+            ("imapd.conf", "servername: a\n@include: /etc/more\nadmins: b\n"),
+            ("/etc/more", "proxy_authname: p\nbad: value\n"),
+        ];
+        let conf = load(&files).unwrap();
+        let keys: Vec<_> = conf.iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["servername", "proxy_authname", "bad", "admins"]);
+        let place = conf.value("bad").map(|value| (value.file.as_str(), value.line));
+        assert_eq!(place, Some(("/etc/more", 2)));
+    }
+
+    #[test]
+    fn include_loops_and_depths_end() {
+        let twice = load(&[("imapd.conf", "@include: b"), ("b", "@include: imapd.conf")]).unwrap_err();
+        assert_eq!(twice.to_string(), "b:1: configuration file imapd.conf included twice");
+        let missing = one("\n@include: nowhere").unwrap_err();
+        assert_eq!(missing.to_string(), "imapd.conf:2: cannot read nowhere: no such file");
+        let mut depth = 0;
+        let deep = Imapd::load("f", |_| {
+            depth += 1;
+            Ok::<_, &str>(format!("@include: f{depth}"))
+        });
+        assert!(deep.unwrap_err().to_string().contains("too many @include"));
+        assert_eq!(depth, INCLUDE_DEPTH_MAX + 1);
+        let huge = one(&"a".repeat(FILE_BYTES_MAX + 1)).unwrap_err();
+        assert!(huge.to_string().contains("file too large"));
+    }
+
+    #[test]
+    fn service_sees_its_own_value_first() {
+        let conf = one("admins: a\nlmtp_admins: b\n").unwrap();
+        assert_eq!(conf.text("admins"), Some("a"));
+        assert_eq!(conf.for_service("lmtp").text("admins"), Some("b"));
+        assert_eq!(conf.for_service("LMTP").text("admins"), Some("b"));
+        assert_eq!(conf.for_service("imap").text("admins"), Some("a"));
+    }
+
+    /// `tls_key_file: /x` gives Cyrus 3.6.1 `tls_server_key: /x`.
+    #[test]
+    fn older_name_gives_the_value_unless_the_newer_is_set() {
+        let conf = one("tls_key_file: /old\n").unwrap();
+        assert_eq!(conf.text("tls_server_key"), Some("/old"));
+        let both = one("tls_key_file: /old\ntls_server_key: /new\n").unwrap();
+        assert_eq!(both.text("tls_server_key"), Some("/new"));
+    }
+
+    #[test]
+    fn typed_values_say_what_was_expected() {
+        let conf =
+            one("timeout: soon\nmaxmessagesize: big\nvirtdomains: maybe\nfoo: 1\nallowplaintext: si\n")
+                .unwrap();
+        let text = |error: ConfError| error.to_string();
+        let duration = conf.duration("timeout", DurationUnit::Minutes, Duration::ZERO).map_err(text);
+        assert_eq!(
+            duration,
+            Err("imapd.conf:1: bad value for timeout: expected a duration like 10s, 5m, 1h30m or 2d, got soon".into())
+        );
+        assert!(conf.size("maxmessagesize", 1, 0).is_err());
+        assert!(conf.switch("allowplaintext", false).is_err());
+        let choice = conf.choice("virtdomains", &[("off", 0), ("on", 1)], 0).map_err(text);
+        assert_eq!(
+            choice,
+            Err("imapd.conf:3: bad value for virtdomains: expected off, on, got maybe".into())
+        );
+        assert_eq!(conf.integer("foo", 0), Ok(1));
+        assert_eq!(
+            one("virtdomains: true").unwrap().choice("virtdomains", &[("off", 0), ("on", 1)], 0),
+            Ok(1)
+        );
+    }
+
+    #[test]
+    fn secrets_are_shown_nowhere() {
+        let conf = one("proxy_password: hunter2\nbackend1_password: hunter2\nsql_passwd: hunter2\nsrs_secrets: hunter2\n").unwrap();
+        assert!(!format!("{conf:?}").contains("hunter2"));
+        assert_eq!(conf.text("proxy_password"), Some("hunter2"));
+        assert!(!conf.integer("proxy_password", 0).unwrap_err().to_string().contains("hunter2"));
+        let lines = parse("proxy_password: hunter2", "f").unwrap();
+        assert!(!format!("{lines:?}").contains("hunter2"));
+        assert!(!error("proxy_password: hunter2\nproxy_password: hunter2").contains("hunter2"));
+        assert!(!error("proxy password: hunter2").contains("hunter2"));
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_text_does_no_harm(text in "[a:@#\\\\ \n\r\t_=\\PC]{0,40}") {
+            if let Ok(conf) = one(&text) {
+                for (key, _) in conf.iter() {
+                    prop_assert!(conf.value(key).is_some());
+                }
+            }
+        }
+    }
+}

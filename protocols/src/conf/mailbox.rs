@@ -62,3 +62,46 @@ impl Imapd {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conf(text: &str) -> Imapd {
+        Imapd::load("imapd.conf", |_| Ok::<_, &str>(text.to_owned())).unwrap()
+    }
+
+    #[test]
+    fn namespace_is_that_of_cyrus_when_nothing_is_set() {
+        assert_eq!(conf("").namespace(), Ok(Namespace::default()));
+        assert_eq!(conf("").acl_policy(&Namespace::default()), Ok(Policy::default()));
+    }
+
+    #[test]
+    fn options_of_the_namespace_are_read() {
+        let text = "altnamespace: no\nunixhierarchysep: no\nvirtdomains: userid\ndefaultdomain: murder.test\n\
+            deletedprefix: GONE\nimapmagicplus: yes\ndisable_user_namespace: yes\n";
+        let namespace = conf(text).namespace().unwrap();
+        assert_eq!((namespace.separator, namespace.alt), (b'.', false));
+        assert_eq!(namespace.virtdomains, VirtDomains::UserId);
+        assert_eq!(&*namespace.default_domain, b"murder.test");
+        assert!(namespace.is_deleted(b"GONE.x.5E0") && namespace.imapmagicplus && namespace.disable_user);
+        assert_eq!(&*conf(text).acl_policy(&namespace).unwrap().deleted_prefix, b"GONE");
+        assert_eq!(conf("virtdomains: yes").namespace().unwrap().virtdomains, VirtDomains::On);
+    }
+
+    #[test]
+    fn bad_prefix_is_named_with_its_line() {
+        let error = conf("\nuserprefix: a/b\n").namespace().unwrap_err().to_string();
+        assert!(error.starts_with("imapd.conf:2: bad userprefix"), "{error}");
+    }
+
+    #[test]
+    fn owner_rights_are_checked() {
+        let policy = |text: &str| conf(text).acl_policy(&Namespace::default());
+        let read = policy("implicit_owner_rights: lc\ndeleteright: d\n").unwrap();
+        assert_eq!(read.implicit_owner_rights, Rights::L.union(Rights::K));
+        let error = policy("implicit_owner_rights: lq\n").unwrap_err().to_string();
+        assert_eq!(error, "imapd.conf:1: bad value for implicit_owner_rights: the q right is not supported");
+    }
+}

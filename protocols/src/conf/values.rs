@@ -112,3 +112,67 @@ pub(super) fn integer(value: &str) -> Option<i64> {
     }
     i64::from_str_radix(digits, radix).ok().map(|number| sign * number)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn switches_are_read_by_their_first_letters() {
+        for yes in ["yes", "on", "t", "1", "true", "y"] {
+            assert_eq!(switch(yes), Some(true), "{yes}");
+        }
+        for no in ["no", "off", "f", "0", "false", "n", "offish"] {
+            assert_eq!(switch(no), Some(false), "{no}");
+        }
+        for neither in ["", "o", "maybe", "Yes", "-1"] {
+            assert_eq!(switch(neither), None, "{neither}");
+        }
+    }
+
+    #[test]
+    fn durations_add_their_units_up() {
+        let seconds = |text| duration_seconds(text, DurationUnit::Minutes);
+        assert_eq!(seconds("32"), Some(32 * 60));
+        assert_eq!(seconds("90s"), Some(90));
+        assert_eq!(seconds("1h30"), Some(3600 + 30 * 60));
+        assert_eq!(seconds("1d2h3m4s"), Some(86_400 + 7_200 + 180 + 4));
+        assert_eq!(seconds("-1m"), Some(-60));
+        for bad in ["", "-", "s", "1x", "1h30x", "1hs", " 1", "99999999999999999999", "9999999999999999d"] {
+            assert_eq!(seconds(bad), None, "{bad}");
+        }
+        assert_eq!(duration("-1s", DurationUnit::Seconds), None);
+        assert_eq!(duration("2", DurationUnit::Hours), Some(Duration::from_secs(7_200)));
+        assert_eq!(duration("2", DurationUnit::Days), Some(Duration::from_secs(172_800)));
+    }
+
+    #[test]
+    fn sizes_have_binary_units() {
+        let pairs = [
+            ("0", 0),
+            ("4096", 4096),
+            ("128K", 131_072),
+            ("10 MiB", 10 << 20),
+            ("1g", 1 << 30),
+            ("5B", 5),
+            ("-1", -1),
+        ];
+        for (text, bytes) in pairs {
+            assert_eq!(size(text, 1), Some(bytes), "{text}");
+        }
+        assert_eq!(size("5", 1024), Some(5120));
+        for bad in ["", "K", "1T", "1 0", "10MM", "9999999999999G", "-"] {
+            assert_eq!(size(bad, 1), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn integers_are_those_of_c() {
+        for (text, number) in [("10", 10), ("-3", -3), ("+3", 3), ("0x1F", 31), ("010", 8), ("0", 0)] {
+            assert_eq!(integer(text), Some(number), "{text}");
+        }
+        for bad in ["", "-", "10M", "0x", "--1", "+-1", "09", "99999999999999999999"] {
+            assert_eq!(integer(bad), None, "{bad}");
+        }
+    }
+}

@@ -139,12 +139,11 @@ pub fn find(key: &str) -> Option<&'static Known> {
         .or_else(|| PATTERNS.iter().find(|(pattern, _)| pattern.matches(key)).map(|(_, option)| option))
 }
 
-/// `SERVICE_name` taken apart, where `name` is a known option.
+/// `SERVICE_name` taken apart, where `name` is a known option. Names of services have no `_`.
 pub fn service_option(key: &str) -> Option<(&str, &'static Known)> {
-    key.match_indices('_').find_map(|(at, _)| {
-        let option = known(&key[at + 1..])?;
-        (at > 0).then_some((&key[..at], option))
-    })
+    let (service, name) = key.split_once('_')?;
+    let option = known(name)?;
+    (!service.is_empty()).then_some((service, option))
 }
 
 /// Whether the value of a key must not be shown.
@@ -280,4 +279,124 @@ fn distance(a: &[u8], b: &[u8]) -> usize {
         }
     }
     row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(text: &str) -> Vec<String> {
+        let conf = Imapd::load("f", |_| Ok::<_, &str>(text.to_owned())).unwrap();
+        let lines = check(&conf);
+        let warnings = lines.iter().filter_map(Checked::warning);
+        warnings.chain(lines.iter().filter_map(Checked::problem)).map(|error| error.to_string()).collect()
+    }
+
+    #[test]
+    fn table_is_sorted_and_has_no_name_twice() {
+        for pair in table::OPTIONS.windows(2) {
+            assert!(pair[0].name < pair[1].name, "{} {}", pair[0].name, pair[1].name);
+        }
+        for option in OWN {
+            assert!(!table::OPTIONS.iter().any(|other| other.name == option.name), "{}", option.name);
+        }
+    }
+
+    #[test]
+    fn older_names_lead_to_options_that_exist() {
+        for option in table::OPTIONS {
+            if let Standing::Replaced(newer) = option.standing {
+                let newer = known(newer).unwrap_or_else(|| panic!("{} has no {newer}", option.name));
+                assert_eq!(newer.security, option.security, "{}", option.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_option_of_the_specification_is_known() {
+        let names = "mupdate_server mupdate_config servername proxyservers proxy_authname proxy_password \
+            force_sasl_client_mech proxyd_disable_mailbox_referrals serverlist client_timeout suppress_capabilities \
+            admins loginuseacl allowplaintext allowstarttls altnamespace userprefix virtdomains implicit_owner_rights \
+            deleteright imapidlepoll timeout lmtp_downcase_rcpt lmtptxn_timeout sieve_allowreferrals maxliteral \
+            maxargssize literalminus username_tolower failedloginpause maxlogins_per_host tls_server_cert \
+            sasl_minimum_layer sasl_mech_list sasl_pwcheck_method sasl_passwd_file rookery_user rookery_shards \
+            rookery_accept_empty_list replicaonly";
+        for name in names.split_ascii_whitespace() {
+            assert!(known(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn made_names_are_known_by_their_pattern() {
+        let pairs = [
+            ("partition-default", "partition-NAME"),
+            ("backend1_password", "HOST_password"),
+            ("backend1_mechs", "HOST_mechs"),
+            ("backend1_client_cert", "HOST_client_cert"),
+            ("backend1_client_key", "HOST_client_key"),
+            ("sasl_auxprop_plugin", "sasl_OPTION"),
+            ("rookery_backend1_pop3_port", "rookery_HOST_pop3_port"),
+            ("lmtp_admins", "admins"),
+        ];
+        for (key, name) in pairs {
+            assert_eq!(find(key).map(|option| option.name), Some(name), "{key}");
+        }
+        for unknown in [
+            "partition-",
+            "_password",
+            "rookery_pop3_port",
+            "rookery__pop3_port",
+            "rookery_x_password",
+            "my_imap_admins",
+        ] {
+            assert_eq!(find(unknown), None, "{unknown}");
+        }
+        assert_eq!(service_option("lmtp_admins").map(|(service, _)| service), Some("lmtp"));
+    }
+
+    #[test]
+    fn unknown_option_is_told_with_the_nearest_name() {
+        assert_eq!(
+            checked("allowplaintxt: no"),
+            ["f:1: unknown option allowplaintxt: did you mean allowplaintext?"]
+        );
+        assert_eq!(
+            checked("\nrookery_shard: 2"),
+            ["f:2: unknown option rookery_shard: did you mean rookery_shards?"]
+        );
+        assert_eq!(checked("nothing_like_it: 1"), ["f:1: unknown option nothing_like_it"]);
+        assert_eq!(checked("backend1_password: x\npartition-a: /b\nimap_admins: x"), [""; 0]);
+    }
+
+    #[test]
+    fn value_of_the_wrong_kind_is_a_problem() {
+        assert_eq!(
+            checked("virtdomains: maybe"),
+            ["f:1: bad value for virtdomains: expected one of off, userid, on, got maybe"]
+        );
+        assert_eq!(
+            checked("virtdomains: yes\nmaxmessagesize: 10M\ntimeout: 1h30\nhttpmodules: caldav carddav"),
+            [""; 0]
+        );
+        assert_eq!(checked("imap_allowplaintext: si").len(), 1);
+        assert_eq!(checked("httpmodules: caldav nosuch").len(), 1);
+    }
+
+    #[test]
+    fn lost_guards_are_found() {
+        let conf =
+            Imapd::load("f", |_| Ok::<_, &str>("httpallowcors: x\nadmins: a\naps_topic: b\n".to_owned()))
+                .unwrap();
+        let lost: Vec<_> =
+            check(&conf).iter().filter(|line| line.is_guard_lost()).map(|line| line.key.to_owned()).collect();
+        assert_eq!(lost, ["httpallowcors"]);
+    }
+
+    #[test]
+    fn distance_counts_letters() {
+        assert_eq!(distance(b"abc", b"abc"), 0);
+        assert_eq!(distance(b"abc", b"axc"), 1);
+        assert_eq!(distance(b"abc", b"ab"), 1);
+        assert_eq!(distance(b"", b"abc"), 3);
+    }
 }
