@@ -23,7 +23,7 @@ use protocols::proxy::{
     Answer, Change, DirectoryAnswer, DirectoryQuestion, Instant, Knowledge, Level, Location, Unavailable,
 };
 
-use crate::list::{Builder, Editor, List, is_storable_change};
+use crate::list::{Editor, List, is_storable_change};
 use crate::master::rules::Rules;
 
 pub use snapshot::{Published, Snapshot, WaitForBarrier};
@@ -228,7 +228,7 @@ impl Directory {
     pub fn handle(&mut self, ticket: Ticket, question: DirectoryQuestion) {
         match question {
             DirectoryQuestion::DumpBegins => {
-                self.dump = Dump::Building(Box::new(Builder::new()));
+                self.dump = Dump::Building(Box::default());
                 self.answer(ticket, DirectoryAnswer::Done);
             }
             DirectoryQuestion::Dump(entries) => {

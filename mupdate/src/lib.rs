@@ -6,3 +6,5 @@ pub mod directory;
 pub mod grammar;
 pub mod list;
 pub mod master;
+mod outbox;
+pub mod slave;

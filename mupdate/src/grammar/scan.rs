@@ -133,7 +133,7 @@ impl<'a> Scan<'a> {
     pub(super) fn rest_of_line(&mut self) -> Result<&'a [u8], Stop> {
         let (text, n) = line(&self.bytes[self.at..], MESSAGE_BYTES_MAX).map_err(|stop| match stop {
             Stop::Incomplete { .. } => self.more(),
-            other => other,
+            Stop::GoAhead { .. } | Stop::TooLong | Stop::Malformed { .. } => stop,
         })?;
         self.at += n;
         Ok(text)
@@ -220,7 +220,7 @@ impl<'a> Scan<'a> {
             return self.malformed();
         }
         at += 1;
-        if self.bytes.len() == at && len > 0 && waits && self.from == From::Client {
+        if self.bytes.len() == at && waits && self.from == From::Client {
             return Err(Stop::GoAhead { at });
         }
         let octets = self.bytes.get(at..at + len).ok_or(Stop::Incomplete { bytes_min: at + len + 1 })?;

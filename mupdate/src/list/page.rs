@@ -1,12 +1,12 @@
 //! A page of the list for one who asks, with what he may see.
 
 use protocols::mailbox::{Identity, Rights, acl};
-use protocols::proxy::{ListQuery, ListedEntry, PAGE_BYTES_MAX, PAGE_NAMES_MAX, Reserved};
+use protocols::proxy::{Entry, ListQuery, ListedEntry, PAGE_BYTES_MAX, PAGE_NAMES_MAX, Reserved};
 
 use super::leaf::Leaf;
 use super::{Cursor, List, key, leaf};
 
-/// Octets that an entry of a page counts beside its name and location.
+/// Octets that an entry of a page counts beside its name, location and ACL.
 const ENTRY_BYTES: usize = 16;
 
 /// The price, in names looked at, of skipping a whole leaf.
@@ -92,7 +92,8 @@ impl Pager<'_> {
             self.looked_at += 1;
             let shown = self.show(&mut cursor);
             if let Some(listed) = shown {
-                self.bytes += listed.entry.name.len() + listed.entry.location.0.len() + ENTRY_BYTES;
+                let Entry { name, location, acl } = &listed.entry;
+                self.bytes += name.len() + location.0.len() + acl.len() + ENTRY_BYTES;
                 self.entries.push(listed);
             }
             if self.looked_at >= PAGE_NAMES_MAX || self.bytes >= PAGE_BYTES_MAX {

@@ -1,3 +1,472 @@
-//! The MUPDATE server: the master, and a slave's read-only face.
+//! The MUPDATE server: the master, and a slave's read-only face. One connection is one machine.
+//!
+//! ```text
+//!   ExpectLogin ──AUTHENTICATE──> login questions and challenges ──OK──> LoggedIn
+//!        │  └──STARTTLS──> TLS ──> ExpectLogin                              │
+//!        │                                                 UPDATE ──> Stream: dump, OK, pushes
+//!        └──────────────LOGOUT, BYE, time──> Over <─────────────────────────┘
+//! ```
+//!
+//! RESERVE, ACTIVATE, DEACTIVATE and DELETE may be pipelined, up to [`COMMITS_MAX`] in flight: they
+//! are answered in order. Every other command is begun when all before it are answered.
 
+mod login;
+mod query;
 pub mod rules;
+mod stream;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocols::proxy::{
+    AUTHORED_BYTES_MAX, Answer, Close, DirectoryAnswer, Event, Instant, LayerKind, Level, Notice, Origin,
+    Output, Question, QuestionId, Session, Side, Taken, Then,
+};
+use protocols::sasl;
+
+use crate::grammar::{self, Command, Request, Stop, Verb, message_out};
+
+use login::Login;
+use query::{Query, Write};
+use stream::Stream;
+
+/// Changes of one connection that are not answered yet.
+pub const COMMITS_MAX: usize = 256;
+
+/// Octets that wait to be sent before no more of the list is asked for.
+const UNSENT_BYTES_MAX: usize = 2 * AUTHORED_BYTES_MAX;
+
+/// From a write of this size on the machine waits to hear that it went out.
+const WAIT_BYTES_MIN: usize = AUTHORED_BYTES_MAX / 2;
+
+/// What the server is.
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// It has the list.
+    Master,
+    /// It has a copy of the list of another.
+    Slave {
+        /// `mupdate_server`.
+        master: Box<str>,
+    },
+}
+
+/// Settings of a server.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `servername`.
+    pub servername: Box<str>,
+    /// Ours.
+    pub version: Box<str>,
+    /// Master or slave.
+    pub role: Role,
+    /// `admins` or `mupdate_admins`: who may log in. Users, and `group:x`, which the engine resolves
+    /// to users.
+    pub admins: Vec<Box<[u8]>>,
+    /// Mechanisms and what they need.
+    pub offer: sasl::Offer,
+    /// PLAIN and LOGIN without TLS.
+    pub allow_plaintext: bool,
+    /// STARTTLS is offered.
+    pub starttls: bool,
+    /// `failedloginpause`.
+    pub failed_login_pause: Duration,
+    /// How long a client may take to log in.
+    pub login_timeout: Duration,
+    /// How long a client may say nothing: Cyrus waits 180 minutes.
+    pub idle_timeout: Duration,
+}
+
+/// The BAD for what we do not know.
+const UNRECOGNIZED: &str = "Unrecognized command";
+
+/// The machine of one connection.
+pub struct Connection {
+    config: Arc<Config>,
+    origin: Origin,
+    phase: Phase,
+    tls: bool,
+    user: Vec<u8>,
+    input: Vec<u8>,
+    input_min: usize,
+    /// Where the literal stands for which the go-ahead was given.
+    gone_ahead: usize,
+    commits: VecDeque<Commit>,
+    /// A command other than a commit waits for its answer.
+    query: Option<Query>,
+    stream: Option<Stream>,
+    next_question: u32,
+    asks: VecDeque<Output>,
+    unsent: Vec<u8>,
+    /// What follows when all is written: a layer, a close.
+    finally: VecDeque<Output>,
+    waits_for_drained: bool,
+    deadline: Instant,
+}
+
+/// Where a connection stands.
+enum Phase {
+    ExpectLogin,
+    LoggingIn(Box<Login>),
+    LoggedIn,
+    /// TLS is on its way.
+    Switching,
+    Over,
+}
+
+/// A change that was asked for.
+struct Commit {
+    tag: Vec<u8>,
+    question: Option<QuestionId>,
+    /// Answered, but one before it is not.
+    answer: Option<Result<(), &'static str>>,
+}
+
+impl Connection {
+    /// Begins on an accepted connection.
+    pub fn new(config: Arc<Config>, origin: Origin) -> Connection {
+        let tls = origin.tls;
+        let mut connection = Connection {
+            config,
+            origin,
+            phase: Phase::ExpectLogin,
+            tls,
+            user: Vec::new(),
+            input: Vec::new(),
+            input_min: 0,
+            gone_ahead: 0,
+            commits: VecDeque::new(),
+            query: None,
+            stream: None,
+            next_question: 0,
+            asks: VecDeque::new(),
+            unsent: Vec::new(),
+            finally: VecDeque::new(),
+            waits_for_drained: false,
+            deadline: Instant(0),
+        };
+        connection.greet();
+        connection
+    }
+
+    /// ```text
+    /// * AUTH "mechanism"...  * STARTTLS  * PARTIAL-UPDATE  * OK MUPDATE ...
+    /// ```
+    /// The OK comes last: a Cyrus client reads no further.
+    fn greet(&mut self) {
+        let mut line = b"* AUTH".to_vec();
+        for mechanism in self.offer().mechanisms {
+            line.extend_from_slice(format!(" \"{}\"", mechanism.name()).as_bytes());
+        }
+        line.extend_from_slice(b"\r\n");
+        if self.config.starttls && !self.tls {
+            line.extend_from_slice(b"* STARTTLS\r\n");
+        }
+        line.extend_from_slice(b"* PARTIAL-UPDATE\r\n");
+        self.unsent.extend_from_slice(&line);
+        let config = self.config.clone();
+        let role = match &config.role {
+            Role::Master => "(master)".to_owned(),
+            Role::Slave { master } => format!("mupdate://{master}"),
+        };
+        let strings: [&[u8]; 4] =
+            [config.servername.as_bytes(), b"Rookery", config.version.as_bytes(), role.as_bytes()];
+        message_out(&mut self.unsent, b"*", "OK MUPDATE", &strings);
+    }
+
+    /// What is offered at the moment: nothing that shows a password in clear, unless allowed.
+    fn offer(&self) -> sasl::Offer {
+        let mut offer = self.config.offer.clone();
+        let is_clear = !self.tls && !self.config.allow_plaintext;
+        offer.mechanisms.retain(|mechanism| !(is_clear && mechanism.sends_password()));
+        offer
+    }
+
+    fn say(&mut self, tag: &[u8], word: &str, text: &str) {
+        message_out(&mut self.unsent, tag, word, &[text.as_bytes()]);
+    }
+
+    fn ask(&mut self, question: Question) -> QuestionId {
+        let id = QuestionId(self.next_question);
+        self.next_question += 1;
+        self.asks.push_back(Output::Ask { id, question });
+        id
+    }
+
+    fn log(&mut self, level: Level, text: String) {
+        self.asks.push_back(Output::Tell(Notice::Log { level, text: text.into() }));
+    }
+
+    /// Ends the connection when all is written.
+    fn end(&mut self) {
+        self.phase = Phase::Over;
+        self.input = Vec::new();
+        self.finally.push_back(Output::Close { side: Side::Client, how: Close::Flush });
+    }
+
+    fn bye(&mut self, text: &str) {
+        self.say(b"*", "BYE", text);
+        self.end();
+    }
+
+    /// Whether the next command may be read.
+    fn reads(&self) -> bool {
+        let is_idle = self.query.is_none() && self.unsent.len() < UNSENT_BYTES_MAX;
+        match &self.phase {
+            Phase::ExpectLogin | Phase::LoggedIn => is_idle && self.commits.len() < COMMITS_MAX,
+            Phase::LoggingIn(login) => login.reads(),
+            Phase::Switching | Phase::Over => false,
+        }
+    }
+
+    fn read(&mut self, now: Instant) {
+        let input = std::mem::take(&mut self.input);
+        let mut at = 0;
+        while self.reads() && at < input.len() && input.len() - at >= self.input_min {
+            match self.step(&input[at..], now) {
+                Ok(0) => break,
+                Ok(n) => {
+                    at += n;
+                    (self.input_min, self.gone_ahead) = (0, 0);
+                }
+                Err(Stop::Incomplete { bytes_min }) => {
+                    self.input_min = bytes_min;
+                    break;
+                }
+                Err(Stop::GoAhead { at: literal }) => {
+                    if self.gone_ahead != literal {
+                        self.gone_ahead = literal;
+                        self.unsent.extend_from_slice(b"+ go ahead\r\n");
+                    }
+                    self.input_min = literal + 1;
+                    break;
+                }
+                Err(Stop::TooLong | Stop::Malformed { .. }) => {
+                    self.bye("command, string or word too long");
+                    break;
+                }
+            }
+        }
+        if !matches!(self.phase, Phase::Over) {
+            self.input = input;
+            self.input.drain(..at);
+        }
+    }
+
+    /// Reads one command or line; 0 when it has to wait for the commands before it.
+    fn step(&mut self, input: &[u8], now: Instant) -> Result<usize, Stop> {
+        if let Phase::LoggingIn(_) = self.phase {
+            return self.login_line(input, now);
+        }
+        let (command, n) = grammar::command(input)?;
+        if Write::of(command.verb).is_none() && !self.commits.is_empty() {
+            return Ok(0);
+        }
+        self.command(&command, now);
+        Ok(n)
+    }
+
+    fn command(&mut self, command: &Command<'_>, now: Instant) {
+        let tag = command.tag;
+        let arguments: Vec<&[u8]> = match &command.request {
+            Request::NoCommand => return self.say(b"*", "BAD", "Need command"),
+            Request::NullCommand => return self.say(tag, "BAD", "Null command"),
+            Request::Arguments(arguments) => arguments.iter().map(|argument| &**argument).collect(),
+            Request::Extra | Request::Malformed => Vec::new(),
+        };
+        if let Some(text) = self.is_out_of_place(command.verb) {
+            return self.refuse(tag, text);
+        }
+        if let Some(text) = complaint(command, arguments.len()) {
+            return self.refuse(tag, text);
+        }
+        match command.verb {
+            Verb::Authenticate => self.authenticate(tag, &arguments, now),
+            Verb::Starttls => self.starttls(tag),
+            Verb::Logout => {
+                self.say(tag, "OK", "bye-bye");
+                self.end();
+            }
+            Verb::Noop => self.noop(tag),
+            Verb::Find => self.find(tag, arguments[0]),
+            Verb::List => self.list(tag, arguments.first().copied().unwrap_or_default()),
+            Verb::Update => self.update(tag, &arguments),
+            Verb::Activate
+            | Verb::Deactivate
+            | Verb::Delete
+            | Verb::Reserve
+            | Verb::Compress
+            | Verb::Unknown => match Write::of(command.verb) {
+                Some(write) => self.commit(tag, write, &arguments),
+                None => self.refuse(tag, UNRECOGNIZED),
+            },
+        }
+    }
+
+    /// A BAD, in its turn behind commits that are not answered.
+    fn refuse(&mut self, tag: &[u8], text: &'static str) {
+        if self.commits.is_empty() {
+            return self.say(tag, "BAD", text);
+        }
+        let tag = tag.to_vec();
+        self.commits.push_back(Commit { tag, question: None, answer: Some(Err(text)) });
+    }
+
+    /// The BAD for a command that is not legal here.
+    fn is_out_of_place(&self, verb: Verb) -> Option<&'static str> {
+        match verb {
+            Verb::Unknown | Verb::Compress => return Some(UNRECOGNIZED),
+            Verb::Starttls if !self.config.starttls => return Some(UNRECOGNIZED),
+            Verb::Authenticate | Verb::Starttls | Verb::Logout => return None,
+            Verb::Activate
+            | Verb::Deactivate
+            | Verb::Delete
+            | Verb::Find
+            | Verb::List
+            | Verb::Noop
+            | Verb::Reserve
+            | Verb::Update => {}
+        }
+        if !matches!(self.phase, Phase::LoggedIn) {
+            Some("Please login first")
+        } else if self.stream.is_some() && verb != Verb::Noop {
+            Some("not legal when streaming")
+        } else if Write::of(verb).is_some() && self.is_slave() {
+            Some("read-only session")
+        } else {
+            None
+        }
+    }
+
+    /// Goes on after an answer, a drained side, or time.
+    fn go_on(&mut self, now: Instant) {
+        self.pump_query();
+        self.pump_stream();
+        self.read(now);
+    }
+
+    fn answered(&mut self, id: QuestionId, answer: Answer, now: Instant) {
+        match answer {
+            Answer::Directory(DirectoryAnswer::Committed(result)) => self.committed(id, result),
+            Answer::Password(verdict) => self.password_checked(verdict, now),
+            Answer::ScramKeys(keys) => self.scram_keys(keys, now),
+            Answer::Found(finding) => self.found(finding),
+            Answer::Page(page) => self.page(&page),
+            Answer::Directory(DirectoryAnswer::Sequence(sequence)) => self.sequence(sequence),
+            Answer::Directory(DirectoryAnswer::Changes(changes)) => self.changes(changes),
+            Answer::Barrier(result) => self.barrier(result),
+            Answer::Opened(_)
+            | Answer::SaltedPassword(_)
+            | Answer::Capabilities(_)
+            | Answer::Directory(DirectoryAnswer::Done) => {}
+        }
+        self.go_on(now);
+    }
+}
+
+/// The BAD for arguments that a command does not take.
+fn complaint(command: &Command<'_>, count: usize) -> Option<&'static str> {
+    let (least, most) = match command.verb {
+        Verb::Activate => (3, 3),
+        Verb::Deactivate | Verb::Reserve => (2, 2),
+        Verb::Delete | Verb::Find => (1, 1),
+        Verb::Authenticate => (1, 2),
+        Verb::List => (0, 1),
+        Verb::Update => (0, grammar::ARGUMENTS_MAX),
+        Verb::Logout | Verb::Noop | Verb::Starttls => (0, 0),
+        Verb::Compress | Verb::Unknown => (0, usize::MAX),
+    };
+    match command.request {
+        Request::Malformed => Some("Badly formed arguments"),
+        Request::Extra => Some("Extra arguments"),
+        Request::Arguments(_) if count < least => Some("Missing arguments"),
+        Request::Arguments(_) if count > most => Some("Extra arguments"),
+        Request::Arguments(_) | Request::NoCommand | Request::NullCommand => None,
+    }
+}
+
+impl Session for Connection {
+    fn handle_input(&mut self, side: Side, input: &[u8], now: Instant) -> Taken {
+        if side != Side::Client || matches!(self.phase, Phase::Over) {
+            return Taken { n: input.len(), then: Then::More };
+        }
+        if !self.reads() || (self.input.len() >= self.input_min.max(1) && !self.commits.is_empty()) {
+            return Taken { n: 0, then: Then::Hold };
+        }
+        if matches!(self.phase, Phase::LoggedIn) {
+            self.deadline = now + self.config.idle_timeout;
+        }
+        self.input.extend_from_slice(input);
+        self.read(now);
+        Taken { n: input.len(), then: Then::More }
+    }
+
+    fn handle_event(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Answer { id, answer } => self.answered(id, answer, now),
+            Event::Eof(_) | Event::Reset(_) => {
+                self.phase = Phase::Over;
+                self.finally.push_back(Output::Close { side: Side::Client, how: Close::Abort });
+                self.unsent = Vec::new();
+            }
+            Event::Switched { result, .. } => self.switched(result),
+            Event::Drained { .. } => {
+                self.waits_for_drained = false;
+                self.go_on(now);
+            }
+            Event::ListChanged => {
+                self.list_changed();
+                self.go_on(now);
+            }
+            Event::Drain { .. } if !matches!(self.phase, Phase::Over) => self.bye("server is going down"),
+            Event::Drain { .. }
+            | Event::ForwardBroken { .. }
+            | Event::Stalled { .. }
+            | Event::BarrierWanted => {}
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        // The first call: a machine is made without knowing the time.
+        if self.deadline == Instant(0) {
+            self.deadline = now + self.config.login_timeout;
+            return;
+        }
+        if now < self.deadline || matches!(self.phase, Phase::Over) {
+            return;
+        }
+        if self.pause_is_over(now) {
+            self.read(now);
+            return;
+        }
+        // A stream that is written to is alive, however silent the client.
+        if self.stream.is_some() {
+            self.deadline = now + self.config.idle_timeout;
+            return;
+        }
+        self.bye("idle for too long");
+    }
+
+    fn poll_output(&mut self, scratch: &mut Vec<u8>) -> Option<Output> {
+        if let Some(ask) = self.asks.pop_front() {
+            return Some(ask);
+        }
+        if !self.unsent.is_empty() && !self.waits_for_drained {
+            let n = self.unsent.len().min(AUTHORED_BYTES_MAX);
+            scratch.extend_from_slice(&self.unsent[..n]);
+            self.unsent.drain(..n);
+            self.waits_for_drained = n >= WAIT_BYTES_MIN;
+            return Some(Output::Write { to: Side::Client });
+        }
+        if self.unsent.is_empty() { self.finally.pop_front() } else { None }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        (!matches!(self.phase, Phase::Over)).then_some(self.deadline)
+    }
+}
+
+fn tls_layer() -> Output {
+    Output::Switch { side: Side::Client, layer: LayerKind::TlsServer }
+}
