@@ -127,6 +127,7 @@ impl Append {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "other steps have no connection")]
     fn lost(&mut self, id: BackendId) {
         self.step = match std::mem::replace(&mut self.step, Step::End) {
             Step::Send(at) if at == id => {
@@ -143,6 +144,7 @@ impl Append {
         };
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "in all other steps the client is sending")]
     fn handle_reply(&mut self, status: Status, text: &[u8], line: &[u8]) -> Line {
         match &self.step {
             // Nothing of the message was sent: another server may have the mailbox.
@@ -169,6 +171,7 @@ impl Append {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "other steps read nothing of the client")]
     fn handle_client_line(&mut self, line: &[u8]) -> Line {
         match &self.step {
             Step::ExpectLine(at) => {
@@ -187,6 +190,7 @@ impl Append {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only the last line is special")]
     fn send_line(&mut self, at: BackendId, line: &[u8], cx: &Context<'_>, out: &mut Vec<u8>) -> Want {
         let content = line::without_end(line);
         let announced = literal::at_line_end(content);

@@ -142,6 +142,7 @@ impl Attempt {
 
 impl Session {
     /// Commands before login.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a guest may say few verbs")]
     pub(super) fn dispatch_guest(&mut self, command: Command<'_>, now: Instant) {
         let tag = command.tag;
         match command.verb {
@@ -256,6 +257,7 @@ impl Session {
     }
 
     /// Takes a response of the client.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what is not about SASL stays as it is")]
     pub(super) fn look_at_sasl(&mut self, input: &[u8], now: Instant) -> Progress {
         let line = match line::first(input, HEAD_BYTES_MAX) {
             Ok(line) => line,

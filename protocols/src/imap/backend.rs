@@ -270,6 +270,17 @@ impl Backend {
 }
 
 #[cfg(test)]
+impl Backend {
+    /// A connection that is logged in.
+    pub(super) fn ready_for_test(id: BackendId, server: &[u8], offer: Offer) -> Backend {
+        let login = LoginAs::Proxy { user: Box::default() };
+        let mut backend = Backend::new(id, server, login, Instant(0), Instant(0));
+        backend.be_ready(offer);
+        backend
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -47,7 +47,7 @@ impl Session {
             return Progress::Hold;
         }
         if self.draining && asked == 0 {
-            // Goodbye is said by `carry_on`, at once.
+            // Goodbye is due at once.
             return Progress::Hold;
         }
         let line = match line::first(input, HEAD_BYTES_MAX) {

@@ -287,16 +287,10 @@ impl Default for Timeouts {
 }
 
 /// How large things may be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
     /// Bytes of one literal of an APPEND (`maxmessagesize`); `None` leaves it to the backend.
     pub append_bytes_max: Option<u64>,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { append_bytes_max: None }
-    }
 }
 
 #[cfg(test)]

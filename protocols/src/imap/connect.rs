@@ -52,6 +52,8 @@ impl Session {
         }
         let id = self.new_backend_id();
         let deadline = now + self.config.timeouts.backend_login;
+        // Most sessions never have a second one.
+        self.backends.reserve_exact(1);
         self.backends.push(Backend::new(id, server, login, deadline, now));
         let question = Question::OpenBackend { side: id, server: name.into(), service: Service::Imap };
         self.ask(Purpose::Backend(id), question);
@@ -307,6 +309,7 @@ impl Session {
     }
 
     /// Whether an untagged response is for the client whatever the backend was asked.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all other kinds answer a command")]
     fn is_news(&self, at: usize, kind: UntaggedKind, rest: &[u8]) -> bool {
         match kind {
             UntaggedKind::Ok | UntaggedKind::No => {

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use super::append::Append;
 use super::backend::Extensions;
+use super::copy::{Action, By, CopyTask};
 use super::folder::{self, Create, Subscribe};
 use super::grammar::{
-    AclArgs, Command, Verb, append_head, create_args, deleteacl_args, enable_args, mailbox_args, rename_args,
-    select_args, setacl_args, status_args, subscribe_args,
+    AclArgs, Command, Verb, append_head, copy_args, create_args, deleteacl_args, enable_args, list_args,
+    mailbox_args, rename_args, select_args, setacl_args, status_args, subscribe_args,
 };
 use super::idle::Idle;
+use super::list::{ListTask, Word};
+use super::namespace::NamespaceTask;
 use super::route::Effect;
 use super::select::{Leave, Select};
 use super::session::{Phase, Session};
@@ -38,6 +41,7 @@ type Begun = Result<Box<dyn Task>, Refusal>;
 
 impl Session {
     /// Acts on a whole command of a logged-in client. Nothing of him is under way.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most verbs are tasks")]
     pub(super) fn dispatch(&mut self, command: Command<'_>, now: Instant) {
         let tag = command.tag;
         match command.verb {
@@ -60,11 +64,13 @@ impl Session {
     }
 
     /// The task of a command.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "verbs that are not built are alike")]
     fn begin(&self, command: &Command<'_>) -> Begun {
         match command.verb {
             Verb::Select | Verb::Examine => self.begin_select(command),
             Verb::Close | Verb::Unselect if self.selected.is_some() => Ok(Box::new(Leave::new(command.verb))),
             Verb::Idle if self.config.commands.idle => Ok(Box::new(Idle::new())),
+            Verb::Namespace => Ok(Box::new(NamespaceTask::new())),
             Verb::Append => self.begin_append(command),
             Verb::Status => self.begin_status(command),
             Verb::Create => self.begin_create(command),
@@ -72,6 +78,8 @@ impl Session {
             Verb::Rename | Verb::XRename => self.begin_rename(command),
             Verb::SetAcl | Verb::DeleteAcl => self.begin_acl_change(command),
             Verb::Subscribe | Verb::Unsubscribe => self.begin_subscribe(command),
+            Verb::List | Verb::XList => self.begin_list(command),
+            Verb::Copy | Verb::Move if self.selected.is_some() => self.begin_copy(command),
             verb if needs_selected(verb) => Err(Refusal::bad("BAD Please select a mailbox first".into())),
             verb if is_between_servers(verb) => Err(Refusal::no(b"NO Permission denied")),
             _ => Err(Refusal::bad("BAD Unrecognized command".into())),
@@ -153,6 +161,19 @@ impl Session {
         let is_checked = command.verb == Verb::Subscribe && !self.config.commands.subscribe_all;
         let verb: &[u8] = if command.verb == Verb::Subscribe { b"SUBSCRIBE" } else { b"UNSUBSCRIBE" };
         Ok(Box::new(Subscribe::new(verb, &mailbox, is_checked.then_some(name), inbox)))
+    }
+
+    fn begin_list(&self, command: &Command<'_>) -> Begun {
+        let args = self.arguments(command, list_args)?;
+        let word = if command.verb == Verb::XList { Word::XList } else { Word::List };
+        Ok(Box::new(ListTask::new(word, &args)))
+    }
+
+    fn begin_copy(&self, command: &Command<'_>) -> Begun {
+        let args = self.arguments(command, copy_args)?;
+        let action = if command.verb == Verb::Move { Action::Move } else { Action::Copy };
+        let by = if command.uid { By::Uid } else { By::Sequence };
+        Ok(Box::new(CopyTask::new(action, by, &args)))
     }
 
     /// Reads the arguments of a command.

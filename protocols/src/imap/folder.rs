@@ -227,6 +227,7 @@ impl Task for Create {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other step has a connection")]
     fn handle_line(&mut self, from: Side, line: &[u8], cx: &Context<'_>, now: Instant) -> Line {
         match &mut self.step {
             CreateStep::Routed(routed) => routed.handle_line(from, line, cx, now),
@@ -324,6 +325,7 @@ impl Task for Subscribe {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other step has a connection")]
     fn handle_line(&mut self, from: Side, line: &[u8], cx: &Context<'_>, now: Instant) -> Line {
         match &mut self.step {
             SubscribeStep::Routed(routed) => routed.handle_line(from, line, cx, now),

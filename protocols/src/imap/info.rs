@@ -122,7 +122,7 @@ fn is_passed(name: &str) -> bool {
     let begins = |prefix: &&str| {
         name.get(..prefix.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(prefix))
     };
-    !is_named && !NOT_PASSED_PREFIXES.iter().any(|prefix| begins(prefix))
+    !is_named && !NOT_PASSED_PREFIXES.iter().any(begins)
 }
 
 /// A list of capabilities without those that are suppressed.

@@ -16,14 +16,21 @@ pub mod backend;
 mod connect;
 mod login;
 
+mod agenda;
 mod running;
 pub mod task;
 
 mod append;
+pub mod copy;
 mod folder;
 mod idle;
+pub mod list;
+mod namespace;
 mod route;
 mod select;
+
+#[cfg(test)]
+mod testing;
 
 pub use config::Config;
 pub use session::Session;

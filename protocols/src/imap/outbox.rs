@@ -33,6 +33,10 @@ enum Pending {
 }
 
 impl Outbox {
+    /// Bytes of one output that waits.
+    #[cfg(test)]
+    pub(super) const ENTRY_BYTES: usize = size_of::<Pending>();
+
     /// Appends what `author` writes to what goes to a side.
     pub(super) fn author(&mut self, to: Side, author: impl FnOnce(&mut Vec<u8>)) {
         let before = self.authored.len();

@@ -118,14 +118,18 @@ impl Session {
 
     /// A command whose line has no end yet: passed in parts once it is long.
     fn relay_part(&mut self, at: usize, input: &[u8]) -> Progress {
-        let Ok(command) = Command::parse(input) else { return Progress::Took(0) };
-        let is_decided = input.len() > command.args_at && input.len() >= PART_BYTES_MIN;
-        if !is_decided {
-            return if input.len() < HEAD_BYTES_MAX { Progress::More } else { Progress::Took(0) };
+        if input.len() < PART_BYTES_MIN {
+            return Progress::More;
         }
-        if !is_relayed(command.verb) {
-            return Progress::Took(0);
+        match Command::parse(input) {
+            Ok(command) if is_relayed(command.verb) && input.len() > command.args_at => {
+                self.relay_first_part(at, command, input)
+            }
+            Ok(_) | Err(_) => Progress::Took(0),
         }
+    }
+
+    fn relay_first_part(&mut self, at: usize, command: Command<'_>, input: &[u8]) -> Progress {
         if !may_send(&self.backends[at], command.tag) {
             return Progress::Hold;
         }
@@ -277,6 +281,7 @@ impl Session {
         self.pass_part(at, flow, input)
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all but three kinds are for the client")]
     fn judge(&self, at: usize, line: &[u8]) -> Judged {
         // Most lines are `* 12 FETCH`: nothing that begins with a number is held back.
         if let [b'*', b' ', b'0'..=b'9', ..] = line {
@@ -301,6 +306,7 @@ impl Session {
     }
 
     /// A tagged line answers a command of the client.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "one of ten ways to read is special")]
     fn client_answered(&mut self, at: usize, line: &[u8]) {
         let end = memchr(b' ', line).unwrap_or(line.len());
         self.backends[at].answered(&line[..end]);
@@ -318,6 +324,7 @@ impl Session {
     }
 
     /// The backend wants the literal, or idles.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "nobody else waits")]
     fn go_along(&mut self, at: usize, line: &[u8]) -> Progress {
         let side = self.backends[at].side();
         self.reading = match self.reading {

@@ -196,7 +196,7 @@ impl Session {
     /// Remembers where the user's INBOX is when a task looked it up.
     fn note_home(&mut self, finding: &Finding) {
         let Some(running) = &self.task else { return };
-        if !self.user().is_some_and(|user| *user.inbox == *running.finds) {
+        if self.user().is_none_or(|user| *user.inbox != *running.finds) {
             return;
         }
         let server = match finding {

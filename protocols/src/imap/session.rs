@@ -319,9 +319,6 @@ impl Session {
     /// Carries on with what an event or input made possible.
     fn carry_on(&mut self, now: Instant) {
         self.run_task(now);
-        if self.draining && self.reading == (Reading::Command { asked: 0 }) && !self.is_client_busy() {
-            self.end(b"* BYE server is shutting down\r\n");
-        }
     }
 }
 
@@ -362,5 +359,32 @@ impl proxy::Session for Session {
 
     fn poll_timeout(&self) -> Option<Instant> {
         self.next_deadline()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imap::backend::Tag;
+
+    /// What an idle session with one backend connection costs beside what the engine keeps for its
+    /// sockets: the session, the connection with its server's name, the room for tags in flight and for outputs, the selected mailbox, who the user is.
+    /// Shared and not counted: configuration and the capabilities that backends offer.
+    #[test]
+    fn idle_session_with_one_backend_is_at_most_a_kibibyte() {
+        let name = 24;
+        let session = size_of::<Session>();
+        let backends = size_of::<Backend>() + name;
+        let flights = 4 * size_of::<super::super::backend::Flight>() + name;
+        let outbox = 4 * Outbox::ENTRY_BYTES;
+        let selected = size_of::<SelectedMailbox>() + name;
+        let user = size_of::<Identity>() + 3 * name;
+        let all = session + backends + flights + outbox + selected + user;
+        assert!(session <= 512, "session {session}");
+        assert!(
+            all <= 1024,
+            "session {session}, backends {backends}, flights {flights}, outbox {outbox}, selected {selected}, user {user}"
+        );
+        assert_eq!(size_of::<Tag>(), 32);
     }
 }

@@ -18,6 +18,7 @@ const RELAYED_REPLY_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 /// What is due, and when.
 enum Due {
     Pause,
+    Goodbye,
     Client,
     Task,
     TaskReply,
@@ -38,6 +39,7 @@ impl Session {
         for due in due {
             match due {
                 Due::Pause => self.pause_is_over(now),
+                Due::Goodbye => self.end(b"* BYE server is shutting down\r\n"),
                 Due::Client => self.end(b"* BYE idle for too long\r\n"),
                 Due::Task => self.wake_task(now),
                 Due::TaskReply => self.give_task_backends_up(now),
@@ -57,8 +59,13 @@ impl Session {
 
     fn deadlines(&self) -> impl Iterator<Item = (Instant, Due)> {
         let is_over = self.reading == Reading::Over;
-        let session =
-            [self.pause_deadline(), self.client_deadline(), self.wake_deadline(), self.reply_deadline()];
+        let session = [
+            self.pause_deadline(),
+            self.goodbye_deadline(),
+            self.client_deadline(),
+            self.wake_deadline(),
+            self.reply_deadline(),
+        ];
         let backends = self.backends.iter().filter_map(|backend| self.backend_deadline(backend));
         session.into_iter().flatten().chain(backends).filter(move |_| !is_over)
     }
@@ -68,6 +75,17 @@ impl Session {
             Phase::Guest(guest) => guest.pause_until().map(|until| (until, Due::Pause)),
             Phase::User(_) => None,
         }
+    }
+
+    /// The process stops: at once, when nothing is under way. A deadline, because what the client is
+    /// still to get must be on its way before the connections are closed.
+    fn goodbye_deadline(&self) -> Option<(Instant, Due)> {
+        let is_idle = matches!(self.reading, Reading::Command { asked: 0 } | Reading::IdleLine)
+            && self.task.as_ref().is_none_or(|running| running.task.reads_client())
+            && self.speaking.is_none()
+            && (self.reading == Reading::IdleLine
+                || !self.selected_backend().is_some_and(Backend::is_busy_for_client));
+        (self.draining && is_idle).then_some((Instant(0), Due::Goodbye))
     }
 
     /// A client that waits for us is not idle.

@@ -141,16 +141,21 @@ impl SequenceSet {
             if n > 0 {
                 out.push(b',');
             }
-            range.first.encode(out);
-            if range.last != range.first {
-                out.push(b':');
-                range.last.encode(out);
-            }
+            range.encode(out);
         }
     }
 }
 
 impl Range {
+    /// Writes the range; both ends alike as one number.
+    pub fn encode(self, out: &mut Vec<u8>) {
+        self.first.encode(out);
+        if self.last != self.first {
+            out.push(b':');
+            self.last.encode(out);
+        }
+    }
+
     /// The smaller and the larger end, `*` being `largest`.
     fn ends(self, largest: NonZeroU32) -> (NonZeroU32, NonZeroU32) {
         let (first, last) = (self.first.value(largest), self.last.value(largest));

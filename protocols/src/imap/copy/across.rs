@@ -1,0 +1,565 @@
+//! COPY and MOVE between two servers.
+//!
+//! One FETCH reads the messages from the source, one APPEND (MULTIAPPEND, RFC 3502) writes them; bodies
+//! are forwarded, so that no message is held here. The first literal is announced so that the
+//! destination can refuse before anything was sent; where a `+` is awaited, the source waits too.
+//!
+//! ```text
+//!  Messages ──FETCH with body──> [ExpectGoAhead] ──> Tail ──)──> Messages ─ ─ ─ tagged OK
+//!     ^────────────── (no MULTIAPPEND: ExpectAppended) ─┘              │
+//!                                                                      v
+//!         COPY: tagged OK [COPYUID] <── ExpectAppended (all) <── end of the APPEND
+//!         MOVE: ExpectStored ──> `* OK [COPYUID]` ──> ExpectExpunged ──> tagged OK
+//!  a failure at any point: Abandon a destination with half an APPEND, Draining the source, tagged NO
+//! ```
+
+use std::num::NonZeroU32;
+
+use super::super::agenda::{Agenda, aside, result_line, result_of, string_for};
+use super::super::backend::Offer;
+use super::super::grammar::codes::append_uid;
+use super::super::grammar::responses::{Body, FetchItems};
+use super::super::grammar::{Response, SequenceSet, Status, UntaggedKind, code, response};
+use super::super::task::{Context, Line, News, Want};
+use super::{Action, By, Request};
+use crate::proxy::{AUTHORED_BYTES_MAX, BackendId, Side};
+use crate::wire::limits::LITERAL_MINUS_BYTES_MAX;
+use crate::wire::literal::Announced;
+use crate::wire::quote::{LiteralStyle, announce_out, quoted_out};
+
+/// Ranges of UIDs in one STORE or EXPUNGE; 250 have at most 5,250 bytes.
+const RANGES_PER_COMMAND_MAX: usize = 250;
+
+/// Our tags: the FETCH, the APPENDs, the STOREs and EXPUNGEs.
+const FETCH: u32 = 0;
+const APPEND: u32 = 1;
+const REMOVE: u32 = 2;
+
+/// The text for a source that answers a FETCH otherwise than it must.
+const BAD_SOURCE: &[u8] = b"NO inter-server COPY failed: the source server's answer is not understood";
+
+/// A copy on its way.
+#[derive(Debug)]
+pub(super) struct Across {
+    request: Request,
+    source: BackendId,
+    destination: BackendId,
+    phase: Phase,
+    /// The destination has an unfinished APPEND.
+    appending: bool,
+    /// The next line of the source stands behind a body.
+    in_tail: bool,
+    /// The UID that the head of the message told.
+    uid: Option<NonZeroU32>,
+    /// What was read from the source, in its order.
+    source_uids: SequenceSet,
+    count: u64,
+    /// What the destination told of the copies.
+    validity: Option<NonZeroU32>,
+    copies: SequenceSet,
+    /// MOVE: the sets to take away, and how many are done.
+    sets: Vec<Vec<u8>>,
+    done: usize,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Messages,
+    ExpectGoAhead { bytes: u64 },
+    Tail,
+    ExpectAppended(More),
+    ExpectStored,
+    ExpectExpunged,
+    Draining { result: Vec<u8> },
+    Over,
+}
+
+/// Whether messages may follow an APPEND.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum More {
+    Follows,
+    Ends,
+}
+
+impl Across {
+    /// Asks the source for the messages.
+    pub(super) fn new(
+        request: Request,
+        source: BackendId,
+        destination: BackendId,
+        cx: &Context<'_>,
+        agenda: &mut Agenda,
+    ) -> Across {
+        let mut line = Vec::new();
+        cx.own_tag(FETCH, &mut line);
+        line.extend_from_slice(match request.by {
+            By::Uid => b" UID FETCH ",
+            By::Sequence => b" FETCH ",
+        });
+        line.extend_from_slice(&request.set);
+        line.extend_from_slice(b" (UID FLAGS INTERNALDATE BODY.PEEK[])\r\n");
+        agenda.send(source, line);
+        Across {
+            request,
+            source,
+            destination,
+            phase: Phase::Messages,
+            appending: false,
+            in_tail: false,
+            uid: None,
+            source_uids: SequenceSet::default(),
+            count: 0,
+            validity: None,
+            copies: SequenceSet::default(),
+            sets: Vec::new(),
+            done: 0,
+        }
+    }
+
+    pub(super) fn handle_news(&mut self, news: &News<'_>, cx: &Context<'_>, agenda: &mut Agenda) {
+        match *news {
+            News::Lost(lost) if lost == self.destination => self.handle_destination_lost(cx, agenda),
+            News::Lost(lost) if lost == self.source => self.handle_source_lost(cx, agenda),
+            News::ForwardBroken { from, left, .. } if from == Side::Backend(self.source) => {
+                if left > 0 {
+                    agenda.want(Want::Discard { from, n: left });
+                }
+                self.fail(b"NO [UNAVAILABLE] connection to the destination server lost", cx, agenda);
+            }
+            News::Lost(_)
+            | News::ForwardBroken { .. }
+            | News::Found(_)
+            | News::Page(_)
+            | News::Barrier(_)
+            | News::Backend(_)
+            | News::Drained(_)
+            | News::Time => {}
+        }
+    }
+
+    fn handle_destination_lost(&mut self, cx: &Context<'_>, agenda: &mut Agenda) {
+        self.appending = false;
+        match self.phase {
+            Phase::ExpectAppended(_) => self.fail(
+                b"NO [UNAVAILABLE] connection to the destination server lost, messages may have been copied",
+                cx,
+                agenda,
+            ),
+            Phase::Messages | Phase::ExpectGoAhead { .. } | Phase::Tail => {
+                self.fail(b"NO [UNAVAILABLE] connection to the destination server lost", cx, agenda);
+            }
+            Phase::ExpectStored | Phase::ExpectExpunged | Phase::Draining { .. } | Phase::Over => {}
+        }
+    }
+
+    fn handle_source_lost(&mut self, cx: &Context<'_>, agenda: &mut Agenda) {
+        self.abandon(agenda);
+        let result: &[u8] = match &self.phase {
+            Phase::Draining { result } => &result.clone(),
+            Phase::ExpectStored | Phase::ExpectExpunged => {
+                b"NO [UNAVAILABLE] messages were copied, removing them from the source was interrupted"
+            }
+            Phase::ExpectAppended(More::Ends) => {
+                b"NO [UNAVAILABLE] connection to the source server lost, messages may have been copied"
+            }
+            Phase::Over => return,
+            Phase::Messages
+            | Phase::ExpectGoAhead { .. }
+            | Phase::Tail
+            | Phase::ExpectAppended(More::Follows) => {
+                b"NO [UNAVAILABLE] connection to the source server lost"
+            }
+        };
+        self.finish(result, cx, agenda);
+    }
+
+    /// Takes a line of one of the two servers.
+    pub(super) fn handle_line(
+        &mut self,
+        from: BackendId,
+        line: &[u8],
+        cx: &Context<'_>,
+        agenda: &mut Agenda,
+    ) -> Line {
+        if from == self.source {
+            self.handle_source_line(line, cx, agenda)
+        } else if from == self.destination {
+            self.handle_destination_line(line, cx, agenda)
+        } else {
+            aside(line)
+        }
+    }
+
+    fn handle_source_line(&mut self, line: &[u8], cx: &Context<'_>, agenda: &mut Agenda) -> Line {
+        match self.phase {
+            Phase::ExpectGoAhead { .. } | Phase::ExpectAppended(More::Follows) => return Line::Hold,
+            Phase::Tail => return self.handle_tail(line, cx, agenda),
+            Phase::Draining { .. } if std::mem::take(&mut self.in_tail) => return Line::Drop,
+            Phase::Messages
+            | Phase::ExpectAppended(More::Ends)
+            | Phase::ExpectStored
+            | Phase::ExpectExpunged
+            | Phase::Draining { .. }
+            | Phase::Over => {}
+        }
+        match response(line) {
+            Response::Untagged { kind: UntaggedKind::Fetch, rest, .. } => self.handle_fetch(rest, cx, agenda),
+            Response::Untagged { .. } => Line::Relay,
+            Response::Tagged { tag, status, text } if self.is_ours(tag, cx) => {
+                self.handle_source_result(status, text, cx, agenda);
+                Line::Drop
+            }
+            Response::Tagged { .. } | Response::Continuation { .. } | Response::Invalid => Line::Drop,
+        }
+    }
+
+    /// Whether a tag of the source answers what is awaited of it.
+    fn is_ours(&self, tag: &[u8], cx: &Context<'_>) -> bool {
+        let number = match self.phase {
+            Phase::Messages | Phase::Draining { .. } => FETCH,
+            Phase::ExpectStored | Phase::ExpectExpunged => REMOVE,
+            Phase::ExpectGoAhead { .. } | Phase::Tail | Phase::ExpectAppended(_) | Phase::Over => {
+                return false;
+            }
+        };
+        tag == own_tag(number, cx)
+    }
+
+    /// A message of ours has a body; any other FETCH tells the client of flags.
+    fn handle_fetch(&mut self, rest: &[u8], cx: &Context<'_>, agenda: &mut Agenda) -> Line {
+        let items = FetchItems::read_head(rest);
+        let has_body = items.as_ref().is_ok_and(|items| items.body.is_some());
+        match (&self.phase, items) {
+            (Phase::Messages, Ok(items)) if has_body => {
+                self.begin_message(&items, cx, agenda);
+                Line::Taken
+            }
+            (Phase::Messages, Err(_)) => {
+                self.fail(BAD_SOURCE, cx, agenda);
+                Line::Drop
+            }
+            (Phase::Draining { .. }, Ok(_)) if has_body => Line::Drop,
+            (Phase::Draining { .. }, Err(_)) => Line::Drop,
+            (_, Ok(_) | Err(_)) => Line::Relay,
+        }
+    }
+
+    /// Writes the head of a message to the destination and sends its body after it.
+    fn begin_message(&mut self, items: &FetchItems<'_>, cx: &Context<'_>, agenda: &mut Agenda) {
+        self.uid = items.uid;
+        let (Some(flags), Some(date), Some(body)) = (items.flags, &items.internal_date, &items.body) else {
+            return self.refuse_message(items, cx, agenda);
+        };
+        let mut head = Vec::with_capacity(flags.len() + self.request.mailbox.len() + 80);
+        let begins = !std::mem::replace(&mut self.appending, true);
+        if begins {
+            cx.own_tag(APPEND, &mut head);
+            head.extend_from_slice(b" APPEND ");
+            string_for(self.destination, &self.request.mailbox, cx, &mut head);
+        }
+        head.extend_from_slice(b" (");
+        append_flags(flags, &mut head);
+        head.extend_from_slice(b") ");
+        if quoted_out(&mut head, date).is_err() {
+            return self.refuse_message(items, cx, agenda);
+        }
+        head.push(b' ');
+        match body {
+            Body::Announced(announced) => {
+                self.in_tail = true;
+                self.announce(announced.len, begins, head, cx, agenda);
+            }
+            Body::Inline(bytes)
+                if !bytes.is_empty() && cx.offer(self.destination).has(Offer::LITERAL_PLUS) =>
+            {
+                announce_out(&mut head, bytes.len() as u64, LiteralStyle::NonSynchronising);
+                head.extend_from_slice(bytes);
+                agenda.send(self.destination, head);
+                self.end_message(cx, agenda);
+            }
+            Body::Inline(_) | Body::Nil => self.refuse_message(items, cx, agenda),
+        }
+    }
+
+    /// A message that cannot be copied: one that was expunged meanwhile has no body.
+    fn refuse_message(&mut self, items: &FetchItems<'_>, cx: &Context<'_>, agenda: &mut Agenda) {
+        if let Some(Body::Announced(Announced { len, .. })) = items.body {
+            let from = Side::Backend(self.source);
+            agenda.want(Want::Discard { from, n: len });
+            self.in_tail = true;
+        }
+        self.fail(b"NO inter-server COPY failed: a message could not be read", cx, agenda);
+    }
+
+    fn announce(
+        &mut self,
+        bytes: u64,
+        begins: bool,
+        mut head: Vec<u8>,
+        cx: &Context<'_>,
+        agenda: &mut Agenda,
+    ) {
+        let offer = cx.offer(self.destination);
+        let may_send = offer.has(Offer::LITERAL_PLUS)
+            || (offer.has(Offer::LITERAL_MINUS) && bytes <= LITERAL_MINUS_BYTES_MAX);
+        if may_send && !begins {
+            announce_out(&mut head, bytes, LiteralStyle::NonSynchronising);
+            agenda.send(self.destination, head);
+            self.forward_body(bytes, agenda);
+        } else {
+            announce_out(&mut head, bytes, LiteralStyle::Synchronising);
+            agenda.send(self.destination, head);
+            self.phase = Phase::ExpectGoAhead { bytes };
+        }
+    }
+
+    fn forward_body(&mut self, bytes: u64, agenda: &mut Agenda) {
+        let (from, to) = (Side::Backend(self.source), Side::Backend(self.destination));
+        agenda.want(Want::Forward { from, to, n: bytes });
+        self.phase = Phase::Tail;
+    }
+
+    /// The line behind a body: `)`, or more items and `)`.
+    fn handle_tail(&mut self, line: &[u8], cx: &Context<'_>, agenda: &mut Agenda) -> Line {
+        self.in_tail = false;
+        let mut items = FetchItems::default();
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        if items.read_tail(line.strip_suffix(b"\r").unwrap_or(line)).is_err() {
+            self.phase = Phase::Messages;
+            self.fail(BAD_SOURCE, cx, agenda);
+            return Line::Drop;
+        }
+        self.uid = self.uid.or(items.uid);
+        self.end_message(cx, agenda);
+        Line::Taken
+    }
+
+    fn end_message(&mut self, cx: &Context<'_>, agenda: &mut Agenda) {
+        self.phase = Phase::Messages;
+        let Some(uid) = self.uid.take() else { return self.fail(BAD_SOURCE, cx, agenda) };
+        self.source_uids.push(uid);
+        self.count += 1;
+        if !cx.offer(self.destination).has(Offer::MULTIAPPEND) {
+            self.end_append(More::Follows, agenda);
+        }
+    }
+
+    fn end_append(&mut self, more: More, agenda: &mut Agenda) {
+        agenda.send(self.destination, b"\r\n".to_vec());
+        self.phase = Phase::ExpectAppended(more);
+    }
+
+    fn handle_source_result(&mut self, status: Status, text: &[u8], cx: &Context<'_>, agenda: &mut Agenda) {
+        match (&self.phase, status) {
+            (Phase::Draining { result }, _) => self.finish(&result.clone(), cx, agenda),
+            (Phase::Messages, Status::Ok) if self.count == 0 => self.finish(b"OK Completed", cx, agenda),
+            (Phase::Messages, Status::Ok) if self.appending => self.end_append(More::Ends, agenda),
+            (Phase::Messages, Status::Ok) => self.appended(cx, agenda),
+            (Phase::Messages, Status::No | Status::Bad) => {
+                self.abandon(agenda);
+                self.finish(&result_line(status, text), cx, agenda);
+            }
+            (Phase::ExpectStored, Status::Ok) => self.stored(cx, agenda),
+            (Phase::ExpectExpunged, Status::Ok) => self.expunged(cx, agenda),
+            (_, Status::Ok | Status::No | Status::Bad) => {
+                self.finish(b"NO messages were copied, but the source server did not remove them", cx, agenda)
+            }
+        }
+    }
+
+    fn handle_destination_line(&mut self, line: &[u8], cx: &Context<'_>, agenda: &mut Agenda) -> Line {
+        if let Some((status, text)) = result_of(line, &own_tag(APPEND, cx)) {
+            self.handle_append_result(status, text, cx, agenda);
+            return Line::Drop;
+        }
+        match (response(line), &self.phase) {
+            (Response::Continuation { .. }, Phase::ExpectGoAhead { bytes }) => {
+                let bytes = *bytes;
+                self.forward_body(bytes, agenda);
+                Line::Drop
+            }
+            (_, _) => aside(line),
+        }
+    }
+
+    fn handle_append_result(&mut self, status: Status, text: &[u8], cx: &Context<'_>, agenda: &mut Agenda) {
+        match (&self.phase, status) {
+            (Phase::ExpectAppended(more), Status::Ok) => {
+                let more = *more;
+                self.appending = false;
+                self.note_copies(text);
+                match more {
+                    More::Follows => self.phase = Phase::Messages,
+                    More::Ends => self.appended(cx, agenda),
+                }
+            }
+            (Phase::ExpectAppended(_), Status::No | Status::Bad) => {
+                self.appending = false;
+                self.fail(&result_line(Status::No, text), cx, agenda);
+            }
+            (Phase::ExpectGoAhead { bytes }, _) => {
+                let (from, n) = (Side::Backend(self.source), *bytes);
+                self.appending = false;
+                agenda.want(Want::Discard { from, n });
+                self.fail(&result_line(Status::No, text), cx, agenda);
+            }
+            // An answer before the end of the command: the connection is in between.
+            (Phase::Messages | Phase::Tail, _) => self.fail(&result_line(Status::No, text), cx, agenda),
+            (Phase::ExpectStored | Phase::ExpectExpunged | Phase::Draining { .. } | Phase::Over, _) => {}
+        }
+    }
+
+    /// Reads APPENDUID. Servers leave it out when the user may not read the destination.
+    fn note_copies(&mut self, text: &[u8]) {
+        let Some((name, args)) = code(text) else { return };
+        if !name.eq_ignore_ascii_case(b"APPENDUID") {
+            return;
+        }
+        if let Ok(told) = append_uid(args) {
+            self.validity = Some(told.uidvalidity);
+            told.uids
+                .numbers(NonZeroU32::MAX)
+                .take(self.missing_copies())
+                .for_each(|uid| self.copies.push(uid));
+        }
+    }
+
+    /// How many more UIDs of copies there may be, and one to notice too many by.
+    fn missing_copies(&self) -> usize {
+        let missing = self.count.saturating_sub(self.copies.count(NonZeroU32::MAX));
+        usize::try_from(missing).unwrap_or(usize::MAX).saturating_add(1)
+    }
+
+    /// All is at the destination.
+    fn appended(&mut self, cx: &Context<'_>, agenda: &mut Agenda) {
+        let told = self.copies.count(NonZeroU32::MAX);
+        if self.request.action == Action::Copy {
+            let result = [b"OK ", self.copy_uid().as_slice(), b"Completed"].concat();
+            return self.finish(&result, cx, agenda);
+        }
+        if self.validity.is_some() && told != self.count {
+            return self.finish(
+                b"NO messages were copied, but their number is in doubt: nothing was removed",
+                cx,
+                agenda,
+            );
+        }
+        self.sets = self
+            .source_uids
+            .ranges()
+            .chunks(RANGES_PER_COMMAND_MAX)
+            .map(|ranges| {
+                let mut set = Vec::new();
+                encode_ranges(ranges, &mut set);
+                set
+            })
+            .collect();
+        self.phase = Phase::ExpectStored;
+        self.remove(b" UID STORE ", b" +FLAGS.SILENT (\\Deleted)\r\n", cx, agenda);
+    }
+
+    /// `[COPYUID validity source copies] `, or nothing when the destination did not tell, or told
+    /// something else, or the sets have too many ranges for a line.
+    fn copy_uid(&self) -> Vec<u8> {
+        let Some(validity) = self.validity else { return Vec::new() };
+        if self.copies.count(NonZeroU32::MAX) != self.count {
+            return Vec::new();
+        }
+        let mut text = format!("[COPYUID {validity} ").into_bytes();
+        self.source_uids.encode(&mut text);
+        text.push(b' ');
+        self.copies.encode(&mut text);
+        text.extend_from_slice(b"] ");
+        if text.len() > AUTHORED_BYTES_MAX / 2 { Vec::new() } else { text }
+    }
+
+    /// The next STORE or EXPUNGE.
+    fn remove(&mut self, verb: &[u8], end: &[u8], cx: &Context<'_>, agenda: &mut Agenda) {
+        let mut line = Vec::new();
+        cx.own_tag(REMOVE, &mut line);
+        line.extend_from_slice(verb);
+        line.extend_from_slice(&self.sets[self.done]);
+        line.extend_from_slice(end);
+        agenda.send(self.source, line);
+    }
+
+    fn stored(&mut self, cx: &Context<'_>, agenda: &mut Agenda) {
+        self.done += 1;
+        if self.done < self.sets.len() {
+            return self.remove(b" UID STORE ", b" +FLAGS.SILENT (\\Deleted)\r\n", cx, agenda);
+        }
+        let code = self.copy_uid();
+        if !code.is_empty() {
+            agenda.reply([b"* OK ", code.as_slice(), b"Completed\r\n"].concat());
+        }
+        self.done = 0;
+        self.phase = Phase::ExpectExpunged;
+        self.remove(b" UID EXPUNGE ", b"\r\n", cx, agenda);
+    }
+
+    fn expunged(&mut self, cx: &Context<'_>, agenda: &mut Agenda) {
+        self.done += 1;
+        if self.done < self.sets.len() {
+            self.remove(b" UID EXPUNGE ", b"\r\n", cx, agenda);
+        } else {
+            self.finish(b"OK Completed", cx, agenda);
+        }
+    }
+
+    /// Ends the copy without success: what the source still sends of it is thrown away.
+    fn fail(&mut self, result: &[u8], cx: &Context<'_>, agenda: &mut Agenda) {
+        self.abandon(agenda);
+        match self.phase {
+            Phase::Messages
+            | Phase::ExpectGoAhead { .. }
+            | Phase::Tail
+            | Phase::ExpectAppended(More::Follows) => {
+                self.phase = Phase::Draining { result: result.to_vec() }
+            }
+            Phase::ExpectAppended(More::Ends) | Phase::ExpectStored | Phase::ExpectExpunged => {
+                self.finish(result, cx, agenda);
+            }
+            Phase::Draining { .. } | Phase::Over => {}
+        }
+    }
+
+    /// Closes a destination that has half an APPEND.
+    fn abandon(&mut self, agenda: &mut Agenda) {
+        if std::mem::take(&mut self.appending) {
+            agenda.want(Want::Abandon(self.destination));
+        }
+    }
+
+    fn finish(&mut self, result: &[u8], cx: &Context<'_>, agenda: &mut Agenda) {
+        agenda.finish(cx, result);
+        self.phase = Phase::Over;
+    }
+}
+
+fn own_tag(number: u32, cx: &Context<'_>) -> Vec<u8> {
+    let mut tag = Vec::new();
+    cx.own_tag(number, &mut tag);
+    tag
+}
+
+/// The flags but `\Recent`, which no client may set (RFC 3501 section 2.3.2).
+fn append_flags(flags: &[u8], out: &mut Vec<u8>) {
+    let kept = flags
+        .split(|byte| *byte == b' ')
+        .filter(|flag| !flag.is_empty() && !flag.eq_ignore_ascii_case(b"\\Recent"));
+    for (n, flag) in kept.enumerate() {
+        if n > 0 {
+            out.push(b' ');
+        }
+        out.extend_from_slice(flag);
+    }
+}
+
+fn encode_ranges(ranges: &[super::super::grammar::Range], out: &mut Vec<u8>) {
+    for (n, range) in ranges.iter().enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        range.encode(out);
+    }
+}

@@ -1,0 +1,230 @@
+//! COPY and MOVE: passed on when the destination is on the server of the selected mailbox, else done
+//! here, message by message (RFC 3501 section 6.4.7, RFC 6851, RFC 4315 section 3).
+//!
+//! ```text
+//!  Find destination ──same server──> relay `tag COPY set name`
+//!        └──other server──> (MOVE: Find source, rights) ──> Backend ──> Across
+//! ```
+
+mod across;
+#[cfg(test)]
+mod tests;
+
+use super::agenda::{
+    Agenda, DENIED, NO_MAILBOX, SERVER_UNAVAILABLE, UNAVAILABLE, aside_of, internal, located, result_of,
+    server_of, string_for,
+};
+use super::backend::Offer;
+use super::grammar::CopyArgs;
+use super::task::{Context, Line, News, Task, Want};
+use crate::mailbox::acl::{self, Rights};
+use crate::proxy::{BackendId, Finding, Freshness, Instant, Side};
+
+use across::Across;
+
+/// Whether the messages stay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// COPY.
+    Copy,
+    /// MOVE.
+    Move,
+}
+
+/// What the message set counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum By {
+    /// Message sequence numbers.
+    Sequence,
+    /// UIDs.
+    Uid,
+}
+
+/// COPY, UID COPY, MOVE or UID MOVE.
+#[derive(Debug)]
+pub struct CopyTask {
+    request: Request,
+    phase: Phase,
+    agenda: Agenda,
+}
+
+/// What the client asked for.
+#[derive(Clone, Debug)]
+struct Request {
+    action: Action,
+    by: By,
+    /// As typed.
+    set: Box<[u8]>,
+    /// The destination as typed.
+    mailbox: Box<[u8]>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Start,
+    /// Where is the destination?
+    ExpectDestination,
+    /// May the source be emptied?
+    ExpectSource {
+        server: Vec<u8>,
+    },
+    /// A connection to the other server.
+    ExpectBackend,
+    /// Passed on; the tagged line ends it.
+    Relaying(BackendId),
+    /// Between two servers.
+    Across(Box<Across>),
+    Over,
+}
+
+impl CopyTask {
+    /// Begins a command of the selected state.
+    pub fn new(action: Action, by: By, args: &CopyArgs<'_>) -> CopyTask {
+        let request = Request { action, by, set: args.set.into(), mailbox: args.mailbox.as_ref().into() };
+        CopyTask { request, phase: Phase::Start, agenda: Agenda::default() }
+    }
+
+    fn start(&mut self, cx: &Context<'_>) {
+        if cx.selected.is_none() {
+            return self.finish(cx, b"BAD Please select a mailbox first");
+        }
+        match internal(&self.request.mailbox, cx) {
+            Ok(name) => {
+                self.agenda.find(name);
+                self.phase = Phase::ExpectDestination;
+            }
+            Err(refusal) => self.finish(cx, refusal),
+        }
+    }
+
+    fn handle_destination(&mut self, finding: Finding, cx: &Context<'_>) {
+        let entry = match located(finding) {
+            Ok(entry) => entry,
+            Err(NO_MAILBOX) => return self.finish(cx, b"NO [TRYCREATE] Mailbox does not exist"),
+            Err(refusal) => return self.finish(cx, refusal),
+        };
+        let (Some(server), Some(selected)) = (server_of(&entry, cx), cx.selected) else {
+            return self.finish(cx, UNAVAILABLE);
+        };
+        if server == selected.server || entry.location.server().is_none() {
+            return self.relay(selected.backend, cx);
+        }
+        let server = server.to_vec();
+        match self.request.action {
+            Action::Copy => self.open(server),
+            Action::Move => {
+                let (name, freshness) = (selected.name.to_vec(), Freshness::Snapshot);
+                self.agenda.want(Want::Find { name, freshness });
+                self.phase = Phase::ExpectSource { server };
+            }
+        }
+    }
+
+    /// `tag [UID ]COPY set mailbox` to the server that has both.
+    fn relay(&mut self, backend: BackendId, cx: &Context<'_>) {
+        let mut line = cx.tag.to_vec();
+        line.extend_from_slice(match self.request.by {
+            By::Uid => b" UID",
+            By::Sequence => b"",
+        });
+        line.extend_from_slice(match self.request.action {
+            Action::Copy => b" COPY ",
+            Action::Move => b" MOVE ",
+        });
+        line.extend_from_slice(&self.request.set);
+        line.push(b' ');
+        string_for(backend, &self.request.mailbox, cx, &mut line);
+        line.extend_from_slice(b"\r\n");
+        self.agenda.send(backend, line);
+        self.phase = Phase::Relaying(backend);
+    }
+
+    /// A move takes the messages away, so the rights to do that are asked for before anything is
+    /// copied.
+    fn handle_source(&mut self, finding: Finding, server: Vec<u8>, cx: &Context<'_>) {
+        let Some(selected) = cx.selected else { return self.finish(cx, UNAVAILABLE) };
+        if !cx.offer(selected.backend).has(Offer::UIDPLUS) {
+            return self.finish(cx, b"NO [CANNOT] the server of the selected mailbox does not offer UIDPLUS");
+        }
+        match located(finding) {
+            Ok(entry) => {
+                let rights = acl::rights(&entry.acl, &entry.name, cx.identity, &cx.config.acl);
+                if rights.contains(Rights::T.union(Rights::E)) {
+                    self.open(server)
+                } else {
+                    self.finish(cx, DENIED)
+                }
+            }
+            Err(_) => self.finish(cx, UNAVAILABLE),
+        }
+    }
+
+    fn open(&mut self, server: Vec<u8>) {
+        self.agenda.want(Want::Backend { server });
+        self.phase = Phase::ExpectBackend;
+    }
+
+    fn finish(&mut self, cx: &Context<'_>, result: &[u8]) {
+        self.agenda.finish(cx, result);
+        self.phase = Phase::Over;
+    }
+
+    fn relayed_line(&mut self, backend: BackendId, line: &[u8], cx: &Context<'_>) -> Line {
+        if result_of(line, cx.tag).is_some() {
+            self.agenda.want(Want::Done);
+            self.phase = Phase::Over;
+            return Line::Relay;
+        }
+        aside_of(backend, line, cx)
+    }
+}
+
+impl Task for CopyTask {
+    fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, _now: Instant) {
+        match (news, std::mem::replace(&mut self.phase, Phase::Over)) {
+            (News::Found(finding), Phase::ExpectDestination) => self.handle_destination(finding, cx),
+            (News::Found(finding), Phase::ExpectSource { server }) => self.handle_source(finding, server, cx),
+            (News::Backend(Err(_)), Phase::ExpectBackend) => self.finish(cx, SERVER_UNAVAILABLE),
+            (News::Backend(Ok(destination)), Phase::ExpectBackend) => match cx.selected {
+                Some(selected) => {
+                    let request = self.request.clone();
+                    let across = Across::new(request, selected.backend, destination, cx, &mut self.agenda);
+                    self.phase = Phase::Across(Box::new(across));
+                }
+                None => self.finish(cx, UNAVAILABLE),
+            },
+            (News::Lost(lost), Phase::Relaying(backend)) if lost == backend => {
+                self.finish(
+                    cx,
+                    b"NO [UNAVAILABLE] connection to the server lost, messages may have been copied",
+                );
+            }
+            (news, Phase::Across(mut across)) => {
+                across.handle_news(&news, cx, &mut self.agenda);
+                self.phase = Phase::Across(across);
+            }
+            (_, phase) => self.phase = phase,
+        }
+    }
+
+    fn handle_line(&mut self, from: Side, line: &[u8], cx: &Context<'_>, _now: Instant) -> Line {
+        let Side::Backend(backend) = from else { return Line::Hold };
+        match &mut self.phase {
+            Phase::Relaying(relaying) if *relaying == backend => self.relayed_line(backend, line, cx),
+            Phase::Across(across) => across.handle_line(backend, line, cx, &mut self.agenda),
+            Phase::Relaying(_)
+            | Phase::Start
+            | Phase::ExpectDestination
+            | Phase::ExpectSource { .. }
+            | Phase::ExpectBackend
+            | Phase::Over => aside_of(backend, line, cx),
+        }
+    }
+
+    fn poll_want(&mut self, cx: &Context<'_>, out: &mut Vec<u8>) -> Option<Want> {
+        if matches!(self.phase, Phase::Start) {
+            self.start(cx);
+        }
+        self.agenda.poll(out)
+    }
+}

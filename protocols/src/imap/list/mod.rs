@@ -1,0 +1,456 @@
+//! LIST, RLIST and XLIST: answered from the mailbox list, page by page (RFC 9051 section 6.3.9, RFC 5258).
+//!
+//! ```text
+//!  Start ──SUBSCRIBED, SPECIAL-USE──> ExpectHome ──> Asking ──> Walking ──STATUS, METADATA──> Asking others
+//!    └────────────────────────────────────────────────^            └──> tagged OK <──────────────┘
+//! ```
+//! Rows come from the list alone, so a dead backend never shortens the answer. What only backends know
+//! is asked of them: subscriptions and special uses of the user's home before the rows, STATUS and
+//! METADATA of every server of a row behind them, from all at once.
+
+mod fan;
+mod plan;
+mod row;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::agenda::{
+    Agenda, Home, SERVER_UNAVAILABLE, UNAVAILABLE, aside_of, home_news, is_partial, result_of, seek_home,
+};
+use super::grammar::responses;
+use super::grammar::{ListArgs, Response, Status, UntaggedKind, response};
+use super::task::{Context, Line, News, Task, Want};
+use crate::mailbox::Pattern;
+use crate::proxy::{AUTHORED_BYTES_MAX, BackendId, Instant, Knowledge, ListPage, Side};
+
+use fan::Fan;
+use row::{Judge, Told, special_uses};
+use walk::{Dav, Row, Walk};
+
+/// Bytes of the names of a user's subscriptions that one LIST holds.
+pub const SUBSCRIPTION_BYTES_MAX: usize = 1024 * 1024;
+
+/// Our tags: subscriptions, special uses; servers of rows are numbered from here on.
+const SUBSCRIPTIONS: u32 = 0;
+const SPECIAL_USES: u32 = 1;
+const FIRST_SERVER: u32 = 2;
+
+/// The word of the response.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Word {
+    /// LIST, and RLIST, which says LIST too (RFC 2193 section 4).
+    List,
+    /// XLIST, which implies SPECIAL-USE.
+    XList,
+}
+
+/// What was asked for beyond names.
+#[derive(Debug)]
+struct Options {
+    word: Word,
+    selection: Selection,
+    subscribed: bool,
+    special_use: bool,
+    my_rights: bool,
+    /// The part in `RETURN (...)` that backends answer: STATUS, METADATA.
+    fan: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Selection {
+    subscribed: bool,
+    special_use: bool,
+    recursive_match: bool,
+}
+
+impl Options {
+    /// Selecting by subscription tells of it too (RFC 5258 section 3.1).
+    fn returns_subscribed(&self) -> bool {
+        self.subscribed || self.selection.subscribed
+    }
+
+    fn wants_special(&self) -> bool {
+        self.special_use || self.selection.special_use || self.word == Word::XList
+    }
+}
+
+/// LIST, RLIST or XLIST.
+#[derive(Debug)]
+pub struct ListTask {
+    options: Options,
+    reference: Box<[u8]>,
+    patterns: Vec<Box<[u8]>>,
+    extended: bool,
+    dav: Dav,
+    phase: Phase,
+    agenda: Agenda,
+    told: Told,
+    told_bytes: usize,
+    walk: Option<Walk>,
+    rows: VecDeque<Row>,
+    /// Bytes authored since the client took all.
+    authored: usize,
+    knowledge: Knowledge,
+    /// Subscribed names that had a row.
+    seen: BTreeSet<Box<[u8]>>,
+    /// Servers of the rows.
+    servers: BTreeSet<Box<[u8]>>,
+    /// Servers that did not answer.
+    missing: Vec<Box<[u8]>>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Start,
+    ExpectHome,
+    ExpectSubscriptions(BackendId),
+    ExpectSpecialUses(BackendId),
+    ExpectPage,
+    /// Rows wait until the client has taken what was authored.
+    ExpectDrained,
+    Fanning(Fan),
+    Over,
+}
+
+impl ListTask {
+    /// Begins a command; `args` as parsed by [`super::grammar::list_args`].
+    pub fn new(word: Word, args: &ListArgs<'_>) -> ListTask {
+        let mut fan = Vec::new();
+        for (name, items) in [(&b"STATUS "[..], args.returns.status), (b"METADATA ", args.returns.metadata)] {
+            if let Some(items) = items {
+                fan.extend_from_slice(if fan.is_empty() { b"" } else { b" " });
+                fan.extend_from_slice(name);
+                fan.extend_from_slice(items);
+            }
+        }
+        let selection = Selection {
+            subscribed: args.selection.subscribed,
+            special_use: args.selection.special_use,
+            recursive_match: args.selection.recursive_match,
+        };
+        let options = Options {
+            word,
+            selection,
+            subscribed: args.returns.subscribed,
+            special_use: args.returns.special_use,
+            my_rights: args.returns.my_rights,
+            fan,
+        };
+        ListTask {
+            options,
+            reference: args.reference.as_ref().into(),
+            patterns: args.patterns.iter().map(|pattern| pattern.as_ref().into()).collect(),
+            extended: args.extended,
+            dav: if args.selection.dav { Dav::Shown } else { Dav::Hidden },
+            phase: Phase::Start,
+            agenda: Agenda::default(),
+            told: Told::default(),
+            told_bytes: 0,
+            walk: None,
+            rows: VecDeque::new(),
+            authored: 0,
+            knowledge: Knowledge::Stale,
+            seen: BTreeSet::new(),
+            servers: BTreeSet::new(),
+            missing: Vec::new(),
+        }
+    }
+
+    fn start(&mut self, cx: &Context<'_>) {
+        let separator = cx.config.namespace.separator;
+        if let ([pattern], false) = (self.patterns.as_slice(), self.extended)
+            && pattern.is_empty()
+        {
+            let word = if self.options.word == Word::List { "LIST" } else { "XLIST" };
+            let root = format!("* {word} (\\Noselect) \"{}\" \"\"\r\n", char::from(separator));
+            self.agenda.reply(root.into_bytes());
+            return self.finish(cx, b"OK Completed");
+        }
+        let policy = &cx.config.commands;
+        let reference: &[u8] = if policy.ignore_reference { b"" } else { &self.reference };
+        let patterns = self.patterns.iter().filter(|pattern| !pattern.is_empty()).map(|pattern| {
+            let is_star = policy.fool_stupid_clients && !self.extended && **pattern == *b"*";
+            Pattern::new(reference, if is_star { b"INBOX*" } else { pattern }, separator)
+        });
+        let patterns = patterns.collect();
+        self.walk =
+            Some(Walk::new(patterns, Arc::clone(&cx.config.namespace), Arc::clone(cx.identity), self.dav));
+        if self.options.returns_subscribed() || self.options.wants_special() {
+            self.phase = Phase::ExpectHome;
+            seek_home(cx, &mut self.agenda);
+        } else {
+            self.next_page(cx);
+        }
+    }
+
+    fn handle_home(&mut self, home: Home, cx: &Context<'_>) {
+        match home {
+            Home::At(backend) if self.options.returns_subscribed() => {
+                self.ask(backend, SUBSCRIPTIONS, b" LSUB \"\" \"*\"\r\n", cx);
+                self.phase = Phase::ExpectSubscriptions(backend);
+            }
+            Home::At(backend) => self.ask_special(backend, cx),
+            Home::Nowhere => self.next_page(cx),
+            Home::Unavailable if self.options.returns_subscribed() => self.finish(cx, SERVER_UNAVAILABLE),
+            Home::Unavailable => self.without_special(cx),
+        }
+    }
+
+    fn ask_special(&mut self, backend: BackendId, cx: &Context<'_>) {
+        if self.options.wants_special() {
+            self.ask(backend, SPECIAL_USES, b" LIST (SPECIAL-USE) \"\" \"*\" RETURN (SPECIAL-USE)\r\n", cx);
+            self.phase = Phase::ExpectSpecialUses(backend);
+        } else {
+            self.next_page(cx);
+        }
+    }
+
+    /// The rows stand without their special uses, and the client is told.
+    fn without_special(&mut self, cx: &Context<'_>) {
+        self.missing.push(cx.home.unwrap_or(b"of the INBOX").into());
+        self.next_page(cx);
+    }
+
+    fn ask(&mut self, backend: BackendId, number: u32, command: &[u8], cx: &Context<'_>) {
+        let mut line = Vec::new();
+        cx.own_tag(number, &mut line);
+        line.extend_from_slice(command);
+        self.agenda.send(backend, line);
+    }
+
+    fn handle_home_line(&mut self, backend: BackendId, number: u32, line: &[u8], cx: &Context<'_>) -> Line {
+        let mut tag = Vec::new();
+        cx.own_tag(number, &mut tag);
+        if let Some((status, _)) = result_of(line, &tag) {
+            match (number, status) {
+                (SUBSCRIPTIONS, Status::Ok) => self.ask_special(backend, cx),
+                (SUBSCRIPTIONS, Status::No | Status::Bad) => self.finish(cx, SERVER_UNAVAILABLE),
+                (_, Status::Ok) => self.next_page(cx),
+                (_, Status::No | Status::Bad) => self.without_special(cx),
+            }
+            return Line::Drop;
+        }
+        let Response::Untagged { kind: UntaggedKind::Lsub | UntaggedKind::List, rest, .. } = response(line)
+        else {
+            return aside_of(backend, line, cx);
+        };
+        if is_partial(line) {
+            return Line::Whole;
+        }
+        if let Ok(answer) = responses::list(rest)
+            && self.told_bytes < SUBSCRIPTION_BYTES_MAX
+        {
+            self.told_bytes += answer.mailbox.len();
+            let name: Box<[u8]> = answer.mailbox.as_ref().into();
+            if number == SUBSCRIPTIONS {
+                self.told.subscribed.insert(name);
+            } else {
+                let special = special_uses(answer.attributes());
+                if !special.is_empty() {
+                    self.told.special.insert(name, special.into());
+                }
+            }
+        }
+        Line::Drop
+    }
+
+    /// Goes on with the list: the next page, or what stands behind the rows.
+    fn next_page(&mut self, cx: &Context<'_>) {
+        match self.walk.as_ref().and_then(Walk::poll_query) {
+            Some(query) => {
+                self.agenda.want(Want::Page(query));
+                self.phase = Phase::ExpectPage;
+            }
+            None => self.end_rows(cx),
+        }
+    }
+
+    fn handle_page(&mut self, page: &ListPage, cx: &Context<'_>) {
+        self.knowledge = page.knowledge;
+        if page.knowledge == Knowledge::NeverSynced {
+            return self.finish(cx, UNAVAILABLE);
+        }
+        if let Some(walk) = &mut self.walk {
+            walk.handle_page(page, &mut self.rows);
+        }
+        self.write_rows(cx);
+    }
+
+    /// Writes rows until the bound is reached or there are none.
+    fn write_rows(&mut self, cx: &Context<'_>) {
+        let mut out = Vec::new();
+        while self.authored + out.len() < AUTHORED_BYTES_MAX - ROW_BYTES_MAX {
+            let Some(row) = self.rows.pop_front() else {
+                self.reply(out);
+                return self.next_page(cx);
+            };
+            self.write_row(&row, cx, &mut out);
+        }
+        self.reply(out);
+        self.phase = Phase::ExpectDrained;
+    }
+
+    fn write_row(&mut self, row: &Row, cx: &Context<'_>, out: &mut Vec<u8>) {
+        let Some(walk) = &self.walk else { return };
+        let matches = |name: &[u8]| walk.matches(name);
+        let judge = Judge { options: &self.options, told: &self.told, config: cx.config, matches: &matches };
+        if self.options.selection.subscribed && self.told.subscribed.contains(&row.name) {
+            self.seen.insert(row.name.clone());
+        }
+        let Some(child_info) = judge.child_info(row) else { return };
+        judge.write(row, &child_info, out);
+        if let Some(server) = row.mailbox.as_ref().and_then(|mailbox| mailbox.server.as_ref())
+            && !self.options.fan.is_empty()
+            && !self.servers.contains(server)
+        {
+            self.servers.insert(server.clone());
+        }
+    }
+
+    /// All names of the list are through: subscriptions to what is not in it, then the servers.
+    fn end_rows(&mut self, cx: &Context<'_>) {
+        let mut out = Vec::new();
+        if let Some(walk) = &self.walk
+            && self.options.selection.subscribed
+            && !self.options.selection.special_use
+        {
+            let matches = |name: &[u8]| walk.matches(name);
+            let judge =
+                Judge { options: &self.options, told: &self.told, config: cx.config, matches: &matches };
+            let orphans: Vec<_> = self
+                .told
+                .subscribed
+                .difference(&self.seen)
+                .filter(|name| walk.matches(name))
+                .cloned()
+                .collect();
+            for name in orphans {
+                if self.authored + out.len() >= AUTHORED_BYTES_MAX - ROW_BYTES_MAX {
+                    self.phase = Phase::ExpectDrained;
+                    return self.reply(out);
+                }
+                judge.write_orphan(&name, self.knowledge, &mut out);
+                self.seen.insert(name);
+            }
+        }
+        self.reply(out);
+        self.ask_servers(cx);
+    }
+
+    fn ask_servers(&mut self, cx: &Context<'_>) {
+        let servers = std::mem::take(&mut self.servers);
+        if servers.is_empty() {
+            return self.complete(cx);
+        }
+        let patterns = self.walk.as_ref().map(Walk::patterns).unwrap_or_default();
+        let patterns = patterns.iter().map(|pattern| pattern.text().into()).collect();
+        let only = self.options.selection.subscribed.then(|| std::mem::take(&mut self.told.subscribed));
+        self.phase =
+            Phase::Fanning(Fan::new(servers, patterns, self.options.fan.clone(), only, &mut self.agenda));
+    }
+
+    /// ```text
+    /// tag OK Completed[ without data of server ...]
+    /// ```
+    fn complete(&mut self, cx: &Context<'_>) {
+        let mut result = b"OK Completed".to_vec();
+        for (n, server) in self.missing.iter().enumerate() {
+            result.extend_from_slice(if n == 0 { b" without data of server " } else { b", " });
+            result.extend_from_slice(server);
+        }
+        self.finish(cx, &result);
+    }
+
+    fn reply(&mut self, out: Vec<u8>) {
+        if !out.is_empty() {
+            self.authored += out.len();
+            self.agenda.reply(out);
+        }
+    }
+
+    fn finish(&mut self, cx: &Context<'_>, result: &[u8]) {
+        self.agenda.finish(cx, result);
+        self.phase = Phase::Over;
+    }
+}
+
+/// Bytes that one row can have: two lines with the longest name, all of it escaped, and attributes.
+const ROW_BYTES_MAX: usize = 5 * 1024;
+
+impl Task for ListTask {
+    fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, _now: Instant) {
+        if matches!(news, News::Drained(Side::Client)) {
+            self.authored = 0;
+            if matches!(self.phase, Phase::ExpectDrained) {
+                self.write_rows(cx);
+            }
+            return;
+        }
+        match (&mut self.phase, news) {
+            (Phase::ExpectHome, news) => {
+                if let Some(home) = home_news(news, cx, &mut self.agenda) {
+                    self.handle_home(home, cx);
+                }
+            }
+            (Phase::ExpectSubscriptions(home), News::Lost(lost)) if *home == lost => {
+                self.finish(cx, SERVER_UNAVAILABLE);
+            }
+            (Phase::ExpectSpecialUses(home), News::Lost(lost)) if *home == lost => self.without_special(cx),
+            (Phase::ExpectPage, News::Page(page)) => self.handle_page(page, cx),
+            (Phase::Fanning(fan), news) => {
+                fan.handle_news(news, cx, &mut self.agenda);
+                if let Some(missing) = fan.poll_end() {
+                    self.missing.extend(missing);
+                    self.complete(cx);
+                }
+            }
+            (
+                Phase::Start
+                | Phase::ExpectSubscriptions(_)
+                | Phase::ExpectSpecialUses(_)
+                | Phase::ExpectPage
+                | Phase::ExpectDrained
+                | Phase::Over,
+                _,
+            ) => {}
+        }
+    }
+
+    fn handle_line(&mut self, from: Side, line: &[u8], cx: &Context<'_>, _now: Instant) -> Line {
+        let Side::Backend(backend) = from else { return Line::Hold };
+        match &mut self.phase {
+            Phase::ExpectSubscriptions(home) if *home == backend => {
+                self.handle_home_line(backend, SUBSCRIPTIONS, line, cx)
+            }
+            Phase::ExpectSpecialUses(home) if *home == backend => {
+                self.handle_home_line(backend, SPECIAL_USES, line, cx)
+            }
+            Phase::Fanning(fan) => {
+                let verdict = fan.handle_line(backend, line, cx);
+                if let Some(missing) = fan.poll_end() {
+                    self.missing.extend(missing);
+                    self.complete(cx);
+                }
+                verdict
+            }
+            Phase::Start
+            | Phase::ExpectHome
+            | Phase::ExpectSubscriptions(_)
+            | Phase::ExpectSpecialUses(_)
+            | Phase::ExpectPage
+            | Phase::ExpectDrained
+            | Phase::Over => aside_of(backend, line, cx),
+        }
+    }
+
+    fn poll_want(&mut self, cx: &Context<'_>, out: &mut Vec<u8>) -> Option<Want> {
+        if matches!(self.phase, Phase::Start) {
+            self.start(cx);
+        }
+        self.agenda.poll(out)
+    }
+}

@@ -1,0 +1,359 @@
+use super::*;
+use crate::imap::grammar::list_args;
+use crate::imap::testing::{Host, entry, found};
+use crate::mailbox::{Rights, acl, names};
+use crate::proxy::{Finding, ListQuery, ListedEntry, Unavailable};
+
+/// The mailboxes of the recorded murder: name, server, ACL.
+const SEED: &[(&str, &str, &str)] = &[
+    ("team01", "backend1", "anyone\tlrswipkxtecd\t"),
+    ("team01.docs", "backend1", "anyone\tlrswipkxtecd\t"),
+    ("team02", "backend2", "anyone\tlrswipkxtecd\t"),
+    ("team02.docs", "backend2", "anyone\tlrswipkxtecd\t"),
+    ("user.user001", "backend1", "user001\tlrswipkxtecdan\t"),
+    ("user.user001.#calendars", "backend1", "user001\tlrswipkxtecdan\t"),
+    ("user.user001.Drafts", "backend1", "user001\tlrswipkxtecdan\t"),
+    ("user.user001.Sent", "backend1", "user001\tlrswipkxtecdan\t"),
+    ("user.user001.Trash", "backend1", "user001\tlrswipkxtecdan\t"),
+    ("user.user001.Work", "backend1", "user001\tlrswipkxtecdan\t"),
+    ("user.user001.Work.Projects", "backend1", "user001\tlrswipkxtecdan\t"),
+    ("user.user0010", "backend2", "user0010\tlrswipkxtecdan\t"),
+    ("user.user002", "backend2", "user002\tlrswipkxtecdan\t"),
+    ("user.user002.Sent", "backend2", "user002\tlrswipkxtecdan\t"),
+    ("DELETED.team02.old.6B0206B0", "backend2", "anyone\tlr\t"),
+    ("DELETED.user.user001.Direct.6B0206B0", "backend1", "user001\tlrswipkxtecdan\t"),
+];
+
+/// Answers a page as the engine does, `names_max` names at a time.
+fn page(
+    host: &Host<ListTask>,
+    extra: &[(&str, &str, &str)],
+    query: &ListQuery,
+    names_max: usize,
+) -> ListPage {
+    let mut all: Vec<_> = SEED.iter().chain(extra).collect();
+    all.sort_by(|a, b| names::compare(a.0.as_bytes(), b.0.as_bytes()));
+    let mut entries = Vec::new();
+    let mut next = None;
+    let looked = all.into_iter().filter(|(name, ..)| {
+        name.as_bytes().starts_with(&query.prefix)
+            && (query.after.is_empty() || names::compare(name.as_bytes(), &query.after).is_gt())
+    });
+    for (n, (name, server, acl)) in looked.enumerate() {
+        if n == names_max {
+            break;
+        }
+        let entry = entry(name, server, acl);
+        let rights = acl::rights(&entry.acl, &entry.name, &host.identity, &host.config.acl);
+        next = Some(entry.name.clone());
+        if rights.contains(Rights::L) {
+            entries.push(ListedEntry { entry, reserved: false, rights });
+        }
+    }
+    let is_full = next.is_some() && names_max != usize::MAX;
+    ListPage { entries, next: next.filter(|_| is_full), knowledge: Knowledge::Live }
+}
+
+/// Runs a LIST and gives what the client sees; other wants are answered by `answer`.
+fn run(
+    mut host: Host<ListTask>,
+    extra: &[(&str, &str, &str)],
+    names_max: usize,
+    mut answer: impl FnMut(&mut Host<ListTask>, &str) -> Vec<String>,
+) -> Vec<String> {
+    let mut client = String::new();
+    let mut wants: VecDeque<String> = host.wants().into();
+    let mut pages = 0;
+    while let Some(want) = wants.pop_front() {
+        if let Some(bytes) = want.strip_prefix("C> ") {
+            assert!(bytes.len() <= AUTHORED_BYTES_MAX);
+            client.push_str(bytes);
+            if wants.is_empty() {
+                wants.extend(host.news(News::Drained(Side::Client)));
+            }
+        } else if want.starts_with("page ") {
+            pages += 1;
+            assert!(pages < 1000, "no end of pages");
+            let query = host.task.walk.as_ref().and_then(Walk::poll_query).unwrap();
+            let page = page(&host, extra, &query, names_max);
+            wants.extend(host.news(News::Page(&page)));
+        } else if want != "done" {
+            let more = answer(&mut host, &want);
+            for want in more {
+                match want.strip_prefix("relay ") {
+                    Some(line) => client.push_str(&line[1..line.len() - 1].replace("\\r\\n", "\r\n")),
+                    None => wants.push_back(want),
+                }
+            }
+        }
+    }
+    client.lines().map(str::to_owned).collect()
+}
+
+fn host(args: &str) -> Host<ListTask> {
+    Host::new(ListTask::new(Word::List, &list_args(args.as_bytes()).unwrap()))
+}
+
+fn plain(host: Host<ListTask>, extra: &[(&str, &str, &str)], names_max: usize) -> Vec<String> {
+    run(host, extra, names_max, |_, want| panic!("unexpected {want}"))
+}
+
+/// Checks the names and attributes of an answer, whatever the size of the pages.
+fn expect(make: impl Fn() -> Host<ListTask>, extra: &[(&str, &str, &str)], rows: &[&str]) {
+    for names_max in [1, 2, 3, 5, usize::MAX] {
+        let mut lines = plain(make(), extra, names_max);
+        assert_eq!(lines.pop().as_deref(), Some("A1 OK Completed"));
+        assert_eq!(lines, rows, "{names_max} names a page");
+    }
+}
+
+#[test]
+fn star_lists_own_tree_then_shared_as_recorded() {
+    let rows = [
+        r#"* LIST (\HasChildren) "." INBOX"#,
+        r#"* LIST (\HasNoChildren) "." INBOX.Drafts"#,
+        r#"* LIST (\HasNoChildren) "." INBOX.Sent"#,
+        r#"* LIST (\HasNoChildren) "." INBOX.Trash"#,
+        r#"* LIST (\HasChildren) "." INBOX.Work"#,
+        r#"* LIST (\HasNoChildren) "." INBOX.Work.Projects"#,
+        r#"* LIST (\HasChildren) "." team01"#,
+        r#"* LIST (\HasNoChildren) "." team01.docs"#,
+        r#"* LIST (\HasChildren) "." team02"#,
+        r#"* LIST (\HasNoChildren) "." team02.docs"#,
+    ];
+    expect(|| host(r#""" "*""#), &[], &rows);
+}
+
+#[test]
+fn percent_lists_one_level_as_recorded() {
+    let rows = [
+        r#"* LIST (\HasChildren) "." INBOX"#,
+        r#"* LIST (\HasChildren) "." team01"#,
+        r#"* LIST (\HasChildren) "." team02"#,
+    ];
+    expect(|| host(r#""" "%""#), &[], &rows);
+    let below = [
+        r#"* LIST (\HasNoChildren) "." INBOX.Drafts"#,
+        r#"* LIST (\HasNoChildren) "." INBOX.Sent"#,
+        r#"* LIST (\HasNoChildren) "." INBOX.Trash"#,
+        r#"* LIST (\HasChildren) "." INBOX.Work"#,
+    ];
+    expect(|| host(r#""" "INBOX.%""#), &[], &below);
+    expect(|| host(r#""inbox." "%""#), &[], &below);
+    expect(|| host(r#""user." "%""#), &[], &[]);
+    expect(|| host(r#""" INBOX"#), &[], &rows[..1]);
+    expect(|| host(r#""" team%"#), &[], &rows[1..]);
+    expect(|| host(r#""" ("team02" "inbox")"#), &[], &[rows[0], rows[2]]);
+}
+
+#[test]
+fn other_users_mailbox_shows_its_parent_once() {
+    let shared = [
+        ("user.user003", "backend1", "user003\tlrs\tuser001\tlrs\t"),
+        ("user.user003.a.b", "backend1", "user001\tlr\t"),
+    ];
+    let rows = [
+        r#"* LIST (\HasChildren) "." INBOX"#,
+        r#"* LIST (\Noselect \HasChildren) "." user"#,
+        r#"* LIST (\HasChildren) "." team01"#,
+        r#"* LIST (\HasChildren) "." team02"#,
+    ];
+    expect(|| host(r#""" "%""#), &shared, &rows);
+    expect(|| host(r#""" "user""#), &shared, &rows[1..2]);
+    expect(|| host(r#""" "user.%""#), &shared, &[r#"* LIST (\HasChildren) "." user.user003"#]);
+    expect(
+        || host(r#""" "user.user003.%""#),
+        &shared,
+        &[r#"* LIST (\Noselect \HasChildren) "." user.user003.a"#],
+    );
+    let star =
+        [r#"* LIST (\HasChildren) "." user.user003"#, r#"* LIST (\HasNoChildren) "." user.user003.a.b"#];
+    expect(|| host(r#""" "user*""#), &shared, &star);
+}
+
+#[test]
+fn administrators_see_all_names_and_deleted_ones() {
+    let rows = [
+        r#"* LIST (\Noselect \HasChildren) "." user"#,
+        r#"* LIST (\Noselect \HasChildren) "." DELETED"#,
+        r#"* LIST (\HasChildren) "." team01"#,
+        r#"* LIST (\HasChildren) "." team02"#,
+    ];
+    expect(|| host(r#""" "%""#).admin(), &[], &rows);
+    let users = [
+        r#"* LIST (\HasChildren) "." user.user001"#,
+        r#"* LIST (\HasNoChildren) "." user.user0010"#,
+        r#"* LIST (\HasChildren) "." user.user002"#,
+    ];
+    expect(|| host(r#""" user.%"#).admin(), &[], &users);
+    let deleted = [
+        r#"* LIST (\HasNoChildren) "." DELETED.team02.old.6B0206B0"#,
+        r#"* LIST (\HasNoChildren) "." DELETED.user.user001.Direct.6B0206B0"#,
+    ];
+    expect(|| host(r#""" DELETED.*"#).admin(), &[], &deleted);
+}
+
+#[test]
+fn one_level_of_many_names_is_read_by_leaps() {
+    let mut host = host(r#""" user.%"#).admin();
+    let owned: Vec<String> = (0..400).map(|n| format!("user.user002.f{n:03}.sub")).collect();
+    let extra: Vec<_> = owned.iter().map(|name| (name.as_str(), "backend1", "")).collect();
+    let (mut pages, mut wants) = (0, host.wants());
+    while wants.iter().any(|want| want.starts_with("page ")) {
+        pages += 1;
+        let query = host.task.walk.as_ref().and_then(Walk::poll_query).unwrap();
+        let page = page(&host, &extra, &query, 10);
+        wants = host.news(News::Page(&page));
+    }
+    assert!(pages < 12, "{pages} pages of 10 names each for three rows");
+}
+
+#[test]
+fn alternate_namespace_as_recorded() {
+    let make = |args: &str| {
+        let mut host = host(args);
+        let namespace = Arc::make_mut(&mut host.config.namespace);
+        (namespace.alt, namespace.separator) = (true, b'/');
+        host
+    };
+    let rows = [
+        r#"* LIST (\HasNoChildren) "/" INBOX"#,
+        r#"* LIST (\HasNoChildren) "/" Drafts"#,
+        r#"* LIST (\HasNoChildren) "/" Sent"#,
+        r#"* LIST (\HasNoChildren) "/" Trash"#,
+        r#"* LIST (\HasChildren) "/" Work"#,
+        r#"* LIST (\HasNoChildren) "/" Work/Projects"#,
+        r#"* LIST (\HasChildren) "/" "Shared Folders/team01""#,
+        r#"* LIST (\HasNoChildren) "/" "Shared Folders/team01/docs""#,
+        r#"* LIST (\HasChildren) "/" "Shared Folders/team02""#,
+        r#"* LIST (\HasNoChildren) "/" "Shared Folders/team02/docs""#,
+    ];
+    expect(|| make(r#""" *"#), &[], &rows);
+    let top = [
+        rows[0],
+        rows[1],
+        rows[2],
+        rows[3],
+        rows[4],
+        r#"* LIST (\Noselect \HasChildren) "/" "Shared Folders""#,
+    ];
+    expect(|| make(r#""" %"#), &[], &top);
+    expect(|| make(r#""" "Other Users/%""#), &[], &[]);
+    expect(|| make(r#""" "Shared Folders/%""#), &[], &[rows[6], rows[8]]);
+}
+
+#[test]
+fn empty_pattern_tells_the_separator() {
+    let lines = plain(host(r#""" """#), &[], 1);
+    assert_eq!(lines, [r#"* LIST (\Noselect) "." """#, "A1 OK Completed"]);
+}
+
+#[test]
+fn never_synced_list_is_unavailable() {
+    let mut host = host(r#""" *"#);
+    host.wants();
+    let page = ListPage { entries: Vec::new(), next: None, knowledge: Knowledge::NeverSynced };
+    let wants = host.news(News::Page(&page));
+    assert_eq!(wants, ["C> A1 NO [UNAVAILABLE] mailbox temporarily unavailable\r\n", "done"]);
+}
+
+/// The home server: what user001 subscribed to.
+fn home(host: &mut Host<ListTask>, want: &str) -> Vec<String> {
+    match want {
+        "find user.user001" => host.news(found("user.user001", "backend1", "")),
+        "backend backend1" => host.news(News::Backend(Ok(BackendId(1)))),
+        "B1> RK0 LSUB \"\" \"*\"\r\n" => {
+            for line in [
+                r#"(\HasChildren) "." INBOX"#,
+                r#"() "." INBOX.Sent"#,
+                r#"(\Noselect) "." team02"#,
+                r#"(\Noselect) "." gone"#,
+            ] {
+                assert!(host.says(1, &format!("* LSUB {line}\r\n")).is_empty());
+            }
+            host.says(1, "RK0 OK Completed\r\n")
+        }
+        _ => panic!("unexpected {want}"),
+    }
+}
+
+#[test]
+fn subscribed_selection_as_recorded_with_the_lost_one_told() {
+    let lines = run(host(r#"(SUBSCRIBED) "" "*""#), &[], usize::MAX, home);
+    let rows = [
+        r#"* LIST (\Subscribed \HasChildren) "." INBOX"#,
+        r#"* LIST (\Subscribed \HasNoChildren) "." INBOX.Sent"#,
+        r#"* LIST (\Subscribed \HasChildren) "." team02"#,
+        r#"* LIST (\NonExistent \Subscribed) "." gone"#,
+        "A1 OK Completed",
+    ];
+    assert_eq!(lines, rows);
+    let lines = run(host(r#"(SUBSCRIBED RECURSIVEMATCH) "" "%""#), &[], usize::MAX, home);
+    assert_eq!(lines[0], r#"* LIST (\Subscribed \HasChildren) "." INBOX (CHILDINFO ("SUBSCRIBED"))"#);
+    assert_eq!(lines[1], r#"* LIST (\Subscribed \HasChildren) "." team02"#);
+    let lines = run(host(r#""" "INBOX*" RETURN (SUBSCRIBED)"#), &[], usize::MAX, home);
+    assert_eq!(lines[1], r#"* LIST (\HasNoChildren) "." INBOX.Drafts"#);
+    assert_eq!(lines[2], r#"* LIST (\Subscribed \HasNoChildren) "." INBOX.Sent"#);
+}
+
+#[test]
+fn subscriptions_without_a_home_server_are_unavailable() {
+    let mut host = host(r#"(SUBSCRIBED) "" "*""#);
+    assert_eq!(host.wants(), ["find user.user001"]);
+    let wants = host.news(News::Found(Finding::Unknown));
+    assert_eq!(wants, ["C> A1 NO [UNAVAILABLE] Server(s) unavailable to complete operation\r\n", "done"]);
+}
+
+#[test]
+fn status_comes_from_all_servers_of_rows_and_names_the_dead() {
+    let mut told = Vec::new();
+    let lines = run(host(r#""" "%" RETURN (STATUS (MESSAGES))"#), &[], usize::MAX, |host, want| match want {
+        "backend backend1" => host.news(News::Backend(Ok(BackendId(1)))),
+        "backend backend2" => host.news(News::Backend(Err(Unavailable))),
+        "B1> RK2 LIST \"\" (\"%\") RETURN (STATUS (MESSAGES))\r\n" => {
+            told.push("asked");
+            let mut wants = host.says(1, "* LIST (\\HasChildren) \".\" INBOX\r\n");
+            wants.extend(host.says(1, "* STATUS INBOX (MESSAGES 5)\r\n"));
+            wants.extend(host.says(1, "RK2 OK Completed\r\n"));
+            wants
+        }
+        want if want.starts_with("Wake") => Vec::new(),
+        want => panic!("unexpected {want}"),
+    });
+    assert_eq!(told, ["asked"]);
+    assert_eq!(
+        lines[3..],
+        ["* STATUS INBOX (MESSAGES 5)", "A1 OK Completed without data of server backend2"]
+    );
+}
+
+#[test]
+fn rights_and_special_uses_stand_with_the_rows() {
+    let answer = |host: &mut Host<ListTask>, want: &str| match want {
+        "find user.user001" => host.news(found("user.user001", "backend1", "")),
+        "backend backend1" => host.news(News::Backend(Ok(BackendId(1)))),
+        want if want.starts_with("B1> RK1 LIST (SPECIAL-USE)") => {
+            host.says(1, "* LIST (\\HasNoChildren \\Sent) \".\" INBOX.Sent\r\n");
+            host.says(1, "RK1 OK Completed\r\n")
+        }
+        want => panic!("unexpected {want}"),
+    };
+    let lines =
+        run(host(r#""" ("INBOX.S%" "team02") RETURN (SPECIAL-USE MYRIGHTS)"#), &[], usize::MAX, answer);
+    let rows = [
+        r#"* LIST (\HasNoChildren \Sent) "." INBOX.Sent"#,
+        "* MYRIGHTS INBOX.Sent lrswipkxtecdan",
+        r#"* LIST (\HasChildren) "." team02"#,
+        "* MYRIGHTS team02 lrswipkxtecd",
+        "A1 OK Completed",
+    ];
+    assert_eq!(lines, rows);
+}
+
+#[test]
+fn long_answers_wait_for_the_client() {
+    let owned: Vec<String> = (0..2000).map(|n| format!("team01.folder-with-a-long-name-{n:04}")).collect();
+    let extra: Vec<_> = owned.iter().map(|name| (name.as_str(), "backend1", "anyone\tlrs\t")).collect();
+    let lines = plain(host(r#""" team01.folder*"#), &extra, 300);
+    assert_eq!(lines.len(), 2001);
+}
