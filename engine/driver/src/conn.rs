@@ -198,6 +198,7 @@ pub(crate) struct Conn {
     pub(crate) out: Chain,
     pub(crate) jobs: SmallVec<[Job; 1]>,
     pub(crate) kept: Kept,
+    #[allow(clippy::box_collection, reason = "empty on nearly all connections: 8 bytes, not 32")]
     pub(crate) queue: Option<Box<VecDeque<Segment>>>,
     pub(crate) spill: Option<Box<Spill>>,
     pub(crate) layer: Option<Box<LayerState>>,

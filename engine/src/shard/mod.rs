@@ -4,12 +4,20 @@
 //! protocol; what a session wants beyond bytes and time is asked of a [`Host`], and other threads
 //! reach it through an [`Inbox`].
 
+mod accept;
+mod buffers;
+mod carrier;
 mod config;
+mod connect;
 mod host;
 mod inbox;
 mod listen;
 mod pipes;
 mod preflight;
+mod ring;
+mod run;
+mod sockets;
+mod splice;
 
 pub use config::{Keepalive, Listener, Pipe, RECEIVE_BUFFERS, ShardConfig};
 pub use driver::{Limits, SessionId};
@@ -18,6 +26,7 @@ pub use inbox::{Inbox, InboxReader, MakeSession, ToShard};
 pub use listen::{listen_tcp, listen_unix};
 pub use pipes::{PIPE_BYTES, pipes};
 pub use preflight::{Fit, Unfit, preflight};
+pub use run::run;
 
 /// The cores that this process may run on, ascending: what `ShardConfig::cpu` is chosen from.
 ///
@@ -47,14 +56,4 @@ pub enum ShardError {
         /// What the system said.
         why: std::io::Error,
     },
-}
-
-/// Runs a shard on the calling thread until it was drained or stopped through its inbox.
-///
-/// # Errors
-/// The executor or the ring could not be made, or the ring broke.
-pub fn run(config: ShardConfig, host: impl Host, inbox: InboxReader) -> Result<(), ShardError> {
-    let _ = (config, host, inbox.wake().try_clone_to_owned(), inbox.begin_waiting());
-    inbox.take(&mut Vec::new());
-    Ok(())
 }

@@ -1,0 +1,182 @@
+//! Accepting.
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use driver::{Carriage, limits::Limits};
+use protocols::proxy::Instant;
+
+use super::carrier::Carrier;
+use super::ring::{Completion, Kind, Token};
+use super::sockets::{peer_of, tune};
+use super::{Accepted, Host, Listener, ListenerId, PeerAddress, ToShard};
+
+/// Pause after the system had no descriptor or memory for a connection.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Whether a listener accepts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// A multishot accept is in flight.
+    Armed,
+    /// Goes on at that time.
+    Paused(Instant),
+    /// Goes on when a connection was closed.
+    Full,
+    /// The accept is being cancelled, to close the listener or because there is no room.
+    Ending,
+}
+
+/// One listener at work.
+pub(super) struct Acceptor {
+    listener: Listener,
+    state: State,
+    /// Whose turn it is of those that get its connections.
+    turn: usize,
+    closing: bool,
+    closed: bool,
+}
+
+impl Acceptor {
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(super) fn resumes_at(&self) -> Option<Instant> {
+        match self.state {
+            State::Paused(at) if !self.closing => Some(at),
+            State::Paused(_) | State::Armed | State::Full | State::Ending => None,
+        }
+    }
+}
+
+impl<H: Host> Carrier<H> {
+    pub(super) fn listen(&mut self, listeners: Vec<Listener>) {
+        for listener in listeners {
+            let state = State::Paused(self.now);
+            self.acceptors.push(Acceptor { listener, state, turn: 0, closing: false, closed: false });
+        }
+    }
+
+    /// Arms the accepts that may go on.
+    pub(super) fn resume_acceptors(&mut self) {
+        let room = self.driver.has_room();
+        for (index, acceptor) in self.acceptors.iter_mut().enumerate() {
+            let resumes = match acceptor.state {
+                State::Paused(at) => at <= self.now,
+                State::Full => true,
+                State::Armed | State::Ending => false,
+            };
+            if acceptor.closing || acceptor.closed {
+                continue;
+            }
+            let token = Token::of(Kind::Accept, index as u32);
+            if resumes && room {
+                acceptor.state = State::Armed;
+                self.ring.accept(acceptor.listener.socket.as_raw_fd(), token);
+            } else if acceptor.state == State::Armed && !room {
+                acceptor.state = State::Ending;
+                self.ring.cancel(token);
+            }
+        }
+    }
+
+    pub(super) fn accepted(&mut self, completion: Completion) {
+        let index = completion.token.slot as usize;
+        if completion.result >= 0 {
+            #[allow(unsafe_code, reason = "the kernel gives a descriptor")]
+            // SAFETY: a successful accept gives a descriptor that nobody else owns.
+            let socket = unsafe { OwnedFd::from_raw_fd(completion.result) };
+            self.deal(index, socket);
+        }
+        if completion.goes_on() {
+            return;
+        }
+        let Some(acceptor) = self.acceptors.get_mut(index) else { return };
+        let was = acceptor.state;
+        acceptor.state = match completion.result {
+            _ if was == State::Ending => State::Full,
+            n if n >= 0 || n == -libc::ECONNABORTED => State::Paused(self.now),
+            _ => State::Paused(self.now + PAUSE),
+        };
+        if acceptor.closing {
+            self.empty_and_close(index);
+        }
+    }
+
+    /// Hands a connection to the shard whose turn it is.
+    fn deal(&mut self, index: usize, socket: OwnedFd) {
+        let Some(acceptor) = self.acceptors.get_mut(index) else { return };
+        let id = acceptor.listener.id;
+        let deal = &acceptor.listener.deal;
+        if deal.is_empty() {
+            self.adopt(id, socket);
+        } else {
+            acceptor.turn = (acceptor.turn + 1) % deal.len();
+            deal[acceptor.turn].send(ToShard::Adopt { listener: id, socket });
+        }
+    }
+
+    /// Serves a connection, or refuses it by closing it.
+    pub(super) fn adopt(&mut self, listener: ListenerId, socket: OwnedFd) {
+        if !self.driver.has_room() {
+            return;
+        }
+        let Some(peer) = peer_of(&socket) else { return };
+        if peer != PeerAddress::Unix {
+            tune(&socket, self.keepalive);
+        }
+        let Some(Accepted { session, layer }) = self.host.accept(listener, &peer) else { return };
+        let carriage = self.carriage();
+        if let Some(conn) = self.driver.accept(session, layer, carriage) {
+            self.sockets.insert(conn, socket);
+        }
+        self.operate();
+    }
+
+    pub(super) fn carriage(&self) -> Carriage {
+        if self.pipes.is_empty() && self.splices.is_empty() { Carriage::Copied } else { Carriage::Spliceable }
+    }
+
+    /// Ends accepting for good.
+    pub(super) fn close_acceptors(&mut self) {
+        for index in 0..self.acceptors.len() {
+            let acceptor = &mut self.acceptors[index];
+            if acceptor.closing {
+                continue;
+            }
+            acceptor.closing = true;
+            match acceptor.state {
+                State::Armed => self.ring.cancel(Token::of(Kind::Accept, index as u32)),
+                State::Paused(_) | State::Full => self.empty_and_close(index),
+                State::Ending => {}
+            }
+        }
+    }
+
+    /// Accepts what is queued, then closes: what the kernel has answered must not be reset.
+    fn empty_and_close(&mut self, index: usize) {
+        let Some(acceptor) = self.acceptors.get_mut(index) else { return };
+        let listener = acceptor.listener.socket.try_clone();
+        acceptor.closed = true;
+        let Ok(listener) = listener else { return };
+        if rustix::io::ioctl_fionbio(&listener, true).is_err() {
+            return;
+        }
+        let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
+        for _ in 0..Limits::default().connections_max {
+            match rustix::net::accept_with(&listener, flags) {
+                Ok(socket) => self.deal(index, socket),
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => {}
+                Err(_) => break,
+            }
+        }
+        // The descriptor itself goes with the acceptors when the shard is over; a listener that is
+        // shared with a successor stays open there.
+        if let Some(acceptor) = self.acceptors.get_mut(index)
+            && let Ok(nowhere) = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)
+        {
+            acceptor.listener.socket = nowhere;
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Connecting to backends.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use driver::SessionId;
+use io_uring::types::Timespec;
+use protocols::proxy::{Instant, OpenError, QuestionId};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::carrier::Carrier;
+use super::ring::{Kind, Token};
+use super::sockets::tune;
+use super::{ConnectPlan, Endpoint, Host};
+
+/// One plan at work. Boxed: the kernel reads the address and the time.
+pub(super) struct Attempt {
+    session: SessionId,
+    id: QuestionId,
+    plan: ConnectPlan,
+    /// The next address to try.
+    next: usize,
+    deadline: Instant,
+    socket: Option<OwnedFd>,
+    address: Option<SockAddr>,
+    within: Timespec,
+}
+
+impl<H: Host> Carrier<H> {
+    pub(super) fn begin_connecting(&mut self, session: SessionId, id: QuestionId, plan: ConnectPlan) {
+        if !self.driver.has_room() {
+            self.refuse(session, id, OpenError::Limit);
+            return;
+        }
+        let deadline = self.now + plan.deadline;
+        let attempt = Attempt {
+            session,
+            id,
+            plan,
+            next: 0,
+            deadline,
+            socket: None,
+            address: None,
+            within: Timespec::new(),
+        };
+        let index = self.attempts.insert(Box::new(attempt));
+        self.try_next(index);
+    }
+
+    /// Tries the next address that a socket can be made for.
+    fn try_next(&mut self, index: usize) {
+        let now = self.now;
+        let keepalive = self.keepalive;
+        while let Some(attempt) = self.attempts.get_mut(index) {
+            attempt.socket = None;
+            let left = attempt.deadline.since(now);
+            let Some(endpoint) = attempt.plan.addresses.get(attempt.next).filter(|_| !left.is_zero()) else {
+                let Attempt { session, id, plan, .. } = *self.attempts.remove(index);
+                self.refuse(session, id, OpenError::Connect(plan.opened.host));
+                return;
+            };
+            attempt.next += 1;
+            let Ok((socket, address)) = socket_for(endpoint, &attempt.plan) else { continue };
+            if matches!(endpoint, Endpoint::Ip(_)) {
+                tune(&socket, keepalive);
+            }
+            attempt.within = Timespec::from(left);
+            let fd = socket.as_raw_fd();
+            attempt.socket = Some(socket);
+            let address = attempt.address.insert(address);
+            let (start, len) = (address.as_ptr().cast(), address.len());
+            let within = &raw const attempt.within;
+            #[allow(unsafe_code, reason = "the operation points to the attempt")]
+            // SAFETY: the attempt is boxed and is not touched before the completion.
+            unsafe {
+                self.ring.connect(fd, start, len, within, Token::of(Kind::Connect, index as u32));
+            }
+            return;
+        }
+    }
+
+    pub(super) fn connected(&mut self, index: usize, result: i32) {
+        if result < 0 {
+            self.try_next(index);
+            return;
+        }
+        let Some(attempt) = self.attempts.try_remove(index) else { return };
+        let Attempt { session, id, plan, socket: Some(socket), .. } = *attempt else { return };
+        let layer = match plan.layer.as_ref().map(|kind| self.host.layer(kind)).transpose() {
+            Ok(layer) => layer,
+            Err(why) => {
+                let level = protocols::proxy::Level::Warn;
+                self.host.tell(session, protocols::proxy::Notice::Log { level, text: why });
+                self.refuse(session, id, OpenError::Connect(plan.opened.host));
+                return;
+            }
+        };
+        let carriage = self.carriage();
+        if let Some(conn) = self.driver.opened(session, id, plan.opened, layer, carriage) {
+            self.sockets.insert(conn, socket);
+        }
+    }
+}
+
+fn socket_for(endpoint: &Endpoint, plan: &ConnectPlan) -> io::Result<(OwnedFd, SockAddr)> {
+    let (socket, address) = match endpoint {
+        Endpoint::Ip(address) => {
+            let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+            if let Some(local) = plan.bind.filter(|local| local.is_ipv4() == address.is_ipv4()) {
+                socket.bind(&local.into())?;
+            }
+            (socket, SockAddr::from(*address))
+        }
+        Endpoint::Unix(path) => (Socket::new(Domain::UNIX, Type::STREAM, None)?, SockAddr::unix(path)?),
+    };
+    socket.set_nonblocking(true)?;
+    Ok((socket.into(), address))
+}
