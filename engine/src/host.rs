@@ -142,7 +142,7 @@ impl Host for FrontendHost {
 
 /// What a session is made with; `None` when the system has no random bytes, without which no
 /// session is safe.
-fn origin(peer: &PeerAddress, tls: bool) -> Option<Origin> {
+pub(crate) fn origin(peer: &PeerAddress, tls: bool) -> Option<Origin> {
     let mut random = [0; 32];
     rand::fill(&mut random).ok()?;
     Some(Origin {

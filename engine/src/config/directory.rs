@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mupdate::slave::Starttls;
 use protocols::conf::{ConfError, DurationUnit, Imapd};
 use protocols::secret::Secret;
 
@@ -24,6 +25,9 @@ pub struct Directory {
     pub password: Secret,
     /// `force_sasl_client_mech`; `None` is any.
     pub mechanisms: Option<Vec<Box<str>>>,
+    /// `rookery_mupdate_starttls`: `never`, `offered` or `required`; by default used where it is
+    /// offered if an authority to check the master with is configured.
+    pub starttls: Starttls,
     /// `mupdate_retry_delay`: base of the wait before connecting again, and the time between NOOPs.
     pub retry_delay: Duration,
     /// `client_timeout`: connecting and logging in.
@@ -48,7 +52,8 @@ impl Directory {
         text(self) == text(other)
             && rest(self) == rest(other)
             && self.password.expose() == other.password.expose()
-            && (self.accept_empty, &self.store) == (other.accept_empty, &other.store)
+            && (self.accept_empty, &self.store, self.starttls)
+                == (other.accept_empty, &other.store, other.starttls)
     }
 }
 
@@ -74,6 +79,7 @@ pub(super) fn settings(imapd: &Imapd, file: &str, folder: &Path) -> Result<Direc
         mechanisms: imapd
             .value("force_sasl_client_mech")
             .map(|value| value.text.split_ascii_whitespace().map(Box::from).collect()),
+        starttls: starttls(imapd)?,
         retry_delay: imapd
             .duration("mupdate_retry_delay", DurationUnit::Seconds, Duration::from_secs(20))?
             .max(RETRY_DELAY_MIN),
@@ -88,6 +94,14 @@ pub(super) fn settings(imapd: &Imapd, file: &str, folder: &Path) -> Result<Direc
         ),
         kick_socket: Some(folder.join("socket/mupdate.target")),
     })
+}
+
+fn starttls(imapd: &Imapd) -> Result<Starttls, ConfError> {
+    let choices =
+        [("never", Starttls::Never), ("offered", Starttls::Offered), ("required", Starttls::Required)];
+    let can_check = ["tls_client_ca_file", "tls_client_ca_dir"].iter().any(|key| imapd.value(key).is_some());
+    let default = if can_check { Starttls::Offered } else { Starttls::Never };
+    imapd.choice("rookery_mupdate_starttls", &choices, default)
 }
 
 /// The share of the list that a dump may delete when nothing else is said.

@@ -1,16 +1,20 @@
 //! The host of the directory shard: owns the directory, carries out what it wants.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use driver::layer::Layer;
 use mupdate::directory::{self, Directory, Effect, StoreWrite, Ticket, Wait};
+use mupdate::slave::{self, Slave};
 use protocols::proxy::{
     Answer, Event, Finding, Instant, LayerKind, Level, Notice, PasswordVerdict, Question, QuestionId,
     Unavailable,
 };
+use protocols::sasl::Credentials;
 
 use super::Surroundings;
 use super::client::{Request, Requests, temper};
@@ -25,6 +29,9 @@ const WORK_NAMES: usize = 10_000;
 
 /// Dumps that delete fewer names than this are never held back.
 const HOLD_BACK_NAMES_MIN: usize = 100;
+
+/// How long a dump may stand still: a master under load pauses for seconds.
+const DUMP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The host of the directory shard.
 pub(super) struct DirectoryHost {
@@ -48,6 +55,27 @@ pub(super) fn config(settings: &config::Directory, has_store: bool) -> directory
         hold_back_names_min: HOLD_BACK_NAMES_MIN,
         ..directory::Config::slave()
     }
+}
+
+/// Makes the slave session.
+pub(super) fn slave(settings: &config::Directory) -> io::Result<MakeSession> {
+    let config = slave::Config {
+        server: settings.server.clone(),
+        credentials: Credentials {
+            authzid: settings.username.clone(),
+            authcid: settings.authname.clone(),
+            realm: settings.realm.clone(),
+            password: settings.password.clone(),
+        },
+        mechanisms: settings.mechanisms.clone(),
+        login_timeout: settings.login_timeout,
+        dump_timeout: DUMP_TIMEOUT,
+        retry_delay: settings.retry_delay,
+        starttls: settings.starttls,
+    };
+    let origin = crate::host::origin(&PeerAddress::Unix, false)
+        .ok_or_else(|| io::Error::other("the system has no random bytes"))?;
+    Ok(Box::new(move || Box::new(Slave::new(config, &origin))))
 }
 
 impl DirectoryHost {

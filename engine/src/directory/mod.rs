@@ -117,7 +117,7 @@ pub fn start(settings: &config::Directory, around: Surroundings) -> Result<Runni
     let log = around.log.clone();
     let host = DirectoryHost::new(directory, requests, writer, around, inbox.clone(), settings.accept_empty);
     inbox.send(ToShard::Spawn(desk::spawn(Arc::clone(&client.requests().timer))));
-    // SLAVE
+    inbox.send(ToShard::Spawn(host::slave(settings)?));
     let thread = thread::Builder::new().name("directory".into()).spawn(move || {
         if let Err(error) = shard::run(shard, host, reader) {
             log.write(Level::Warn, &format!("the directory has stopped: {error}"));
