@@ -332,6 +332,31 @@ fn status_comes_from_all_servers_of_rows_and_names_the_dead() {
 }
 
 #[test]
+fn parent_that_is_no_mailbox_has_no_status() {
+    let shared = [("user.user003", "backend1", "user001\tlr\t")];
+    let lines =
+        run(host(r#""" "us%" RETURN (STATUS (MESSAGES))"#), &shared, usize::MAX, |_, want| panic!("{want}"));
+    assert_eq!(lines, [r#"* LIST (\NonExistent \HasChildren) "." user"#, "A1 OK Completed"]);
+    let answer = |host: &mut Host<ListTask>, want: &str| match want {
+        "backend backend1" => host.news(News::Backend(Ok(BackendId(1)))),
+        want if want.starts_with("B1> ") => {
+            let mut wants = host.says(1, "* STATUS user (MESSAGES 5)\r\n");
+            wants.extend(host.says(1, "* STATUS {12}\r\nuser.user003 (MESSAGES 4)\r\n"));
+            wants.extend(host.says(1, "RK2 OK Completed\r\n"));
+            wants
+        }
+        want => panic_unless_wake(want),
+    };
+    let lines = run(host(r#""" ("us%" "user.%") RETURN (STATUS (MESSAGES))"#), &shared, usize::MAX, answer);
+    assert_eq!(lines[2..4], ["* STATUS {12}", "user.user003 (MESSAGES 4)"]);
+}
+
+fn panic_unless_wake(want: &str) -> Vec<String> {
+    assert!(want.starts_with("Wake"), "unexpected {want}");
+    Vec::new()
+}
+
+#[test]
 fn rights_and_special_uses_stand_with_the_rows() {
     let answer = |host: &mut Host<ListTask>, want: &str| match want {
         "find user.user001" => host.news(found("user.user001", "backend1", "")),
