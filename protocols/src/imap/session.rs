@@ -45,6 +45,8 @@ pub struct Session {
     /// The connection that is in the middle of a response to the client.
     pub(super) speaking: Option<BackendId>,
     pub(super) last_input: Instant,
+    /// The moment of the last call.
+    now: Instant,
     pub(super) draining: bool,
     next_question: u32,
     next_backend: u32,
@@ -161,6 +163,7 @@ impl Session {
             asked: SmallVec::new(),
             speaking: None,
             last_input: Instant::default(),
+            now: Instant::default(),
             draining: false,
             next_question: 0,
             next_backend: 0,
@@ -269,8 +272,13 @@ impl Session {
         if !is_cut {
             self.tell_client(&[farewell]);
         }
-        self.close_backends();
-        self.outbox.close(Side::Client, if is_cut { Close::Abort } else { Close::Flush });
+        if is_cut {
+            self.close_backends();
+            self.outbox.close(Side::Client, Close::Abort);
+        } else {
+            self.leave_backends(self.now);
+            self.outbox.close(Side::Client, Close::Flush);
+        }
         self.reading = Reading::Over;
     }
 
@@ -324,6 +332,7 @@ impl Session {
 
 impl proxy::Session for Session {
     fn handle_input(&mut self, side: Side, input: &[u8], now: Instant) -> Taken {
+        self.now = now;
         if side == Side::Client {
             self.last_input = now;
         }
@@ -333,6 +342,7 @@ impl proxy::Session for Session {
     }
 
     fn handle_event(&mut self, event: Event, now: Instant) {
+        self.now = now;
         match event {
             Event::Answer { id, answer } => self.handle_answer(id, answer, now),
             Event::Eof(Side::Client) | Event::Reset(Side::Client) => self.client_gone(),
@@ -349,6 +359,7 @@ impl proxy::Session for Session {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
         self.check_deadlines(now);
         self.carry_on(now);
     }
