@@ -1,0 +1,4 @@
+"""To come."""
+
+def run(report, bed, arguments):
+    """Nothing."""
