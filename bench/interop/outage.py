@@ -236,7 +236,7 @@ CYRUS = {
     "source_of_a_copy": "9.15: no read time-out, the session hangs",
     "dead_backend_is_unavailable": "4.2: NO without a code",
     "master_down": "9.5: absence is claimed from a stale list",
-    "master_killed": None,
+    "master_killed": "1.8: a kick that fails is ignored, a mailbox just created is not found",
 }
 
 
