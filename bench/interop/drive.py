@@ -260,7 +260,7 @@ def moving(d):
     for line in (f"SELECT {q(n.mine('Sent'))}", f"MOVE 1 {q(n.mine('Trash'))}", f"UID MOVE 2 {q(n.mine('Trash'))}",
                  "MOVE 1 nosuch.box", "UID SEARCH ALL", "STORE 1 +FLAGS.SILENT (\\Deleted)", "STORE 2 +FLAGS (\\Deleted)",
                  "UID EXPUNGE 3", "EXPUNGE", "EXPUNGE", "UID SEARCH ALL", f"SELECT {q(n.mine('Trash'))}", "UID SEARCH ALL",
-                 f"MOVE 1 {q(n.shared('team03'))}", f"UID MOVE 2 {q(n.shared('team03'))}", "UID SEARCH ALL",
+                 f"MOVE 1 {q(n.shared('team03'))}", f"UID MOVE 2 {q(n.shared('team03'))}", "UID SEARCH UNDELETED",
                  f"SELECT {q(n.shared('team03'))}", "UID FETCH 6:* (FLAGS INTERNALDATE RFC822.SIZE)", "LOGOUT"):
         s.command(line)
     s.close()

@@ -104,15 +104,21 @@ pub(crate) fn owner(internal: &str) -> Option<&str> {
 
 /// Whether a name matches a LIST pattern: `*` is anything, `%` anything but the separator.
 pub(crate) fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    match pattern.split_first() {
-        None => name.is_empty(),
-        Some((b'*', rest)) => (0..=name.len()).any(|n| matches(rest, &name[n..])),
-        Some((b'%', rest)) => {
-            let level = name.iter().position(|c| *c == b'.').unwrap_or(name.len());
-            (0..=level).any(|n| matches(rest, &name[n..]))
+    // reached[n]: what was read of the pattern so far can match the first n bytes of the name.
+    let mut reached = vec![false; name.len() + 1];
+    reached[0] = true;
+    for byte in pattern {
+        let mut next = vec![false; name.len() + 1];
+        for n in 0..=name.len() {
+            next[n] = match byte {
+                b'*' => reached[n] || (n > 0 && next[n - 1]),
+                b'%' => reached[n] || (n > 0 && next[n - 1] && name[n - 1] != b'.'),
+                _ => n > 0 && reached[n - 1] && name[n - 1] == *byte,
+            };
         }
-        Some((c, rest)) => name.first() == Some(c) && matches(rest, &name[1..]),
+        reached = next;
     }
+    reached[name.len()]
 }
 
 /// A sequence set over numbers up to `last`: `*` is `last`, ranges in either direction.
@@ -165,6 +171,7 @@ mod tests {
         assert!(!matches(b"INBOX.%", b"INBOX.Sent.2026"));
         assert!(matches(b"*26", b"INBOX.Sent.2026"));
         assert!(!matches(b"%", b"INBOX.Sent"));
+        assert!(!matches(&b"*a".repeat(200), &b"a".repeat(199)), "and this ends soon");
     }
 
     #[test]
