@@ -1,3 +1,13 @@
 //! The engine: sockets, TLS, backends, the directory, and which listener runs which session.
 
+pub mod backends;
+pub mod config;
+pub mod daemon;
+pub mod directory;
+pub mod frontend;
+pub mod helpers;
+pub mod host;
+pub mod log;
+pub mod services;
 pub mod shard;
+pub mod tls;

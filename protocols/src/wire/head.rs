@@ -12,8 +12,7 @@ pub enum Extent {
         /// Its bytes, the last line end included.
         len: usize,
     },
-    /// A line that announces a literal whose bytes are not all here, or an empty one with nothing
-    /// behind it: a sender of `{n}` waits for a continuation request.
+    /// A line that announces a literal whose bytes are not all here.
     Literal {
         /// The literal.
         announced: Announced,
@@ -55,8 +54,6 @@ pub fn extent(input: &[u8], literal_max: u64, head_max: usize) -> Result<Extent,
         match behind.filter(|behind| *behind < head_max) {
             None => return Err(too_long),
             Some(behind) if behind > input.len() => return Ok(stop),
-            // Of an empty one nothing is missing, but its sender may wait to be asked for it.
-            Some(behind) if announced.len == 0 && behind == input.len() => return Ok(stop),
             Some(behind) => begins = behind,
         }
     }
@@ -98,14 +95,6 @@ mod tests {
             };
             assert_eq!(command(&HEAD[..cut]), Ok(expected), "cut at {cut}");
         }
-    }
-
-    #[test]
-    fn empty_literal_is_told_until_something_follows() {
-        let announced = Announced { len: 0, sync: true, binary: false };
-        assert_eq!(command(b"a X {0}\r\n"), Ok(Extent::Literal { announced, begins: 9 }));
-        assert_eq!(command(b"a X {0}\r\n\r"), Ok(Extent::Partial { begins: 9 }));
-        assert_eq!(command(b"a X {0}\r\n\r\n"), Ok(Extent::Complete { len: 11 }));
     }
 
     #[test]

@@ -1,0 +1,171 @@
+//! Backends: from a server string to a plan how to connect, and what is known of each.
+
+mod capabilities;
+mod health;
+mod server_name;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use protocols::proxy::{LayerKind, OpenError, Opened, Service};
+use smallvec::SmallVec;
+
+pub use capabilities::Offered;
+pub use health::{BARRED_FOR, Health, Note};
+pub(crate) use server_name::port;
+pub use server_name::{Place, Server, default_port};
+
+use crate::helpers::{Asker, Helpers, Unresolved};
+use crate::shard::{ConnectPlan, Endpoint, Reply};
+
+/// Addresses of one server that are tried.
+const ADDRESSES_MAX: usize = 8;
+
+/// How backends are reached, from imapd.conf.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `client_timeout`: connecting to all addresses together.
+    pub deadline: Duration,
+    /// `client_bind`: the local address of outgoing connections.
+    pub bind: Option<IpAddr>,
+    /// `rookery_HOST_SERVICE_port` by host and service name.
+    pub ports: BTreeMap<(Box<str>, &'static str), u16>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { deadline: Duration::from_secs(10), bind: None, ports: BTreeMap::new() }
+    }
+}
+
+/// The backends as the shards of a process know them.
+#[derive(Default)]
+pub struct Backends {
+    /// What could not be reached lately.
+    pub health: Health,
+    /// What they offer.
+    pub offered: Offered,
+}
+
+impl Backends {
+    /// Answers `Question::OpenBackend`: where to connect, at once or later.
+    pub fn open(
+        &self,
+        settings: &Arc<Settings>,
+        helpers: &Helpers,
+        asker: Asker,
+        server: &str,
+        service: Service,
+    ) -> Reply {
+        let parsed = match Server::parse(server) {
+            Ok(parsed) => parsed,
+            Err(error) => return refuse(error),
+        };
+        if self.health.is_barred(server, Instant::now()) {
+            return refuse(OpenError::Connect(server.into()));
+        }
+        let (host, port) = match &parsed.place {
+            Place::Unix(path) => {
+                return Reply::Connect(settings.plan(&parsed, [Endpoint::Unix(path.clone())]));
+            }
+            Place::Host { host, port } => (host.clone(), settings.port(host, *port, service)),
+        };
+        let later = {
+            let (settings, parsed, server) = (Arc::clone(settings), parsed.clone(), Box::from(server));
+            Box::new(move |found: Result<Arc<[IpAddr]>, Unresolved>| {
+                asker.connect(match found {
+                    Ok(addresses) => Ok(settings.plan(&parsed, endpoints(&addresses, port))),
+                    Err(Unresolved) => Err(OpenError::Resolve(server)),
+                });
+            })
+        };
+        match helpers.resolve(&host, later) {
+            Some(Ok(addresses)) => Reply::Connect(settings.plan(&parsed, endpoints(&addresses, port))),
+            Some(Err(Unresolved)) => refuse(OpenError::Resolve(server.into())),
+            None => Reply::Later,
+        }
+    }
+}
+
+impl Settings {
+    /// A port in a server name is IMAP's (for the master's name, MUPDATE's); other services have
+    /// `rookery_HOST_SERVICE_port` or their usual one.
+    fn port(&self, host: &str, named: Option<u16>, service: Service) -> u16 {
+        let word = match service {
+            Service::Imap | Service::Mupdate => return named.unwrap_or(default_port(service)),
+            Service::Pop3 => "pop3",
+            Service::Lmtp => "lmtp",
+            Service::Sieve => "sieve",
+        };
+        let short = host.split('.').next().unwrap_or(host);
+        let of = |host: &str| self.ports.get(&(Box::from(host), word)).copied();
+        of(host).or_else(|| of(short)).unwrap_or(default_port(service))
+    }
+
+    fn plan(&self, server: &Server, addresses: impl IntoIterator<Item = Endpoint>) -> ConnectPlan {
+        let mut addresses: SmallVec<[Endpoint; 2]> = addresses.into_iter().collect();
+        if let Some(bind) = self.bind {
+            // A socket bound to one family reaches no address of the other.
+            addresses.retain(|address| match address {
+                Endpoint::Ip(address) => address.is_ipv4() == bind.is_ipv4(),
+                Endpoint::Unix(_) => true,
+            });
+        }
+        let host: Box<str> = server.host().into();
+        ConnectPlan {
+            addresses,
+            layer: server.tls.then(|| LayerKind::TlsClient { server_name: host.clone() }),
+            opened: Opened { host, tls: server.tls, noauth: server.noauth },
+            deadline: self.deadline,
+            bind: self.bind.map(|address| SocketAddr::new(address, 0)),
+        }
+    }
+}
+
+fn endpoints(addresses: &[IpAddr], port: u16) -> impl Iterator<Item = Endpoint> {
+    addresses.iter().take(ADDRESSES_MAX).map(move |address| Endpoint::Ip(SocketAddr::new(*address, port)))
+}
+
+fn refuse(error: OpenError) -> Reply {
+    Reply::Now(protocols::proxy::Answer::Opened(Err(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_of_a_server_name_is_for_imap_only() {
+        let mut settings = Settings::default();
+        settings.ports.insert(("be1".into(), "pop3"), 2110);
+        let port = |service| settings.port("be1.example.com", Some(2143), service);
+        assert_eq!(port(Service::Imap), 2143);
+        assert_eq!(port(Service::Mupdate), 2143);
+        assert_eq!(port(Service::Pop3), 2110);
+        assert_eq!(port(Service::Sieve), 4190);
+        assert_eq!(settings.port("be1", None, Service::Imap), 143);
+    }
+
+    #[test]
+    fn plan_has_the_layer_and_name_of_the_server() {
+        let settings = Settings::default();
+        let server = Server::parse("be1.example.com:993/tls").unwrap();
+        let plan = settings.plan(&server, endpoints(&[IpAddr::from([127, 0, 0, 1])], 993));
+        assert_eq!(plan.layer, Some(LayerKind::TlsClient { server_name: "be1.example.com".into() }));
+        assert_eq!(plan.addresses[..], [Endpoint::Ip("127.0.0.1:993".parse().unwrap())]);
+        assert_eq!(plan.deadline, Duration::from_secs(10));
+        assert!(plan.opened.tls && !plan.opened.noauth);
+    }
+
+    #[test]
+    fn bound_plan_keeps_addresses_of_its_family() {
+        let settings = Settings { bind: Some(IpAddr::from([127, 0, 0, 2])), ..Settings::default() };
+        let server = Server::parse("be1").unwrap();
+        let both = [IpAddr::from([127, 0, 0, 1]), "::1".parse().unwrap()];
+        let plan = settings.plan(&server, endpoints(&both, 143));
+        assert_eq!(plan.addresses.len(), 1);
+        assert_eq!(plan.bind, Some("127.0.0.2:0".parse().unwrap()));
+    }
+}

@@ -1,0 +1,52 @@
+//! How backends are reached.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use protocols::conf::{ConfError, DurationUnit, Imapd};
+
+use super::addresses;
+use crate::backends::{Settings, port};
+
+/// Services with a port option of their own (`rookery_HOST_SERVICE_port`).
+const SERVICES: [&str; 3] = ["pop3", "lmtp", "sieve"];
+
+pub(super) fn settings(imapd: &Imapd) -> Result<Settings, ConfError> {
+    let default = Settings::default();
+    Ok(Settings {
+        deadline: imapd.duration("client_timeout", DurationUnit::Seconds, default.deadline)?,
+        bind: bind(imapd)?,
+        ports: ports(imapd)?,
+    })
+}
+
+/// `client_bind` with `client_bind_name`, by default `servername`.
+fn bind(imapd: &Imapd) -> Result<Option<IpAddr>, ConfError> {
+    if !imapd.switch("client_bind", false)? {
+        return Ok(None);
+    }
+    let Some(value) = imapd.value("client_bind_name").or_else(|| imapd.value("servername")) else {
+        return Ok(None);
+    };
+    match addresses(&value.text).first() {
+        Some(address) => Ok(Some(*address)),
+        None => Err(value.error(format!("bad address for client_bind: cannot resolve {}", value.text))),
+    }
+}
+
+fn ports(imapd: &Imapd) -> Result<BTreeMap<(Box<str>, &'static str), u16>, ConfError> {
+    let mut ports = BTreeMap::new();
+    for (key, value) in imapd.iter() {
+        let Some(inner) = key.strip_prefix("rookery_").and_then(|key| key.strip_suffix("_port")) else {
+            continue;
+        };
+        let Some((host, service)) = inner.rsplit_once('_') else { continue };
+        if let Some(service) = SERVICES.iter().find(|name| **name == service) {
+            let port = port(&value.text).ok_or_else(|| {
+                value.error(format!("bad value for {key}: expected a port, got {}", value.text))
+            })?;
+            ports.insert((host.into(), *service), port);
+        }
+    }
+    Ok(ports)
+}

@@ -1,0 +1,202 @@
+//! The options of an IMAP service.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocols::conf::{ConfError, DurationUnit, Imapd, options};
+use protocols::imap::config::{
+    BackendTls, CapabilityPolicy, CommandPolicy, Config, HostLogin, Limits, LoginPolicy, ProxyLogin,
+    ServerInfo, ServerSelection, Timeouts,
+};
+use protocols::sasl::{Mechanism, Offer};
+use protocols::secret::Secret;
+
+use super::{ProcessSecret, namespace, wrong};
+
+/// The least `timeout` (RFC 9051 section 5.4: "MUST be of at least 30 minutes' duration").
+const TIMEOUT_MIN: Duration = Duration::from_secs(30 * 60);
+
+/// Iterations that are claimed for users who do not exist: what SCRAM passwords usually have.
+const FAKE_ITERATIONS: u32 = 4096;
+
+/// Reads the configuration of the IMAP sessions of one service; `imapd` is that service's view.
+pub(crate) fn config(
+    imapd: &Imapd,
+    file: &str,
+    tls_offered: bool,
+    secret: &ProcessSecret,
+) -> Result<Config, ConfError> {
+    let default = Config::default();
+    let namespace = Arc::new(namespace::namespace(imapd, file)?);
+    let server_info = [("on", ServerInfo::On), ("min", ServerInfo::Min), ("off", ServerInfo::Off)];
+    let limit = imapd.size("maxmessagesize", 1024, 0)?;
+    let append_limit = u64::try_from(limit).ok().filter(|bytes| *bytes > 0);
+    Ok(Config {
+        servername: imapd.text("servername").map_or_else(hostname, Box::from),
+        version: default.version.clone(),
+        server_info: imapd.choice("serverinfo", &server_info, ServerInfo::On)?,
+        id_response: imapd.switch("imapidresponse", true)?,
+        acl: namespace::policy(imapd, &namespace)?,
+        admins: imapd.list("admins").into_iter().map(|admin| admin.as_bytes().into()).collect(),
+        login: login(imapd, file, tls_offered, secret)?,
+        proxy: proxy(imapd)?,
+        capabilities: CapabilityPolicy {
+            suppressed: words(imapd, "suppress_capabilities"),
+            mupdate_server: imapd.text("mupdate_server").map(Box::from),
+            append_limit,
+        },
+        commands: commands(imapd)?,
+        serverlist: words(imapd, "serverlist"),
+        serverlist_select: selection(imapd)?,
+        serverlist_soft_usage_limit: soft_limit(imapd, file)?,
+        timeouts: timeouts(imapd)?,
+        limits: Limits { append_bytes_max: append_limit },
+        namespace,
+    })
+}
+
+fn hostname() -> Box<str> {
+    rustix::system::uname().nodename().to_string_lossy().into()
+}
+
+fn words(imapd: &Imapd, key: &str) -> Box<[Box<str>]> {
+    imapd.list(key).into_iter().map(Box::from).collect()
+}
+
+fn login(
+    imapd: &Imapd,
+    file: &str,
+    tls_offered: bool,
+    secret: &ProcessSecret,
+) -> Result<LoginPolicy, ConfError> {
+    Ok(LoginPolicy {
+        plaintext_allowed: imapd.switch("allowplaintext", false)?,
+        // A release of Cyrus that has the option is silent without it; one that has not offers
+        // STARTTLS whenever there is a certificate, which is what somebody with one expects.
+        starttls: tls_offered && imapd.switch("allowstarttls", true)?,
+        offer: Offer {
+            mechanisms: mechanisms(imapd, file)?,
+            external: None,
+            fake_salt_secret: secret.0.clone(),
+            fake_iterations: FAKE_ITERATIONS,
+        },
+        use_acl: imapd.switch("loginuseacl", false)?,
+        failed_pause: imapd.duration("failedloginpause", DurationUnit::Seconds, Duration::from_secs(3))?,
+    })
+}
+
+/// Those of `sasl_mech_list` that there are; without it PLAIN and LOGIN. SCRAM only where passwords
+/// come from a file, the one source that can have its keys.
+fn mechanisms(imapd: &Imapd, file: &str) -> Result<Vec<Mechanism>, ConfError> {
+    let method = imapd.list("sasl_pwcheck_method");
+    let first = method.iter().find(|method| ["saslauthd", "backend", "passwd_file"].contains(method));
+    let has_scram = first == Some(&"passwd_file");
+    let listed = imapd.list("sasl_mech_list");
+    let mut mechanisms: Vec<Mechanism> = match listed.as_slice() {
+        [] => vec![Mechanism::Plain, Mechanism::Login],
+        listed => listed.iter().filter_map(|name| Mechanism::parse(name.as_bytes())).collect(),
+    };
+    mechanisms.retain(|mechanism| match mechanism {
+        Mechanism::Plain | Mechanism::Login => true,
+        Mechanism::ScramSha256 | Mechanism::ScramSha1 => has_scram,
+        // No layer tells who a client is yet; its certificate is checked, not believed for a login.
+        Mechanism::External => false,
+    });
+    if mechanisms.is_empty() {
+        return Err(wrong(
+            imapd,
+            file,
+            "sasl_mech_list",
+            "expected PLAIN or LOGIN (SCRAM needs passwd_file)",
+        ));
+    }
+    Ok(mechanisms)
+}
+
+fn proxy(imapd: &Imapd) -> Result<ProxyLogin, ConfError> {
+    let starttls = [
+        ("needed", BackendTls::WhenNeeded),
+        ("offered", BackendTls::WhenOffered),
+        ("required", BackendTls::Required),
+    ];
+    let secret = |text: &str| Secret::new(text.as_bytes());
+    let forced = imapd.value("force_sasl_client_mech").map(|_| words(imapd, "force_sasl_client_mech"));
+    Ok(ProxyLogin {
+        authname: imapd.text("proxy_authname").unwrap_or("proxy").as_bytes().into(),
+        realm: imapd.text("proxy_realm").map(|realm| realm.as_bytes().into()),
+        password: imapd.text("proxy_password").map(secret).unwrap_or_default(),
+        mechanisms: forced,
+        hosts: hosts(imapd),
+        starttls: imapd.choice("rookery_backend_starttls", &starttls, BackendTls::WhenNeeded)?,
+        send_id: imapd.switch("rookery_send_id", true)?,
+    })
+}
+
+/// `HOST_password` and `HOST_mechs`: keys of that form which are no option of their own.
+fn hosts(imapd: &Imapd) -> Box<[HostLogin]> {
+    let mut hosts: BTreeMap<&str, HostLogin> = BTreeMap::new();
+    for (key, value) in imapd.iter() {
+        let is_option = options::known(key).is_some() || options::service_option(key).is_some();
+        let Some((host, what)) = key.rsplit_once('_').filter(|_| !is_option) else { continue };
+        if !matches!(what, "password" | "mechs") {
+            continue;
+        }
+        let login = hosts.entry(host).or_insert_with(|| HostLogin {
+            host: host.into(),
+            password: None,
+            mechanisms: None,
+        });
+        match what {
+            "password" => login.password = Some(Secret::new(value.text.as_bytes())),
+            _ => login.mechanisms = Some(value.text.split_ascii_whitespace().map(Box::from).collect()),
+        }
+    }
+    hosts.into_values().collect()
+}
+
+fn commands(imapd: &Imapd) -> Result<CommandPolicy, ConfError> {
+    let default = CommandPolicy::default();
+    Ok(CommandPolicy {
+        setacl_allowed: imapd.switch("allowsetacl", default.setacl_allowed)?,
+        subscribe_all: imapd.switch("allowallsubscribe", default.subscribe_all)?,
+        idle: !imapd.duration("imapidlepoll", DurationUnit::Seconds, Duration::from_secs(60))?.is_zero(),
+        read_only: imapd.switch("readonly", default.read_only)?,
+        referrals_disabled: imapd.switch("proxyd_disable_mailbox_referrals", default.referrals_disabled)?,
+        status_referral: imapd.switch("proxyd_allow_status_referral", default.status_referral)?,
+        fool_stupid_clients: imapd.switch("foolstupidclients", default.fool_stupid_clients)?,
+        ignore_reference: imapd.switch("ignorereference", default.ignore_reference)?,
+    })
+}
+
+fn selection(imapd: &Imapd) -> Result<ServerSelection, ConfError> {
+    let modes = [
+        ("random", ServerSelection::Random),
+        ("freespace-most", ServerSelection::FreespaceMost),
+        ("freespace-percent-most", ServerSelection::FreespacePercentMost),
+        ("freespace-percent-weighted", ServerSelection::FreespacePercentWeighted),
+        ("freespace-percent-weighted-delta", ServerSelection::FreespacePercentWeightedDelta),
+    ];
+    imapd.choice("serverlist_select_mode", &modes, ServerSelection::FreespaceMost)
+}
+
+fn soft_limit(imapd: &Imapd, file: &str) -> Result<u8, ConfError> {
+    let key = "serverlist_select_soft_usage_limit";
+    let percent = u8::try_from(imapd.integer(key, 0)?).ok().filter(|percent| *percent <= 100);
+    percent.ok_or_else(|| wrong(imapd, file, key, "expected 0 to 100"))
+}
+
+fn timeouts(imapd: &Imapd) -> Result<Timeouts, ConfError> {
+    let default = Timeouts::default();
+    let client = imapd.duration("timeout", DurationUnit::Minutes, default.client)?.max(TIMEOUT_MIN);
+    Ok(Timeouts {
+        client,
+        idle: match imapd.duration("imapidletimeout", DurationUnit::Minutes, Duration::ZERO)? {
+            Duration::ZERO => client,
+            idle => idle,
+        },
+        login: default.login,
+        backend_login: imapd.duration("client_timeout", DurationUnit::Seconds, default.backend_login)?,
+        backend_idle: default.backend_idle,
+    })
+}

@@ -1,0 +1,244 @@
+//! From the two configuration files to what the parts of the engine are made with.
+//!
+//! Everything is checked here, once, before anything is started: an error names the file, the line
+//! and what was expected.
+
+mod backends;
+mod directory;
+mod imap;
+mod listen;
+mod namespace;
+mod passwords;
+mod tls;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use protocols::conf::{ConfError, CyrusConf, Imapd, cyrus, options};
+use protocols::mailbox::acl::Policy;
+use protocols::proxy::Level;
+use protocols::secret::Secret;
+
+pub use directory::Directory;
+pub(crate) use imap::config as imap;
+pub use listen::Listen;
+
+use crate::helpers::PasswordSource;
+use crate::log::Facility;
+use crate::services::{self, Service};
+
+/// Where configuration text comes from: files, or a map in memory.
+pub type Reader<'a> = dyn Fn(&str) -> std::io::Result<String> + 'a;
+
+/// Random bytes of the process that the configuration is completed with.
+#[derive(Clone, Debug, Default)]
+pub struct ProcessSecret(pub Secret);
+
+/// What the files say.
+#[derive(Clone)]
+pub struct Configuration {
+    /// What concerns the process.
+    pub process: Process,
+    /// Certificates.
+    pub tls: crate::tls::Settings,
+    /// How backends are reached.
+    pub backends: Arc<crate::backends::Settings>,
+    /// Where passwords are checked.
+    pub passwords: PasswordSource,
+    /// The mailbox list.
+    pub directory: Directory,
+    /// How ACLs are read outside of any service.
+    pub acl: Policy,
+    /// What is listened on, and what serves it.
+    pub services: Vec<Service>,
+    /// What the operator should know, for the log.
+    pub notes: Vec<(Level, Box<str>)>,
+}
+
+/// What concerns the process as a whole.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// `configdirectory`.
+    pub directory: PathBuf,
+    /// `rookery_user`.
+    pub user: Box<str>,
+    /// `rookery_shards`; `None` is a shard a core.
+    pub shards: Option<usize>,
+    /// `syslog_prefix`.
+    pub syslog_prefix: Option<Box<str>>,
+    /// `syslog_facility`.
+    pub syslog_facility: Facility,
+    /// `debug`.
+    pub debug: bool,
+    /// `master_pid_file`.
+    pub pid_file: Option<PathBuf>,
+    /// `master_ready_file`.
+    pub ready_file: Option<PathBuf>,
+    /// `rookery_drain`: how long sessions have at the end.
+    pub drain: std::time::Duration,
+    /// `tcp_keepalive` and its numbers.
+    pub keepalive: Option<crate::shard::Keepalive>,
+}
+
+impl Process {
+    /// The least level of log lines.
+    pub fn least_level(&self) -> Level {
+        if self.debug { Level::Debug } else { Level::Info }
+    }
+}
+
+impl Configuration {
+    /// Reads and checks both files.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn load(
+        imapd_conf: &str,
+        cyrus_conf: &str,
+        read: &Reader<'_>,
+        secret: &ProcessSecret,
+    ) -> Result<Configuration, ConfError> {
+        let imapd = Imapd::load(imapd_conf, read)?;
+        let text = read(cyrus_conf).map_err(|error| ConfError {
+            file: cyrus_conf.into(),
+            line: 0,
+            what: format!("cannot read: {error}"),
+        })?;
+        Configuration::from_parts(&imapd, &cyrus::parse(&text, cyrus_conf)?, imapd_conf, secret)
+    }
+
+    fn from_parts(
+        imapd: &Imapd,
+        cyrus: &CyrusConf,
+        file: &str,
+        secret: &ProcessSecret,
+    ) -> Result<Configuration, ConfError> {
+        let mut notes = Vec::new();
+        check_options(imapd, &mut notes)?;
+        let process = process(imapd, file)?;
+        let tls = tls::settings(imapd, file)?;
+        let directory = directory::settings(imapd, file, &process.directory)?;
+        let services = services::select(imapd, cyrus, &tls, secret, &mut notes)?;
+        if services.is_empty() {
+            return Err(missing(
+                file,
+                "no service that this version serves in cyrus.conf: expected cmd=\"imapd\"",
+            ));
+        }
+        Ok(Configuration {
+            backends: Arc::new(backends::settings(imapd)?),
+            passwords: passwords::source(imapd, file)?,
+            acl: namespace::policy(imapd, &namespace::namespace(imapd, file)?)?,
+            process,
+            tls,
+            directory,
+            services,
+            notes,
+        })
+    }
+}
+
+/// A bad value of any known option is refused, as Cyrus does; what nobody knows and what guards
+/// nothing here is told.
+fn check_options(imapd: &Imapd, notes: &mut Vec<(Level, Box<str>)>) -> Result<(), ConfError> {
+    for checked in options::check(imapd) {
+        if let Some(problem) = checked.problem() {
+            return Err(problem);
+        }
+        if let Some(warning) = checked.warning() {
+            notes.push((Level::Warn, warning.to_string().into()));
+        }
+        if checked.is_guard_lost() {
+            let text = checked.value.error(format!("{} is not honoured by this version", checked.key));
+            notes.push((Level::Warn, text.to_string().into()));
+        }
+    }
+    Ok(())
+}
+
+fn process(imapd: &Imapd, file: &str) -> Result<Process, ConfError> {
+    use protocols::conf::DurationUnit::Seconds;
+    let directory = imapd
+        .text("configdirectory")
+        .ok_or_else(|| missing(file, "configdirectory is not set: expected a folder"))?;
+    let facility = match imapd.value("syslog_facility") {
+        None => Facility::default(),
+        Some(value) => Facility::parse(&value.text).ok_or_else(|| {
+            value.error(format!("bad value for syslog_facility: expected MAIL or LOCAL6, got {}", value.text))
+        })?,
+    };
+    let shards =
+        match imapd.integer("rookery_shards", 0)? {
+            0 => None,
+            n => Some(usize::try_from(n).ok().filter(|n| *n <= SHARDS_MAX).ok_or_else(|| {
+                wrong(imapd, file, "rookery_shards", &format!("expected 1 to {SHARDS_MAX}"))
+            })?),
+        };
+    Ok(Process {
+        directory: directory.into(),
+        user: imapd.text("rookery_user").unwrap_or(crate::daemon::USER).into(),
+        shards,
+        syslog_prefix: imapd.text("syslog_prefix").map(Box::from),
+        syslog_facility: facility,
+        debug: imapd.switch("debug", false)?,
+        pid_file: imapd.text("master_pid_file").map(PathBuf::from),
+        ready_file: imapd.text("master_ready_file").map(PathBuf::from),
+        drain: imapd.duration("rookery_drain", Seconds, DRAIN)?,
+        keepalive: keepalive(imapd)?,
+    })
+}
+
+/// Shards that `rookery_shards` may ask for.
+const SHARDS_MAX: usize = 1024;
+
+/// How long sessions have to say goodbye when nothing else is said.
+const DRAIN: std::time::Duration = std::time::Duration::from_secs(10);
+
+fn keepalive(imapd: &Imapd) -> Result<Option<crate::shard::Keepalive>, ConfError> {
+    use protocols::conf::DurationUnit::Seconds;
+    use std::time::Duration;
+    if !imapd.switch("tcp_keepalive", false)? {
+        return Ok(None);
+    }
+    // 0 leaves Linux' defaults (tcp(7)), which are these.
+    let or = |duration: Duration, default| {
+        if duration.is_zero() { Duration::from_secs(default) } else { duration }
+    };
+    let count = imapd.integer("tcp_keepalive_cnt", 0)?;
+    Ok(Some(crate::shard::Keepalive {
+        idle: or(imapd.duration("tcp_keepalive_idle", Seconds, Duration::ZERO)?, 7200),
+        interval: or(imapd.duration("tcp_keepalive_intvl", Seconds, Duration::ZERO)?, 75),
+        count: u32::try_from(count).ok().filter(|n| *n > 0).unwrap_or(9),
+    }))
+}
+
+/// An error that no line is to blame for.
+pub(crate) fn missing(file: &str, what: impl Into<String>) -> ConfError {
+    ConfError { file: file.into(), line: 0, what: what.into() }
+}
+
+/// An error about the value of an option.
+fn wrong(imapd: &Imapd, file: &str, key: &str, expected: &str) -> ConfError {
+    match imapd.value(key) {
+        Some(value) => value.error(format!("bad value for {key}: {expected}, got {}", value.shown())),
+        None => missing(file, format!("{key} is not set: {expected}")),
+    }
+}
+
+/// A path option.
+fn path(imapd: &Imapd, key: &str) -> Option<PathBuf> {
+    imapd.text(key).map(|text| Path::new(text).into())
+}
+
+/// Addresses of a name, asked once at start.
+fn addresses(host: &str) -> Vec<IpAddr> {
+    use std::net::ToSocketAddrs;
+    let mut addresses: Vec<IpAddr> =
+        (host, 0).to_socket_addrs().into_iter().flatten().map(|a| a.ip()).collect();
+    addresses.dedup();
+    addresses
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! System calls that neither std nor rustix has in a safe form.
+#![allow(
+    unsafe_code,
+    reason = "signals, users and inherited descriptors have no safe wrappers among our crates"
+)]
+
+use std::ffi::{CStr, CString};
+use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+/// A user of the system.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct User {
+    /// Its number.
+    pub(super) uid: u32,
+    /// Its group.
+    pub(super) gid: u32,
+    /// All groups that it is in.
+    pub(super) groups: Vec<u32>,
+}
+
+/// Bytes for the strings of one passwd entry.
+const PASSWD_BYTES: usize = 16 * 1024;
+
+/// Groups of one user.
+const GROUPS_MAX: usize = 1024;
+
+/// Looks a user up by name; `None` when there is none.
+pub(super) fn user(name: &str) -> io::Result<Option<User>> {
+    let name = CString::new(name)?;
+    let mut entry = MaybeUninit::<libc::passwd>::zeroed();
+    let mut strings = vec![0 as libc::c_char; PASSWD_BYTES];
+    let mut found = std::ptr::null_mut();
+    // SAFETY: all pointers are to live buffers of the lengths given.
+    let error = unsafe {
+        libc::getpwnam_r(name.as_ptr(), entry.as_mut_ptr(), strings.as_mut_ptr(), strings.len(), &mut found)
+    };
+    if error != 0 {
+        return Err(io::Error::from_raw_os_error(error));
+    }
+    if found.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: a non-null result says that the entry was filled in.
+    let entry = unsafe { entry.assume_init() };
+    let (uid, gid) = (entry.pw_uid, entry.pw_gid);
+    Ok(Some(User { uid, gid, groups: groups(&name, gid) }))
+}
+
+fn groups(name: &CStr, gid: u32) -> Vec<u32> {
+    let mut groups = vec![0; GROUPS_MAX];
+    let mut count = libc::c_int::try_from(GROUPS_MAX).unwrap_or(libc::c_int::MAX);
+    // SAFETY: the buffer holds as many groups as `count` says.
+    let got = unsafe { libc::getgrouplist(name.as_ptr(), gid, groups.as_mut_ptr(), &mut count) };
+    match usize::try_from(got) {
+        Ok(n) => groups.truncate(n),
+        // More groups than anybody has: the own one alone.
+        Err(_) => groups = vec![gid],
+    }
+    groups
+}
+
+/// The signals that the daemon answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Signal {
+    /// SIGTERM, SIGINT, SIGQUIT.
+    Stop,
+    /// SIGHUP.
+    Reload,
+}
+
+const SIGNALS: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP];
+
+/// Signals that are taken by [`Signals::wait`] on one thread.
+pub(super) struct Signals(libc::sigset_t);
+
+impl Signals {
+    /// Keeps the signals from interrupting anything. Must be called before a thread is started, for
+    /// threads inherit it.
+    pub(super) fn block() -> io::Result<Signals> {
+        let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
+        // SAFETY: sigemptyset initialises the set; the others get a set that is.
+        unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            for signal in SIGNALS {
+                libc::sigaddset(set.as_mut_ptr(), signal);
+            }
+            let set = set.assume_init();
+            match libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) {
+                0 => Ok(Signals(set)),
+                error => Err(io::Error::from_raw_os_error(error)),
+            }
+        }
+    }
+
+    /// Waits for a signal at most so many milliseconds.
+    pub(super) fn wait(&self, milliseconds: u32) -> Option<Signal> {
+        let timeout = libc::timespec {
+            tv_sec: libc::time_t::from(milliseconds / 1000),
+            tv_nsec: libc::c_long::from(milliseconds % 1000) * 1_000_000,
+        };
+        // SAFETY: set and timeout live; no information is asked for.
+        match unsafe { libc::sigtimedwait(&self.0, std::ptr::null_mut(), &timeout) } {
+            libc::SIGHUP => Some(Signal::Reload),
+            signal if signal > 0 => Some(Signal::Stop),
+            _ => None,
+        }
+    }
+}
+
+/// Takes descriptors that the process inherited (sd_listen_fds(3)): `n` from 3 on.
+pub(super) fn inherited(n: u16) -> Vec<OwnedFd> {
+    let first: RawFd = 3;
+    (first..first + RawFd::from(n))
+        // SAFETY: fcntl reads a flag; a number that is no descriptor is an error.
+        .filter(|fd| unsafe { libc::fcntl(*fd, libc::F_SETFD, libc::FD_CLOEXEC) } == 0)
+        // SAFETY: the descriptor is open, and by the protocol nobody else in this process owns it.
+        .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+        .collect()
+}
+
+/// The parent that waits until its daemon serves.
+pub(super) struct Starter(io::PipeWriter);
+
+impl Starter {
+    /// Lets the parent exit with this status.
+    pub(super) fn tell(mut self, status: u8) {
+        // The parent may have been killed.
+        let _ = self.0.write_all(&[status]);
+    }
+}
+
+/// Goes on in a child process in a session of its own; the parent exits with the status that the
+/// child tells, or 70 when it ends without a word.
+pub(super) fn background() -> io::Result<Starter> {
+    let (mut reader, writer) = io::pipe()?;
+    // SAFETY: the process has one thread, so the child may do all that its parent might.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            drop(reader);
+            rustix::process::setsid()?;
+            Ok(Starter(writer))
+        }
+        _ => {
+            drop(writer);
+            let mut status = [super::EX_SOFTWARE];
+            // Without a byte the child has ended: the status stays what it is.
+            let _ = reader.read_exact(&mut status);
+            std::process::exit(i32::from(status[0]))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_found_and_nobody_else_by_a_wrong_name() {
+        let root = user("root").unwrap().unwrap();
+        assert_eq!((root.uid, root.gid), (0, 0));
+        assert!(root.groups.contains(&0));
+        assert_eq!(user("no-such-user-here").unwrap(), None);
+        assert!(user("a\0b").is_err());
+    }
+}

@@ -1,0 +1,252 @@
+//! The host of the directory shard: owns the directory, carries out what it wants.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use driver::layer::Layer;
+use mupdate::directory::{self, Directory, Effect, StoreWrite, Ticket, Wait};
+use mupdate::slave::{self, Slave};
+use protocols::proxy::{
+    Answer, Event, Finding, Instant, LayerKind, Level, Notice, PasswordVerdict, Question, QuestionId,
+    Unavailable,
+};
+use protocols::sasl::Credentials;
+
+use super::Surroundings;
+use super::client::{Request, Requests, temper};
+use super::kick::Kick;
+use crate::backends::Backends;
+use crate::config;
+use crate::helpers::Asker;
+use crate::shard::{Accepted, Host, Inbox, ListenerId, MakeSession, PeerAddress, Reply, SessionId, ToShard};
+
+/// Names compared in one slice of a resync, about a millisecond.
+const WORK_NAMES: usize = 10_000;
+
+/// Dumps that delete fewer names than this are never held back.
+const HOLD_BACK_NAMES_MIN: usize = 100;
+
+/// How long a dump may stand still: a master under load pauses for seconds.
+const DUMP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The host of the directory shard.
+pub(super) struct DirectoryHost {
+    directory: Directory,
+    requests: Arc<Requests>,
+    store: Option<SyncSender<StoreWrite>>,
+    around: Surroundings,
+    backends: Backends,
+    inbox: Inbox,
+    slave: Option<SessionId>,
+    waiting: BTreeMap<Ticket, Asker>,
+    next_ticket: u64,
+    accept_empty: bool,
+}
+
+/// The directory's own configuration.
+pub(super) fn config(settings: &config::Directory, has_store: bool) -> directory::Config {
+    directory::Config {
+        has_store,
+        hold_back_percent: settings.hold_back_percent,
+        hold_back_names_min: HOLD_BACK_NAMES_MIN,
+        ..directory::Config::slave()
+    }
+}
+
+/// Makes the slave session.
+pub(super) fn slave(settings: &config::Directory) -> io::Result<MakeSession> {
+    let config = slave::Config {
+        server: settings.server.clone(),
+        credentials: Credentials {
+            authzid: settings.username.clone(),
+            authcid: settings.authname.clone(),
+            realm: settings.realm.clone(),
+            password: settings.password.clone(),
+        },
+        mechanisms: settings.mechanisms.clone(),
+        login_timeout: settings.login_timeout,
+        dump_timeout: DUMP_TIMEOUT,
+        retry_delay: settings.retry_delay,
+        starttls: settings.starttls,
+    };
+    let origin = crate::host::origin(&PeerAddress::Unix, false)
+        .ok_or_else(|| io::Error::other("the system has no random bytes"))?;
+    Ok(Box::new(move || Box::new(Slave::new(config, &origin))))
+}
+
+impl DirectoryHost {
+    pub(super) fn new(
+        directory: Directory,
+        requests: Arc<Requests>,
+        store: Option<SyncSender<StoreWrite>>,
+        around: Surroundings,
+        inbox: Inbox,
+        accept_empty: bool,
+    ) -> DirectoryHost {
+        DirectoryHost {
+            directory,
+            requests,
+            store,
+            around,
+            backends: Backends::default(),
+            inbox,
+            slave: None,
+            waiting: BTreeMap::new(),
+            next_ticket: 0,
+            accept_empty,
+        }
+    }
+
+    fn ticket(&mut self, asker: Asker) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.waiting.insert(ticket, asker);
+        ticket
+    }
+
+    /// All that is due: requests of other threads, deadlines, a slice of a resync.
+    fn tick(&mut self, now: Instant) {
+        for request in self.requests.take() {
+            match request {
+                Request::Wait(asker, wait) => {
+                    let ticket = self.ticket(asker);
+                    self.directory.wait(ticket, wait, now);
+                }
+                Request::Stored(result) => self.directory.stored(result),
+                Request::Accept => {
+                    if !self.directory.accept() {
+                        self.around.log.write(Level::Notice, "no list is held back");
+                    }
+                }
+            }
+        }
+        if self.directory.poll_timeout().is_some_and(|at| at <= now) {
+            self.directory.handle_timeout(now);
+        }
+        if self.directory.has_work() {
+            self.directory.work(WORK_NAMES);
+        }
+        self.carry_out(now);
+    }
+
+    /// Carries out what the directory wants and says when it wants to be asked again.
+    fn carry_out(&mut self, now: Instant) {
+        while let Some(effect) = self.directory.poll_effect() {
+            match effect {
+                Effect::Answer { ticket, answer } => self.answer(ticket, answer),
+                Effect::BarrierWanted => self.tell_slave(Event::BarrierWanted),
+                // Nobody streams the list from a frontend of this version.
+                Effect::ListChanged => {}
+                Effect::Log { level, text } => self.around.log.write(level, &text),
+            }
+        }
+        self.write_store();
+        let next = match self.directory.has_work() {
+            true => now,
+            false => self.directory.poll_timeout().unwrap_or(Instant(u64::MAX)),
+        };
+        if self.requests.timer.swap(next.0, Ordering::Relaxed) > next.0 {
+            // The desk looks at its timer when it was called.
+            self.requests.wake();
+        }
+    }
+
+    fn write_store(&mut self) {
+        let Some(store) = &self.store else { return };
+        if let Some(write) = self.directory.poll_store()
+            && store.try_send(write).is_err()
+        {
+            self.directory.stored(Err("the store thread has ended".into()));
+        }
+    }
+
+    fn answer(&mut self, ticket: Ticket, answer: Answer) {
+        let Some(asker) = self.waiting.remove(&ticket) else { return };
+        if let Answer::Found(finding) = answer {
+            asker.answer(Answer::Found(self.temper(finding)));
+        } else {
+            asker.answer(answer);
+        }
+    }
+
+    fn temper(&self, finding: Finding) -> Finding {
+        temper(finding, &self.directory.published().load(), self.accept_empty)
+    }
+
+    fn tell_slave(&self, event: Event) {
+        if let Some(session) = self.slave {
+            self.inbox.send(ToShard::Event { session, event });
+        }
+    }
+}
+
+impl Host for DirectoryHost {
+    fn accept(&mut self, _listener: ListenerId, _peer: &PeerAddress) -> Option<Accepted> {
+        Some(Accepted { session: Box::new(Kick::new()), layer: None })
+    }
+
+    fn ask(&mut self, session: SessionId, id: QuestionId, question: Question, now: Instant) -> Reply {
+        let asker = Asker { inbox: self.inbox.clone(), session, id };
+        match question {
+            Question::Directory(question) => {
+                self.slave = Some(session);
+                let ticket = self.ticket(asker);
+                self.directory.handle(ticket, question);
+                self.carry_out(now);
+                Reply::Later
+            }
+            Question::Barrier => {
+                let ticket = self.ticket(asker);
+                self.directory.wait(ticket, Wait::Barrier, now);
+                self.carry_out(now);
+                Reply::Later
+            }
+            Question::Find { name, freshness } => {
+                let ticket = self.ticket(asker);
+                self.directory.wait(ticket, Wait::Find { name, freshness }, now);
+                self.carry_out(now);
+                Reply::Later
+            }
+            Question::OpenBackend { server, service, .. } => {
+                self.slave = Some(session);
+                let around = &self.around;
+                self.backends.open(&around.backends, &around.helpers, asker, &server, service)
+            }
+            Question::SaltPassword { hash, password, salt, iterations } => {
+                self.around.helpers.salt_password(asker, hash, password, salt, iterations)
+            }
+            // The desk asks this to say that something is due.
+            Question::Capabilities => {
+                // It is one session for the life of the shard.
+                let _ = self.requests.desk.set(session);
+                self.tick(now);
+                Reply::Now(Answer::Capabilities(self.backends.offered.common()))
+            }
+            // No session of this shard asks these.
+            Question::List(_) => Reply::Now(Answer::Barrier(Err(Unavailable))),
+            Question::CheckPassword { .. } => Reply::Now(Answer::Password(PasswordVerdict::Unavailable)),
+            Question::ScramKeys { .. } => Reply::Now(Answer::ScramKeys(None)),
+        }
+    }
+
+    fn tell(&mut self, _session: SessionId, notice: Notice) {
+        match notice {
+            Notice::Log { level, text } => self.around.log.write(level, &text),
+            Notice::Capabilities { .. } => {}
+        }
+    }
+
+    fn layer(&mut self, kind: &LayerKind) -> Result<Box<dyn Layer>, Box<str>> {
+        self.around.tls.layer(kind).map_err(|error| error.to_string().into())
+    }
+
+    fn ended(&mut self, session: SessionId) {
+        if self.slave == Some(session) {
+            self.slave = None;
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! A frontend in one process: listeners, shards, the directory, and how they are stopped.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use protocols::proxy::{Knowledge, Level};
+
+use crate::backends::Backends;
+use crate::config::{Configuration, Listen};
+use crate::directory::{self, Client, DirectoryError, Surroundings};
+use crate::helpers::Helpers;
+use crate::host::{FrontendHost, Settings, Shared};
+use crate::log::Log;
+use crate::services::Service;
+use crate::shard::{self, Inbox, InboxReader, Listener, ListenerId, Pipe, ShardConfig, ToShard, Unfit};
+use crate::tls::{Tls, TlsError};
+
+/// Descriptors that are no connection: rings, listeners, pipes, the store, the log.
+const OTHER_DESCRIPTORS: u64 = 512;
+
+/// Why a frontend cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The system does not allow what a shard needs.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// A certificate or key.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The copy of the list or the directory shard.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// An address or path cannot be listened on.
+    #[error("cannot listen on {place} for {service}: {error}")]
+    Listen {
+        /// Address or path.
+        place: Box<str>,
+        /// The line of cyrus.conf.
+        service: Box<str>,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Threads, descriptors or cores.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// What is made before privileges are dropped.
+#[derive(Default)]
+pub struct Prepared {
+    /// Pipes for splicing, for all shards together.
+    pub pipes: Vec<Pipe>,
+    /// Listening sockets that the process inherited (LISTEN_FDS).
+    pub inherited: Vec<OwnedFd>,
+}
+
+/// How many shards a configuration gets, and on which cores.
+///
+/// # Errors
+/// The system does not tell which cores there are.
+pub fn cores(shards: Option<usize>) -> io::Result<Vec<usize>> {
+    let allowed = shard::allowed_cpus()?;
+    let count = shards.unwrap_or(allowed.len()).max(1);
+    Ok(allowed.iter().copied().cycle().take(if allowed.is_empty() { 0 } else { count }).collect())
+}
+
+/// A running frontend. Dropping it without [`Frontend::stop`] leaves its threads running.
+pub struct Frontend {
+    shared: Arc<Shared>,
+    shards: Vec<Running>,
+    directory: directory::Running,
+    settings: crate::config::Directory,
+    addresses: Vec<(Box<str>, SocketAddr)>,
+}
+
+/// A running shard.
+struct Running {
+    inbox: Inbox,
+    thread: JoinHandle<()>,
+}
+
+/// Starts a frontend: binds, loads its copy of the list, serves. The calling thread must not be
+/// pinned.
+///
+/// # Errors
+/// [`StartError`]; what was started ends with the process.
+pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Result<Frontend, StartError> {
+    let fit = shard::preflight()?;
+    for (level, text) in &configuration.notes {
+        log.write(*level, text);
+    }
+    let cores = cores(configuration.process.shards)?;
+    let tls = Arc::new(Tls::new(&configuration.tls)?);
+    let helpers = Arc::new(Helpers::start(log.clone())?);
+    let inboxes: Vec<(Inbox, InboxReader)> = cores.iter().map(|_| Inbox::new()).collect::<io::Result<_>>()?;
+    let all: Vec<Inbox> = inboxes.iter().map(|(inbox, _)| inbox.clone()).collect();
+    let mut sockets = Sockets { inherited: prepared.inherited, addresses: Vec::new() };
+    let mut listeners = sockets.listen(&configuration.services, &all)?;
+    let around = Surroundings {
+        log: log.clone(),
+        tls: Arc::clone(&tls),
+        helpers: Arc::clone(&helpers),
+        backends: Arc::clone(&configuration.backends),
+    };
+    let directory = directory::start(&configuration.directory, around)?;
+    let shared = Arc::new(Shared {
+        log,
+        tls,
+        helpers,
+        backends: Backends::default(),
+        directory: directory.client.clone(),
+        settings: ArcSwap::from_pointee(Settings::of(&configuration)),
+        sessions: AtomicU64::new(0),
+    });
+    let connections_max = usize::try_from(fit.nofile.saturating_sub(OTHER_DESCRIPTORS).max(64))
+        .unwrap_or(usize::MAX)
+        / cores.len().max(1);
+    let mut pipes = prepared.pipes;
+    let share = pipes.len() / cores.len().max(1);
+    let mut shards = Vec::new();
+    for (index, ((inbox, reader), cpu)) in inboxes.into_iter().zip(&cores).enumerate() {
+        let mut config = ShardConfig::new(index);
+        config.cpu = Some(*cpu);
+        config.listeners = std::mem::take(&mut listeners[index]);
+        config.limits.connections_max = connections_max;
+        config.keepalive = configuration.process.keepalive;
+        config.pipes = pipes.split_off(pipes.len() - share);
+        shards.push(run_shard(config, Arc::clone(&shared), inbox, reader)?);
+    }
+    Ok(Frontend {
+        shared,
+        shards,
+        directory,
+        settings: configuration.directory,
+        addresses: sockets.addresses,
+    })
+}
+
+fn run_shard(
+    config: ShardConfig,
+    shared: Arc<Shared>,
+    inbox: Inbox,
+    reader: InboxReader,
+) -> io::Result<Running> {
+    let host = FrontendHost::new(Arc::clone(&shared), inbox.clone());
+    let thread = thread::Builder::new().name(format!("shard-{}", config.index)).spawn(move || {
+        if let Err(error) = shard::run(config, host, reader) {
+            shared.log.write(Level::Warn, &error.to_string());
+        }
+    })?;
+    Ok(Running { inbox, thread })
+}
+
+impl Frontend {
+    /// The TCP addresses that are listened on, with the names of their services.
+    pub fn addresses(&self) -> &[(Box<str>, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// The mailbox list.
+    pub fn directory(&self) -> &Client {
+        &self.shared.directory
+    }
+
+    /// Whether the list is in step with the master.
+    pub fn is_live(&self) -> bool {
+        self.shared.directory.knowledge() == Knowledge::Live
+    }
+
+    /// Sessions that stand.
+    pub fn sessions(&self) -> u64 {
+        self.shared.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Whether a shard has ended although nobody stopped it.
+    pub fn has_failed(&self) -> bool {
+        self.shards.iter().any(|shard| shard.thread.is_finished())
+    }
+
+    /// Takes another configuration for new sessions; those that stand keep theirs. Gives back what
+    /// only a restart would change.
+    ///
+    /// # Errors
+    /// A certificate cannot be used; everything stays as it is.
+    pub fn reload(&self, configuration: &Configuration) -> Result<Vec<Box<str>>, TlsError> {
+        self.shared.tls.reload(&configuration.tls)?;
+        let mut settings = Settings::of(configuration);
+        let mut notes = Vec::new();
+        let before = self.shared.settings.load();
+        settings.services = merge(&before.services, settings.services, &mut notes);
+        if !self.settings.is_same(&configuration.directory) {
+            notes.push("mupdate options have changed: restart to use them".into());
+        }
+        self.shared.log.set_least(configuration.process.least_level());
+        self.shared.settings.store(Arc::new(settings));
+        Ok(notes)
+    }
+
+    /// Says goodbye to all sessions, waits for them, then stops the directory.
+    pub fn stop(self, drain: Duration) {
+        for shard in &self.shards {
+            shard.inbox.send(ToShard::Drain { within: drain });
+        }
+        for shard in self.shards {
+            // A thread that panicked has stopped too.
+            let _ = shard.thread.join();
+        }
+        self.directory.stop();
+        for service in &self.shared.settings.load().services {
+            if let Listen::Unix(path) = &service.listen {
+                // Somebody may have removed it.
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+}
+
+/// New services in the order of the listeners that stand; what has no listener waits for a restart.
+fn merge(before: &[Service], now: Vec<Service>, notes: &mut Vec<Box<str>>) -> Vec<Service> {
+    let matches = |a: &Service, b: &Service| a.name == b.name && a.listen == b.listen;
+    for service in now.iter().filter(|service| !before.iter().any(|old| matches(old, service))) {
+        notes.push(format!("{}: a new listener: restart to open it", service.name).into());
+    }
+    let renewed = |old: &Service| now.iter().find(|service| matches(old, service)).cloned();
+    before
+        .iter()
+        .map(|old| {
+            renewed(old).unwrap_or_else(|| {
+                notes.push(format!("{}: not in cyrus.conf: restart to close its listener", old.name).into());
+                old.clone()
+            })
+        })
+        .collect()
+}
+
+/// Makes listeners.
+struct Sockets {
+    inherited: Vec<OwnedFd>,
+    addresses: Vec<(Box<str>, SocketAddr)>,
+}
+
+impl Sockets {
+    /// The listeners of every shard: of a TCP address one each, of a UNIX or inherited socket one
+    /// on the first, which deals connections out.
+    fn listen(&mut self, services: &[Service], all: &[Inbox]) -> Result<Vec<Vec<Listener>>, StartError> {
+        let mut listeners: Vec<Vec<Listener>> = all.iter().map(|_| Vec::new()).collect();
+        for (n, service) in services.iter().enumerate() {
+            let id = ListenerId(u32::try_from(n).unwrap_or(u32::MAX));
+            match &service.listen {
+                Listen::Unix(path) => {
+                    let socket = listen_unix(path).map_err(|error| failed(path.display(), service, error))?;
+                    listeners[0].push(Listener { id, socket, deal: all.to_vec() });
+                }
+                Listen::Tcp(addresses) => {
+                    for address in addresses {
+                        self.listen_tcp(id, *address, service, all, &mut listeners)
+                            .map_err(|error| failed(address, service, error))?;
+                    }
+                }
+            }
+        }
+        Ok(listeners)
+    }
+
+    fn listen_tcp(
+        &mut self,
+        id: ListenerId,
+        address: SocketAddr,
+        service: &Service,
+        all: &[Inbox],
+        listeners: &mut [Vec<Listener>],
+    ) -> io::Result<()> {
+        if let Some(socket) = self.take_inherited(address) {
+            self.addresses.push((service.name.clone(), address));
+            listeners[0].push(Listener { id, socket, deal: all.to_vec() });
+            return Ok(());
+        }
+        let mut bound = address;
+        for shard in listeners.iter_mut() {
+            let socket = shard::listen_tcp(bound)?;
+            // Port 0 is chosen once, by the first shard.
+            bound = local_address(&socket).unwrap_or(bound);
+            shard.push(Listener { id, socket, deal: Vec::new() });
+        }
+        self.addresses.push((service.name.clone(), bound));
+        Ok(())
+    }
+
+    fn take_inherited(&mut self, address: SocketAddr) -> Option<OwnedFd> {
+        let at = self.inherited.iter().position(|socket| local_address(socket) == Some(address))?;
+        Some(self.inherited.swap_remove(at))
+    }
+}
+
+fn local_address(socket: &OwnedFd) -> Option<SocketAddr> {
+    socket2::SockRef::from(&socket.as_fd()).local_addr().ok()?.as_socket()
+}
+
+/// A UNIX listener in the place of one that a dead process left.
+fn listen_unix(path: &Path) -> io::Result<OwnedFd> {
+    if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket()) {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        fs::remove_file(path)?;
+    }
+    let socket = shard::listen_unix(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o777))?;
+    Ok(socket)
+}
+
+fn failed(place: impl ToString, service: &Service, error: io::Error) -> StartError {
+    StartError::Listen { place: place.to_string().into(), service: service.name.clone(), error }
+}

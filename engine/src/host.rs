@@ -1,0 +1,157 @@
+//! What a frontend shard asks of its surroundings.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::rand;
+use driver::layer::Layer;
+use protocols::mailbox::acl::Policy;
+use protocols::proxy::{
+    Answer, DirectoryAnswer, Instant, LayerKind, Level, Notice, Origin, Question, QuestionId,
+};
+
+use crate::backends::{self, Backends};
+use crate::config::Configuration;
+use crate::directory::Client;
+use crate::helpers::{Asker, Helpers, PasswordSource};
+use crate::log::Log;
+use crate::services::Service;
+use crate::shard::{Accepted, Host, Inbox, ListenerId, PeerAddress, Reply, SessionId};
+use crate::tls::Tls;
+
+/// What all frontend shards share.
+pub struct Shared {
+    /// The log.
+    pub log: Log,
+    /// TLS on both sides.
+    pub tls: Arc<Tls>,
+    /// Threads for what blocks.
+    pub helpers: Arc<Helpers>,
+    /// What is known of backends.
+    pub backends: Backends,
+    /// The mailbox list.
+    pub directory: Client,
+    /// What the configuration says; swapped whole when it is read again.
+    pub settings: ArcSwap<Settings>,
+    /// Sessions that stand.
+    pub sessions: AtomicU64,
+}
+
+/// The part of the configuration that new sessions and questions look at.
+pub struct Settings {
+    /// By [`ListenerId`]; a line keeps its number when the configuration is read again.
+    pub services: Vec<Service>,
+    /// How backends are reached.
+    pub backends: Arc<backends::Settings>,
+    /// Where passwords are checked.
+    pub passwords: PasswordSource,
+    /// How ACLs are read when a page of the list is made.
+    pub acl: Policy,
+}
+
+impl Settings {
+    /// Takes what it needs of a configuration.
+    pub fn of(configuration: &Configuration) -> Settings {
+        Settings {
+            services: configuration.services.clone(),
+            backends: Arc::clone(&configuration.backends),
+            passwords: configuration.passwords.clone(),
+            acl: configuration.acl.clone(),
+        }
+    }
+}
+
+/// The host of one frontend shard.
+pub struct FrontendHost {
+    shared: Arc<Shared>,
+    inbox: Inbox,
+}
+
+impl FrontendHost {
+    /// The host of the shard behind `inbox`.
+    pub fn new(shared: Arc<Shared>, inbox: Inbox) -> FrontendHost {
+        FrontendHost { shared, inbox }
+    }
+}
+
+impl Host for FrontendHost {
+    fn accept(&mut self, listener: ListenerId, peer: &PeerAddress) -> Option<Accepted> {
+        let settings = self.shared.settings.load();
+        let service = settings.services.get(usize::try_from(listener.0).ok()?)?;
+        let layer = match service.tls {
+            false => None,
+            true => match self.shared.tls.layer(&LayerKind::TlsServer) {
+                Ok(layer) => Some(layer),
+                Err(error) => {
+                    self.shared.log.write(Level::Warn, &format!("{}: {error}", service.name));
+                    return None;
+                }
+            },
+        };
+        let session = service.session(origin(peer, service.tls)?);
+        self.shared.sessions.fetch_add(1, Ordering::Relaxed);
+        Some(Accepted { session, layer })
+    }
+
+    fn ask(&mut self, session: SessionId, id: QuestionId, question: Question, _now: Instant) -> Reply {
+        let shared = &*self.shared;
+        let settings = shared.settings.load();
+        let asker = Asker { inbox: self.inbox.clone(), session, id };
+        match question {
+            Question::OpenBackend { server, service, .. } => {
+                shared.backends.open(&settings.backends, &shared.helpers, asker, &server, service)
+            }
+            Question::Find { name, freshness } => shared.directory.find(asker, name, freshness),
+            Question::List(query) => Reply::Now(Answer::Page(shared.directory.page(&query, &settings.acl))),
+            Question::Barrier => shared.directory.barrier(asker),
+            Question::CheckPassword { user, password, service } => {
+                shared.helpers.check_password(&settings.passwords, asker, user, password, service)
+            }
+            Question::ScramKeys { user, hash } => {
+                shared.helpers.scram_keys(&settings.passwords, asker, user, hash)
+            }
+            Question::SaltPassword { hash, password, salt, iterations } => {
+                shared.helpers.salt_password(asker, hash, password, salt, iterations)
+            }
+            Question::Capabilities => Reply::Now(Answer::Capabilities(shared.backends.offered.common())),
+            // No session of a frontend asks this; the directory shard has a host of its own.
+            Question::Directory(_) => Reply::Now(Answer::Directory(DirectoryAnswer::Done)),
+        }
+    }
+
+    fn tell(&mut self, _session: SessionId, notice: Notice) {
+        match notice {
+            Notice::Log { level, text } => self.shared.log.write(level, &text),
+            Notice::Capabilities { server, capabilities } => {
+                self.shared.backends.health.answered(&server);
+                self.shared.backends.offered.seen(&server, capabilities);
+            }
+        }
+    }
+
+    fn layer(&mut self, kind: &LayerKind) -> Result<Box<dyn Layer>, Box<str>> {
+        self.shared.tls.layer(kind).map_err(|error| error.to_string().into())
+    }
+
+    fn ended(&mut self, _session: SessionId) {
+        self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a session is made with; `None` when the system has no random bytes, without which no
+/// session is safe.
+pub(crate) fn origin(peer: &PeerAddress, tls: bool) -> Option<Origin> {
+    let mut random = [0; 32];
+    rand::fill(&mut random).ok()?;
+    Some(Origin {
+        random,
+        started_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        client_address: match peer {
+            PeerAddress::Ip(address) => address.to_string().into(),
+            PeerAddress::Unix => "".into(),
+        },
+        tls,
+    })
+}

@@ -1,0 +1,13 @@
+//! `rookeryd`, the mail frontend of a Cyrus Murder.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use engine::daemon::{self, Options};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    ExitCode::from(daemon::run(&Options::parse()))
+}
