@@ -1,0 +1,183 @@
+"""A murder for one configuration, with the real Cyrus frontend or with rookeryd in its place."""
+import importlib.machinery
+import importlib.util
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+
+from wire import Lost, Session
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+MURDER = f"{HERE}/murder"
+READY_SECONDS = 20
+
+
+def murder_module():
+    """The script as a module, for its knowledge of the state file."""
+    sys.dont_write_bytecode = True
+    loader = importlib.machinery.SourceFileLoader("murder", MURDER)
+    spec = importlib.util.spec_from_loader("murder", loader)
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def missing():
+    """Why the real servers cannot run here, or None."""
+    if os.geteuid():
+        return "must be root for ports below 1024 and /etc/hosts"
+    if not os.path.exists("/usr/lib/cyrus/bin/mupdate"):
+        return "Cyrus is not installed (bench/interop/murder install)"
+    return None
+
+
+class Bed:
+    """Master, backends and one frontend under a folder of their own."""
+
+    def __init__(self, folder, net, options=(), backends=2, frontend="cyrus", binaries=None):
+        self.folder, self.net, self.options = folder, net, list(options)
+        self.backends, self.frontend, self.binaries = backends, frontend, binaries
+        self.process = None
+        self.address = f"{net}.101"
+        self.password = lambda user: "pw-" + user.split("@")[0]
+
+    # ------------------------------------------------------------ life
+    def murder(self, *words):
+        """One call of the script."""
+        with tempfile.TemporaryFile("w+") as out:      # not a pipe: the servers that stay inherit it
+            done = subprocess.run([MURDER, *words], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            out.seek(0)
+            said = out.read()
+        if done.returncode:
+            raise RuntimeError(f"murder {' '.join(words)}: {said.strip()[-2000:]}")
+        return said
+
+    def up(self, users=4, shared=4, messages=5):
+        """Everything, seeded; the frontend has seen the whole list."""
+        extra = [] if self.frontend == "cyrus" else ["--no-frontend"]
+        self.murder("up", self.folder, "--net", self.net, "--backends", str(self.backends), *extra, *self.options)
+        self.murder("seed", self.folder, "--users", str(users), "--shared", str(shared), "--messages", str(messages))
+        if self.frontend != "cyrus":
+            self.write_configuration()
+            self.start_frontend()
+        self.settle()
+
+    def settle(self):
+        """A look-up that misses makes a frontend catch up with its master first."""
+        admin = self.session("cyrus")
+        admin.command("STATUS no-such-mailbox (MESSAGES)")
+        admin.command("LOGOUT")
+        admin.close()
+
+    def down(self):
+        """Everything that `up` started."""
+        self.stop_frontend()
+        self.murder("down", self.folder)
+
+    def __enter__(self):
+        try:
+            self.up()
+        except BaseException:
+            self.down()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.down()
+
+    # ------------------------------------------------------------ rookeryd
+    def conf(self, name):
+        """Path of a file of the frontend."""
+        return f"{self.folder}/frontend/{name}"
+
+    def write_configuration(self, method="backend"):
+        """The configuration of the Cyrus frontend, changed in the one line that must change."""
+        with open(self.conf("imapd.conf")) as f:
+            lines = f.read().splitlines()
+        lines = [f"sasl_pwcheck_method: {method}" if x.startswith("sasl_pwcheck_method:") else x for x in lines]
+        with open(self.conf("rookery.conf"), "w") as f:
+            f.write("\n".join(lines) + "\n")
+
+    def start_frontend(self):
+        """Starts the frontend and waits for its greeting."""
+        if self.frontend == "cyrus":
+            self.murder("start", self.folder, "frontend")
+            return
+        log = open(self.conf("rookeryd.log"), "ab")
+        self.process = subprocess.Popen(
+            [f"{self.binaries}/rookeryd", "-D", "-C", self.conf("rookery.conf"), "-M", self.conf("cyrus.conf"),
+             "-p", self.conf("rookeryd.pid")], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
+        end = time.monotonic() + READY_SECONDS
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"rookeryd exited {self.process.returncode}: {self.log_tail()}")
+            try:
+                if Session(self.address, timeout=2).greeting:
+                    return
+            except (OSError, Lost):
+                time.sleep(0.02)
+        raise RuntimeError(f"rookeryd gave no greeting in {READY_SECONDS} s: {self.log_tail()}")
+
+    def log_tail(self):
+        """The end of rookeryd's log."""
+        try:
+            with open(self.conf("rookeryd.log"), errors="replace") as f:
+                return f.read()[-1500:]
+        except OSError:
+            return ""
+
+    def stop_frontend(self, sig=signal.SIGTERM):
+        """Ends the frontend; only the process that was started here."""
+        if self.frontend == "cyrus" or self.process is None:
+            return
+        self.process.send_signal(sig)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    def frontend_pid(self):
+        """The process whose descriptors and memory are watched, None for Cyrus' many."""
+        return self.process.pid if self.process else None
+
+    # ------------------------------------------------------------ sessions and instances
+    def session(self, user=None, name=None, record=None, address=None, port=143, tls=None, timeout=20):
+        """A session, logged in when a user is given."""
+        s = Session(address or self.address, port, tls, timeout, name or user or "", record)
+        return s.login(user, self.password(user)) if user else s
+
+    def backend(self, n):
+        """The address of backend n."""
+        return f"{self.net}.{10 + n}"
+
+    def backend_host(self, n):
+        """The server name of backend n."""
+        return f"backend{n}" + ("" if self.net == "127.0.10" else f".n{self.net.split('.')[2]}")
+
+    def stop(self, instance, kill=False):
+        """Stops an instance, with --kill as a crash."""
+        self.murder("stop", self.folder, instance, *(["--kill"] if kill else []))
+
+    def start(self, instance):
+        """Starts it again."""
+        self.murder("start", self.folder, instance)
+
+    def tls(self):
+        """A context that trusts the test's authority."""
+        return ssl.create_default_context(cafile=f"{self.folder}/tls/ca.pem")
+
+
+def reachable(address, port=143):
+    """Whether somebody listens."""
+    try:
+        socket.create_connection((address, port), 1).close()
+        return True
+    except OSError:
+        return False

@@ -1,0 +1,97 @@
+"""Rounds of everything with outages in between: no descriptor and no memory may stay behind."""
+import os
+import time
+
+from drive import message
+from wire import Lost
+
+# Allocator slack: what a steady process may differ by between two quiet moments.
+MEMORY_SLACK_KIB = 2048
+SETTLE_SECONDS = 15
+
+
+def descriptors(pid):
+    """Open descriptors."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def memory_kib(pid):
+    """Proportional set size."""
+    with open(f"/proc/{pid}/smaps_rollup") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+
+
+def settled_descriptors(pid, limit):
+    """Waits until closed connections are gone; the last count."""
+    end = time.monotonic() + SETTLE_SECONDS
+    while descriptors(pid) > limit and time.monotonic() < end:
+        time.sleep(0.1)
+    return descriptors(pid)
+
+
+def one_round(bed, n):
+    """Sessions that end in every way."""
+    s = bed.session("user001")
+    for line in ("SELECT INBOX", "FETCH 1:* (BODY.PEEK[])", "SELECT team02", "COPY 1 INBOX.Trash", 'LIST "" "*"',
+                 "STATUS team03 (MESSAGES)"):
+        answer = s.command(line)
+        assert answer.status == "OK", (line, answer.tagged)
+    assert s.command("APPEND team01 {}", message(f"round {n}", size=100_000), sync=False).status == "OK"
+    s.command("LOGOUT")
+    s.close()
+    for abrupt in (b"", b"x1 APPEND team02 {100000+}\r\nhalf", b"x1 SELECT team02\r\nx2 IDLE\r\n", b"x1 FETCH"):
+        s = bed.session("user002")
+        s.send(abrupt)
+        s.close()
+    s = bed.session()
+    s.command("LOGIN user001 wrong") if n % 10 == 0 else s.send(b"half a li")
+    s.close()
+
+
+def lose_backend(bed):
+    """A backend dies under sessions and comes back."""
+    sessions = [bed.session("user001") for _ in range(4)]
+    for s in sessions:
+        s.command("SELECT team02")
+    bed.stop("backend2", kill=True)
+    for s in sessions:
+        try:
+            s.drain(10)
+        except Lost:
+            pass
+        s.close()
+    bed.start("backend2")
+    settle = bed.session("user001")
+    end = time.monotonic() + 15
+    while settle.command("SELECT team02").status != "OK":
+        assert time.monotonic() < end, "backend2 is back, but not for the frontend"
+        time.sleep(0.1)
+    settle.close()
+
+
+def nothing_stays_behind(bed, rounds):
+    """Compares after a fifth of the rounds (everything is warm) with the end."""
+    pid = bed.frontend_pid()
+    warm = max(2, rounds // 5)
+    for n in range(warm):
+        one_round(bed, n)
+    lose_backend(bed)
+    first = settled_descriptors(pid, 0)
+    memory = memory_kib(pid)
+    for n in range(warm, rounds):
+        one_round(bed, n)
+        if n % 20 == 19:
+            lose_backend(bed)
+    last = settled_descriptors(pid, first)
+    grown = memory_kib(pid) - memory
+    print(f"leak: {rounds} rounds, descriptors {first} then {last}, memory {memory} KiB {grown:+} KiB")
+    assert last <= first, f"{last - first} descriptors more"
+    assert grown <= MEMORY_SLACK_KIB, f"{grown} KiB more"
+
+
+def run(report, bed, arguments):
+    """Watches the one process of rookeryd; Cyrus' many are not counted, only driven."""
+    if bed.frontend == "cyrus":
+        report.check("leak/one_round", one_round, bed, 1)
+        return
+    report.check("leak/nothing_stays_behind", nothing_stays_behind, bed, arguments.rounds)

@@ -1,0 +1,253 @@
+"""What a client sees when a backend or the master goes away, and that nobody else notices."""
+import time
+
+from drive import message
+from fake_master import FakeMaster, bye_in_the_dump, empty, ends_in_the_dump, nonsense, refused
+from wire import Lost
+
+# Past the second that a broken connection may take to be seen and the deadline to connect anew.
+NOTICE_SECONDS = 15
+UPDATES_SECONDS = 20
+
+
+def bystander(bed):
+    """user001 with INBOX on backend1: what happens to backend2 is nothing to him."""
+    s = bed.session("user001")
+    assert s.command("SELECT INBOX").status == "OK"
+    return s
+
+
+def still_well(s):
+    """The bystander's session lives, and knows its mailbox."""
+    for line in ("NOOP", "FETCH 1 (UID)", 'LIST "" "*"'):
+        answer = s.command(line)
+        assert answer.status == "OK", (line, answer.tagged)
+    assert len(answer.named("LIST")) >= 14, "a dead backend shortened LIST"
+
+
+def outage_of_backend2(bed, prepare, check):
+    """Kills backend2 between the two, brings it back, and looks after the bystander."""
+    watcher = bystander(bed)
+    prepared = prepare()
+    bed.stop("backend2", kill=True)
+    try:
+        check(prepared)
+        still_well(watcher)
+    finally:
+        bed.start("backend2")
+    deadline = time.monotonic() + NOTICE_SECONDS
+    while True:                            # backend2 is back: everything works again
+        answer = watcher.command("STATUS team02 (MESSAGES)")
+        if answer.status == "OK":
+            break
+        assert time.monotonic() < deadline, answer.tagged
+        time.sleep(0.1)
+    watcher.command("LOGOUT")
+    watcher.close()
+
+
+def open_team02(bed):
+    """user001 with the other backend's mailbox selected."""
+    s = bed.session("user001", timeout=NOTICE_SECONDS)
+    assert s.command("SELECT team02").status == "OK"
+    return s
+
+
+def ended_with_bye(lines):
+    """The last line a client sees is BYE."""
+    assert lines and lines[-1].upper().startswith(b"* BYE"), lines
+
+
+def selected_and_idle(bed):
+    def check(s):
+        ended_with_bye(s.drain(NOTICE_SECONDS))
+    outage_of_backend2(bed, lambda: open_team02(bed), check)
+
+
+def in_idle(bed):
+    def prepare():
+        s = open_team02(bed)
+        s.send(b"i1 IDLE\r\n")
+        s.until_match(r"^\+", 5)
+        return s
+    outage_of_backend2(bed, prepare, lambda s: ended_with_bye(s.drain(NOTICE_SECONDS)))
+
+
+def in_a_fetch_literal(bed):
+    big = message("big", size=40_000_000)
+    s = open_team02(bed)
+    assert s.command("APPEND team02 {}", big, sync=False).status == "OK"
+    s.close()
+
+    def prepare():
+        reader = open_team02(bed)
+        reader.send(b"f1 FETCH * (BODY.PEEK[])\r\n")
+        while len(reader.buffer) < 100_000:
+            reader.read()
+        return reader
+
+    def check(reader):
+        end, total = time.monotonic() + NOTICE_SECONDS, len(reader.buffer)
+        while time.monotonic() < end:
+            try:
+                reader.buffer = b""
+                reader.read()
+                total += len(reader.buffer)
+            except Lost as e:
+                assert "end of input" in str(e) or "Reset" in str(e), e
+                assert total < len(big), "the whole message came through, nothing was cut"
+                assert b"\r\n* BYE" not in reader.buffer, "a BYE was put into a literal"
+                return
+        raise AssertionError("not closed inside the literal")
+    outage_of_backend2(bed, prepare, check)
+
+
+def in_an_append(bed):
+    def prepare():
+        s = bed.session("user001", timeout=NOTICE_SECONDS)
+        s.send(b"p1 APPEND team02 {1000000+}\r\n" + b"Subject: x\r\n\r\n" + b"y" * 500_000)
+        time.sleep(0.3)                    # so that a part of it is at the backend
+        return s
+
+    def check(s):
+        s.send(b"y" * (1_000_000 - 500_000 - 14) + b"\r\np2 NOOP\r\n")
+        seen = s.until_match("^p2 ", NOTICE_SECONDS)
+        assert any(x.startswith(b"p1 NO") for x in seen), seen
+        assert seen[-1].startswith(b"p2 OK"), seen
+        s.close()
+    outage_of_backend2(bed, prepare, check)
+
+
+def destination_of_a_copy(bed):
+    def prepare():
+        s = bed.session("user001", timeout=NOTICE_SECONDS)
+        assert s.command("SELECT INBOX").status == "OK"
+        assert s.command("APPEND INBOX {}", message("to copy", size=8_000_000), sync=False).status == "OK"
+        assert s.command("COPY 1 team02").status == "OK"       # the connection stands
+        s.send(b"c1 COPY * team02\r\n")
+        return s
+
+    def check(s):
+        seen = s.until_match("^c1 ", NOTICE_SECONDS)
+        assert seen[-1].startswith((b"c1 NO", b"c1 OK")), seen
+        assert s.command("FETCH * (UID)").status == "OK"
+        s.close()
+    outage_of_backend2(bed, prepare, check)
+
+
+def source_of_a_copy(bed):
+    def prepare():
+        s = open_team02(bed)
+        s.send(b"c1 COPY 1:* INBOX.Drafts\r\n")
+        return s
+
+    def check(s):
+        seen = s.drain(NOTICE_SECONDS)
+        assert any(x.startswith((b"c1 NO", b"c1 OK", b"* BYE")) for x in seen), seen
+    outage_of_backend2(bed, prepare, check)
+
+
+def dead_backend_is_unavailable(bed):
+    """Not "does not exist", not a wrong password, and soon."""
+    def check(_):
+        s = bed.session("user001", timeout=NOTICE_SECONDS)
+        for line in ("SELECT team02", "STATUS team02 (MESSAGES)", "CREATE team02.x", "GETQUOTAROOT team02"):
+            answer = s.command(line)
+            assert answer.status == "NO" and b"[UNAVAILABLE]" in answer.tagged, (line, answer.tagged)
+        answer = s.command('LIST "" "%" RETURN (STATUS (MESSAGES))')
+        assert answer.status == "OK" and len(answer.named("LIST")) >= 5, answer.lines
+        s.close()
+        home = bed.session(timeout=NOTICE_SECONDS)
+        answer = home.command("LOGIN user002 pw-user002")
+        assert answer.status == "OK" or b"[UNAVAILABLE]" in answer.tagged, answer.tagged
+        home.close()
+    outage_of_backend2(bed, lambda: None, check)
+
+
+def master_down(bed):
+    s = bed.session("user001", timeout=NOTICE_SECONDS)
+    assert s.command("SELECT INBOX").status == "OK"
+    bed.stop("master")
+    try:
+        for line in ("FETCH 1 (UID)", "SELECT team02", 'LIST "" "*"', "STATUS team01 (MESSAGES)"):
+            answer = s.command(line)
+            assert answer.status == "OK", (line, answer.tagged)
+        answer = s.command("SELECT INBOX.NoSuch")
+        assert answer.status == "NO" and b"[UNAVAILABLE]" in answer.tagged, answer.tagged
+        new = bed.session("user002", timeout=NOTICE_SECONDS)
+        assert new.command("SELECT INBOX").status == "OK"
+        new.close()
+    finally:
+        bed.start("master")
+    comes_to_itself(bed, s)
+
+
+def comes_to_itself(bed, s):
+    """After the master is back, absence is known again and new mailboxes are found."""
+    deadline = time.monotonic() + UPDATES_SECONDS
+    while True:
+        answer = s.command("SELECT INBOX.NoSuch")
+        if answer.status == "NO" and b"[UNAVAILABLE]" not in answer.tagged:
+            break
+        assert time.monotonic() < deadline, answer.tagged
+        time.sleep(0.2)
+    name = f"INBOX.After{int(time.monotonic() * 1000)}"
+    for verb in ("CREATE", "SELECT", "DELETE"):
+        answer = s.command(f"{verb} {name}")
+        assert answer.status == "OK", (verb, answer.tagged)
+    s.close()
+
+
+def master_killed(bed):
+    s = bed.session("user001")
+    bed.stop("master", kill=True)
+    try:
+        assert s.command("SELECT team02").status == "OK"
+    finally:
+        bed.start("master")
+    comes_to_itself(bed, s)
+
+
+def keeps_its_list(bed, dump):
+    """A master that misbehaves changes nothing of what clients see."""
+    s = bed.session("user001", timeout=NOTICE_SECONDS)
+    before = sorted(s.command('LIST "" "*"').named("LIST"))
+    bed.stop("master")
+    fake = FakeMaster(f"{bed.net}.1", 3905, dump)
+    try:
+        for _ in range(2):
+            assert fake.updates.acquire(timeout=UPDATES_SECONDS), "no UPDATE came"
+        assert sorted(s.command('LIST "" "*"').named("LIST")) == before
+        assert s.command("SELECT team02").status == "OK"
+        answer = s.command("SELECT INBOX.NoSuch")
+        assert b"[UNAVAILABLE]" in answer.tagged, answer.tagged
+    finally:
+        fake.close()
+        bed.start("master")
+    comes_to_itself(bed, s)
+
+
+BACKEND = [selected_and_idle, in_idle, in_a_fetch_literal, in_an_append, destination_of_a_copy, source_of_a_copy,
+           dead_backend_is_unavailable]
+CYRUS = {
+    "selected_and_idle": None, "in_idle": None,
+    "in_a_fetch_literal": None,
+    "in_an_append": None, "destination_of_a_copy": None,
+    "source_of_a_copy": "9.15: no read time-out, the session hangs",
+    "dead_backend_is_unavailable": "4.2: NO without a code",
+    "master_down": "9.5: absence is claimed from a stale list",
+    "master_killed": "1.8: a kick that fails is ignored, a mailbox just created is not found",
+}
+
+
+def run(report, bed, _):
+    """All of them."""
+    tests = [(f.__name__, f, ()) for f in (*BACKEND, master_down, master_killed)]
+    tests += [(f"keeps_its_list after {f.__name__}", keeps_its_list, (f,))
+              for f in (refused, bye_in_the_dump, ends_in_the_dump, nonsense, empty)]
+    for name, test, more in tests:
+        why = CYRUS.get(name, "9.5: a refused or broken dump is taken for the whole list")
+        if bed.frontend == "cyrus" and why:
+            report.known_cyrus(f"outage/{name}", why, test, bed, *more)
+        else:
+            report.check(f"outage/{name}", test, bed, *more)
