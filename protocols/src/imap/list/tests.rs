@@ -243,6 +243,14 @@ fn alternate_namespace_as_recorded() {
     ];
     expect(|| make(r#""" %"#), &[], &top);
     expect(|| make(r#""" "Other Users/%""#), &[], &[]);
+    let odd = [
+        ("user.user001.INBOX", "backend1", "user001\tlrs\t"),
+        ("user.user001.INBOX.x", "backend1", "user001\tlrs\t"),
+    ];
+    let inbox = [r#"* LIST (\HasChildren) "/" INBOX"#, r#"* LIST (\HasNoChildren) "/" INBOX/x"#];
+    expect(|| make(r#""" INBOX*"#), &odd, &inbox);
+    let odd_one = [r#"* LIST (\Noinferiors \HasNoChildren) "/" "Alt Folders/INBOX""#];
+    expect(|| make(r#""" "Alt Folders/*""#), &odd, &odd_one);
     expect(|| make(r#""" "Shared Folders/%""#), &[], &[rows[6], rows[8]]);
 }
 
