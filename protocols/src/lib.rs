@@ -4,6 +4,7 @@
 //! told bytes, events and the time, and says what it wants (see [`proxy`]).
 
 pub mod conf;
+pub mod fuzz;
 pub mod imap;
 pub mod mailbox;
 pub mod proxy;

@@ -1,5 +1,7 @@
 //! Our side of every mechanism against rsasl's other side.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may fail as it does")]
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 

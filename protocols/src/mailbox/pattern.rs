@@ -1,7 +1,11 @@
 //! LIST patterns over external names: `*` matches anything, `%` anything but the separator.
 
-/// Bytes of a pattern with its reference; longer ones match nothing a mailbox is called.
+use super::names::NAME_BYTES_MAX;
+
+/// Bytes of a pattern with its reference; a longer one matches nothing.
 pub const PATTERN_BYTES_MAX: usize = 1023;
+/// Wildcards of a pattern; one with more matches nothing. Clients use one or two.
+pub const WILDCARDS_MAX: usize = 64;
 
 /// A reference and a pattern put together (RFC 3501 section 6.3.8), ready to match.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -10,18 +14,23 @@ pub struct Pattern {
     separator: u8,
     /// Bytes before the first wildcard.
     literal: usize,
-    /// Over [`PATTERN_BYTES_MAX`]: matches nothing.
-    too_long: bool,
+    /// Over one of the limits: matches nothing.
+    is_too_much: bool,
 }
 
 impl Pattern {
     /// Puts a pattern behind its reference as Cyrus does: a separator at the end of the one and at the
-    /// beginning of the other is one; runs of wildcards shrink to one.
+    /// beginning of the other is one; runs of wildcards shrink to one. A first component INBOX
+    /// in any case is made upper case, as it stands in names.
+    ///
+    /// Deviates: to Cyrus `LIST "" inbox` is another name than the INBOX.
     pub fn new(reference: &[u8], pattern: &[u8], separator: u8) -> Pattern {
-        let too_long = reference.len() + pattern.len() > PATTERN_BYTES_MAX;
-        let text = if too_long { Vec::new() } else { canonical(reference, pattern, separator) };
+        let is_too_long = reference.len() + pattern.len() > PATTERN_BYTES_MAX;
+        let text = if is_too_long { Vec::new() } else { canonical(reference, pattern, separator) };
+        let wildcards = text.iter().filter(|byte| is_wildcard(**byte)).count();
         let literal = text.iter().position(|byte| is_wildcard(*byte)).unwrap_or(text.len());
-        Pattern { text: text.into(), separator, literal, too_long }
+        let is_too_much = is_too_long || wildcards > WILDCARDS_MAX;
+        Pattern { text: text.into(), separator, literal, is_too_much }
     }
 
     /// The whole pattern after the reference was applied.
@@ -29,7 +38,7 @@ impl Pattern {
         &self.text
     }
 
-    /// What every match begins with, but for the case of INBOX.
+    /// What every match begins with.
     pub fn prefix(&self) -> &[u8] {
         &self.text[..self.literal]
     }
@@ -39,26 +48,19 @@ impl Pattern {
         self.literal == self.text.len()
     }
 
-    /// Whether an external name matches as a whole. A first component INBOX matches in any case.
+    /// Whether an external name matches as a whole. Takes time wildcards × name at worst.
     pub fn matches(&self, external: &[u8]) -> bool {
-        if self.too_long {
+        if self.is_too_much || external.len() > NAME_BYTES_MAX {
             return false;
         }
-        let inbox = inbox_bytes(external, self.separator);
-        let same = |pattern: u8, name_at: usize| {
-            let byte = external[name_at];
-            byte == pattern || (name_at < inbox && byte.eq_ignore_ascii_case(&pattern))
-        };
-        glob(&self.text, external.len(), |at| external[at] == self.separator, same)
+        let Some(name) = external.strip_prefix(self.prefix()) else { return false };
+        match &self.text[self.literal..] {
+            b"" => name.is_empty(),
+            b"*" => true,
+            b"%" => !name.contains(&self.separator),
+            wild => glob(wild, name, self.separator),
+        }
     }
-}
-
-/// Bytes of a first component that is INBOX, else 0.
-fn inbox_bytes(external: &[u8], separator: u8) -> usize {
-    let is_inbox = external.len() >= 5
-        && external[..5].eq_ignore_ascii_case(b"INBOX")
-        && (external.len() == 5 || external[5] == separator);
-    if is_inbox { 5 } else { 0 }
 }
 
 fn is_wildcard(byte: u8) -> bool {
@@ -77,54 +79,156 @@ fn canonical(reference: &[u8], pattern: &[u8], separator: u8) -> Vec<u8> {
             _ => text.push(byte),
         }
     }
+    let first = text.iter().position(|byte| *byte == separator).unwrap_or(text.len());
+    if text[..first].eq_ignore_ascii_case(b"INBOX") {
+        text[..first].make_ascii_uppercase();
+    }
     text
 }
 
-/// Matches with one step back per kind of wildcard, so in time pattern × name at worst: a later `*`
-/// makes every choice before it final, and a `%` can be lengthened only within its component.
-fn glob(
-    pattern: &[u8],
-    name_length: usize,
-    is_separator: impl Fn(usize) -> bool,
-    same: impl Fn(u8, usize) -> bool,
-) -> bool {
-    let (mut at, mut name_at) = (0, 0);
-    let (mut star, mut percent): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
-    loop {
-        match pattern.get(at) {
-            Some(b'*') => {
-                at += 1;
-                star = Some((at, name_at));
-                percent = None;
-                continue;
+/// A set of places in a name.
+#[derive(Clone, Copy, Default)]
+struct Places([u64; (NAME_BYTES_MAX + 1).div_ceil(64)]);
+
+impl Places {
+    fn insert(&mut self, place: usize) {
+        self.0[place / 64] |= 1 << (place % 64);
+    }
+
+    fn contains(&self, place: usize) -> bool {
+        self.0[place / 64] & (1 << (place % 64)) != 0
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+}
+
+/// Matches a pattern that begins with a wildcard: from the places where a wildcard may begin, finds
+/// those where the next one may.
+fn glob(mut pattern: &[u8], name: &[u8], separator: u8) -> bool {
+    let mut begins = Places::default();
+    begins.insert(0);
+    while let Some((&wildcard, behind)) = pattern.split_first() {
+        let length = behind.iter().position(|byte| is_wildcard(*byte)).unwrap_or(behind.len());
+        let (literal, rest) = behind.split_at(length);
+        let mut ends = Places::default();
+        let mut is_open = false;
+        for place in 0..=name.len() {
+            is_open |= begins.contains(place);
+            if is_open && name[place..].starts_with(literal) {
+                ends.insert(place + length);
             }
-            Some(b'%') => {
-                at += 1;
-                percent = Some((at, name_at));
-                continue;
+            if wildcard == b'%' && name.get(place) == Some(&separator) {
+                is_open = false;
             }
-            Some(byte) if name_at < name_length && same(*byte, name_at) => {
-                at += 1;
-                name_at += 1;
-                continue;
-            }
-            None if name_at == name_length => return true,
-            Some(_) | None => {}
         }
-        if let Some((behind, from)) = percent
-            && from < name_length
-            && !is_separator(from)
-        {
-            percent = Some((behind, from + 1));
-            (at, name_at) = (behind, from + 1);
-        } else if let Some((behind, from)) = star
-            && from < name_length
-        {
-            star = Some((behind, from + 1));
-            percent = None;
-            (at, name_at) = (behind, from + 1);
-        } else {
+        if ends.is_empty() {
             return false;
+        }
+        begins = ends;
+        pattern = rest;
+    }
+    begins.contains(name.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn matches(reference: &str, pattern: &str, name: &str) -> bool {
+        Pattern::new(reference.as_bytes(), pattern.as_bytes(), b'.').matches(name.as_bytes())
+    }
+
+    #[test]
+    fn percent_stops_at_the_separator_and_star_does_not() {
+        assert!(matches("", "*", "INBOX.Work.Projects"));
+        assert!(matches("", "%", "INBOX"));
+        assert!(!matches("", "%", "INBOX.Work"));
+        assert!(matches("", "INBOX.%", "INBOX.Work"));
+        assert!(!matches("", "INBOX.%", "INBOX.Work.Projects"));
+        assert!(!matches("", "INBOX.%", "INBOX"));
+        assert!(matches("", "%.%", "INBOX.Work"));
+        assert!(matches("", "*.Direct", "INBOX.a.Direct"));
+        assert!(matches("", "team%", "team01"));
+        assert!(!matches("", "team%", "team01.docs"));
+        assert!(matches("", "INBOX*", "INBOX"));
+    }
+
+    #[test]
+    fn reference_is_put_before_with_one_separator_between() {
+        for (reference, pattern) in [("INBOX.", "%"), ("INBOX", ".%"), ("INBOX.", ".%")] {
+            assert!(matches(reference, pattern, "INBOX.Sent"), "{reference} {pattern}");
+            assert!(!matches(reference, pattern, "Sent"), "{reference} {pattern}");
+        }
+        assert_eq!(Pattern::new(b"user.", b"f*", b'.').prefix(), b"user.f");
+    }
+
+    #[test]
+    fn inbox_in_any_case_is_the_inbox_where_it_stands_alone() {
+        assert!(matches("", "inbox", "INBOX"));
+        assert!(matches("", "InBox.S%", "INBOX.Sent"));
+        assert!(!matches("", "inbox.s%", "INBOX.Sent"));
+        assert!(!matches("", "inb*", "INBOX"));
+        assert!(!matches("", "inboxes", "INBOXES"));
+        assert_eq!(Pattern::new(b"", b"inbox.%", b'.').prefix(), b"INBOX.");
+    }
+
+    #[test]
+    fn runs_of_wildcards_are_one() {
+        assert_eq!(Pattern::new(b"a%%", b"%*%b%*", b'.').text(), b"a*b*");
+        assert_eq!(Pattern::new(b"", b"%%%", b'.').text(), b"%");
+    }
+
+    #[test]
+    fn pattern_over_a_limit_matches_nothing() {
+        assert!(!matches("", &"*".repeat(PATTERN_BYTES_MAX + 1), "a"));
+        let most = "%a".repeat(WILDCARDS_MAX);
+        assert!(matches("", &most, &"a".repeat(WILDCARDS_MAX)));
+        assert!(!matches("", &(most + "%a"), &"a".repeat(WILDCARDS_MAX + 1)));
+    }
+
+    #[test]
+    fn longest_name_and_hostile_pattern_are_matched() {
+        let name = "a".repeat(NAME_BYTES_MAX);
+        assert!(matches("", "*a%a%a%a*a%", &name));
+        assert!(!matches("", "*a%a%a%a*a%b", &name));
+        assert!(!matches("", "*", &(name + "a")));
+    }
+
+    /// The definition of a match, word for word and slow.
+    fn oracle(pattern: &[u8], name: &[u8]) -> bool {
+        match pattern.split_first() {
+            None => name.is_empty(),
+            Some((b'*', rest)) => (0..=name.len()).any(|n| oracle(rest, &name[n..])),
+            Some((b'%', rest)) => {
+                let component = name.iter().position(|byte| *byte == b'.').unwrap_or(name.len());
+                (0..=component).any(|n| oracle(rest, &name[n..]))
+            }
+            Some((byte, rest)) => name.first() == Some(byte) && oracle(rest, &name[1..]),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn matches_as_the_definition_does(pattern in "[ab.%*]{0,9}", name in "[ab.]{0,10}") {
+            prop_assert_eq!(matches("", &pattern, &name), oracle(pattern.as_bytes(), name.as_bytes()));
+        }
+
+        #[test]
+        fn every_match_begins_with_the_prefix(pattern in "[a.%*]{0,6}", name in "[a.]{0,8}") {
+            let pattern = Pattern::new(b"", pattern.as_bytes(), b'.');
+            if pattern.matches(name.as_bytes()) {
+                prop_assert!(name.as_bytes().starts_with(pattern.prefix()));
+                prop_assert!(!pattern.is_literal() || name.as_bytes() == pattern.prefix());
+            }
+        }
+
+        #[test]
+        fn hostile_bytes_do_no_harm(a: Vec<u8>, b: Vec<u8>, name: Vec<u8>, separator: u8) {
+            let _ = Pattern::new(&a, &b, separator).matches(&name);
         }
     }
 }

@@ -160,16 +160,14 @@ impl<'a> FetchItems<'a> {
     /// Reads items up to and with the closing parenthesis, or up to an announced body.
     fn read_items(&mut self, cursor: &mut Cursor<'a>) -> Result<(), SyntaxError> {
         loop {
-            self.read_item(cursor)?;
-            let is_announced = matches!(self.body, Some(Body::Announced(_))) && cursor.is_at_end();
-            if is_announced || cursor.take_if(b')') {
+            if self.read_item(cursor)? == Item::Announced || cursor.take_if(b')') {
                 return Ok(());
             }
             cursor.sp()?;
         }
     }
 
-    fn read_item(&mut self, cursor: &mut Cursor<'a>) -> Result<(), SyntaxError> {
+    fn read_item(&mut self, cursor: &mut Cursor<'a>) -> Result<Item, SyntaxError> {
         let name = item_name(cursor)?;
         cursor.sp()?;
         if name.eq_ignore_ascii_case(b"UID") {
@@ -186,12 +184,24 @@ impl<'a> FetchItems<'a> {
         } else if name.eq_ignore_ascii_case(b"RFC822.SIZE") {
             self.size = Some(cursor.number64()?);
         } else if is_body(name) {
-            self.body = Some(body(cursor)?);
+            let body = self.body.insert(body(cursor)?);
+            if matches!(body, Body::Announced(_)) {
+                return Ok(Item::Announced);
+            }
         } else {
             cursor.value()?;
         }
-        Ok(())
+        Ok(Item::Whole)
     }
+}
+
+/// How far an item of FETCH was read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Item {
+    /// With its value.
+    Whole,
+    /// Up to the announcement of its value, which ends the line.
+    Announced,
 }
 
 /// The name of a FETCH item with its section and origin: `BODY[HEADER.FIELDS (A "b ]")]<0>`.
@@ -246,4 +256,38 @@ fn words(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// What stands between the parentheses of [`Cursor::parenthesised`].
 fn inside(span: &[u8]) -> &[u8] {
     &span[1..span.len() - 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_behind_a_body_must_close_the_response() {
+        let head = FetchItems::read_head(b"(UID 5 BODY[] {11}").unwrap();
+        for (tail, is_taken) in
+            [(&b")"[..], true), (b" MODSEQ (12))", true), (b" MODSEQ (12)", false), (b"", false)]
+        {
+            assert_eq!(head.clone().read_tail(tail).is_ok(), is_taken, "{}", tail.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn list_response_is_read_whole() {
+        let found =
+            list(b"(\\HasNoChildren \\Subscribed) \".\" {5}\r\na b c (CHILDINFO (\"SUBSCRIBED\"))").unwrap();
+        assert_eq!((found.separator, &*found.mailbox), (Some(b'.'), &b"a b c"[..]));
+        assert!(found.has(b"\\subscribed") && !found.has(b"\\Noselect"));
+        assert_eq!(found.extended, Some(&b"(CHILDINFO (\"SUBSCRIBED\"))"[..]));
+        assert_eq!(list(b"() NIL x").unwrap().separator, None);
+        assert!(list(b"() \"..\" x").is_err());
+    }
+
+    #[test]
+    fn status_numbers_are_found_by_item() {
+        let found = status(b"INBOX (MESSAGES 231 UIDNEXT 44292)").unwrap();
+        assert_eq!(found.number(b"uidnext"), Some(44292));
+        assert_eq!(found.number(b"231"), None);
+        assert_eq!(found.number(b"UNSEEN"), None);
+    }
 }

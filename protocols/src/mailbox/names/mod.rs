@@ -4,11 +4,16 @@
 //! literal dot of a component written `^`. That form travels in MUPDATE. External names depend on the
 //! namespace options and on who asks: an administrator, the owner, or somebody else.
 
+mod inbound;
 mod name;
 mod namespace;
 mod order;
+mod outbound;
 mod policy;
 mod user;
+
+#[cfg(test)]
+mod tests;
 
 pub use name::Name;
 pub use namespace::{Category, Namespace, PREFIX_BYTES_MAX, PrefixError, VirtDomains};

@@ -5,13 +5,15 @@ use std::cmp::Ordering;
 /// Compares two internal names in hierarchy order, the order of a Cyrus mailbox database: the
 /// separator sorts below every letter, `^` where a dot does, a dot of the domain is a dot.
 pub fn compare(a: &[u8], b: &[u8]) -> Ordering {
-    let Some(at) = a.iter().zip(b).position(|(x, y)| x != y) else { return a.len().cmp(&b.len()) };
-    let key_a = key_byte(a, at, memchr::memchr(b'!', a));
-    let key_b = key_byte(b, at, memchr::memchr(b'!', b));
-    if key_a != key_b {
-        return key_a.cmp(&key_b);
+    let (bang_a, bang_b) = (memchr::memchr(b'!', a), memchr::memchr(b'!', b));
+    if bang_a != bang_b {
+        return compare_slowly(a, b);
     }
-    compare_slowly(a, b)
+    let Some(at) = a.iter().zip(b).position(|(x, y)| x != y) else { return a.len().cmp(&b.len()) };
+    match key_byte(a, at, bang_a).cmp(&key_byte(b, at, bang_b)) {
+        Ordering::Equal => compare_slowly(a, b),
+        order @ (Ordering::Less | Ordering::Greater) => order,
+    }
 }
 
 /// What the byte at `at` counts for. `bang` is where the domain ends.
@@ -25,8 +27,8 @@ fn key_byte(name: &[u8], at: usize, bang: Option<usize>) -> u8 {
     }
 }
 
-/// The whole comparison, for names whose first differing bytes count for the same (control bytes, or
-/// domains against none). Names that count for the same throughout are told apart by their bytes.
+/// The whole comparison, for names with and without a domain, in which the same bytes count for others,
+/// and names whose first differing bytes count for the same (control bytes). Names that count for the same throughout are told apart by their bytes.
 fn compare_slowly(a: &[u8], b: &[u8]) -> Ordering {
     let (bang_a, bang_b) = (memchr::memchr(b'!', a), memchr::memchr(b'!', b));
     let keys_a = (0..a.len()).map(|at| key_byte(a, at, bang_a));

@@ -53,7 +53,11 @@ impl Namespace {
         {
             user.truncate(localpart_length);
         }
-        if localpart_length == 0 || user.ends_with(b"@") || !user.iter().all(|byte| is_user_byte(*byte)) {
+        if localpart_length == 0
+            || memchr::memrchr(b'@', &user) == Some(0)
+            || user.ends_with(b"@")
+            || !user.iter().all(|byte| is_user_byte(*byte))
+        {
             return Err(NameError::User);
         }
         if self.username_tolower {
@@ -93,7 +97,8 @@ fn global_identifier(localpart: &[u8]) -> Option<&'static [u8]> {
 }
 
 /// What a user id may hold: printable ASCII but for what is special in names and patterns.
-/// Deviates: Cyrus takes `!`, and then keeps the INBOX of `a!b` in the domain `user.a`.
+/// Deviates: Cyrus takes `!`, and then keeps the INBOX of `a!b` in the domain `user.a`; and `^`, and then
+/// gives `a^b` the INBOX of `a.b`.
 fn is_user_byte(byte: u8) -> bool {
-    (b' '..0x7F).contains(&byte) && !b"!%&*/:?".contains(&byte)
+    (b' '..0x7F).contains(&byte) && !b"!%&*/:?^".contains(&byte)
 }

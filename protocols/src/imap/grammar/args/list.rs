@@ -1,7 +1,5 @@
 //! LIST, RLIST, XLIST, LSUB, RLSUB.
 
-use smallvec::{SmallVec, smallvec};
-
 use crate::wire::cursor::Bytes;
 use crate::wire::limits::LIST_ELEMENTS_MAX;
 use crate::wire::{Cursor, SyntaxError};
@@ -14,7 +12,7 @@ pub struct ListArgs<'a> {
     /// The reference as typed.
     pub reference: Bytes<'a>,
     /// The patterns as typed, one or more.
-    pub patterns: SmallVec<[Bytes<'a>; 1]>,
+    pub patterns: Vec<Bytes<'a>>,
     /// What is told of them; nothing set for a basic LIST.
     pub returns: ListReturn<'a>,
     /// Selection options, a list of patterns or RETURN stood there, even if empty (RFC 5258 section 3).
@@ -106,7 +104,7 @@ pub fn lsub_args(args: &[u8]) -> Result<ListArgs<'_>, SyntaxError> {
     let mut cursor = Cursor::new(args);
     let reference = cursor.list_mailbox()?;
     cursor.sp()?;
-    let patterns = smallvec![cursor.list_mailbox()?];
+    let patterns = vec![cursor.list_mailbox()?];
     cursor.end()?;
     Ok(ListArgs {
         selection: ListSelection::default(),
@@ -120,11 +118,11 @@ pub fn lsub_args(args: &[u8]) -> Result<ListArgs<'_>, SyntaxError> {
 /// ```text
 /// mbox-or-pat = list-mailbox / patterns      RFC 5258 section 6
 /// ```
-fn mbox_or_pat<'a>(cursor: &mut Cursor<'a>) -> Result<SmallVec<[Bytes<'a>; 1]>, SyntaxError> {
+fn mbox_or_pat<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<Bytes<'a>>, SyntaxError> {
     if !cursor.take_if(b'(') {
-        return Ok(smallvec![cursor.list_mailbox()?]);
+        return Ok(vec![cursor.list_mailbox()?]);
     }
-    let mut patterns = SmallVec::new();
+    let mut patterns = Vec::new();
     loop {
         if patterns.len() == LIST_ELEMENTS_MAX {
             return Err(cursor.error("fewer patterns"));

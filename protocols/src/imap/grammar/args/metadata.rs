@@ -1,7 +1,5 @@
 //! GETMETADATA, SETMETADATA (RFC 5464), GETANNOTATION, SETANNOTATION (the draft before).
 
-use smallvec::{SmallVec, smallvec};
-
 use crate::wire::cursor::Bytes;
 use crate::wire::limits::LIST_ELEMENTS_MAX;
 use crate::wire::{Cursor, SyntaxError};
@@ -22,7 +20,7 @@ pub enum Depth {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GetMetadataArgs<'a> {
     /// The mailbox as typed, empty for the server. Cyrus takes patterns and lists of them.
-    pub mailboxes: SmallVec<[Bytes<'a>; 1]>,
+    pub mailboxes: Vec<Bytes<'a>>,
     /// MAXSIZE.
     pub max_size: Option<u32>,
     /// DEPTH.
@@ -43,20 +41,16 @@ pub struct GetMetadataArgs<'a> {
 /// The arguments are not so.
 pub fn getmetadata_args(args: &[u8]) -> Result<GetMetadataArgs<'_>, SyntaxError> {
     let mut cursor = Cursor::new(args);
-    let mut get = GetMetadataArgs {
-        mailboxes: SmallVec::new(),
-        max_size: None,
-        depth: Depth::Entry,
-        entries: Vec::new(),
-    };
+    let mut get =
+        GetMetadataArgs { mailboxes: Vec::new(), max_size: None, depth: Depth::Entry, entries: Vec::new() };
     if begins_options(&cursor) {
         read_options(&mut cursor, &mut get)?;
         cursor.sp()?;
     }
     get.mailboxes = if cursor.peek() == Some(b'(') {
-        list(&mut cursor, Cursor::list_mailbox)?.into()
+        list(&mut cursor, Cursor::list_mailbox)?
     } else {
-        smallvec![cursor.list_mailbox()?]
+        vec![cursor.list_mailbox()?]
     };
     cursor.sp()?;
     if begins_options(&cursor) {

@@ -1,0 +1,4 @@
+//! Runs `protocols::fuzz::conf` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| protocols::fuzz::conf(input));

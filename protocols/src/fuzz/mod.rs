@@ -1,0 +1,23 @@
+//! Bodies of the fuzz targets: each takes any bytes and panics when a property does not hold.
+//!
+//! `fuzz/` runs them under libFuzzer; `tests/corpora.rs` replays its corpora with a stable compiler.
+
+mod conf;
+mod imap;
+mod names;
+mod sasl;
+mod wire;
+
+pub use conf::conf;
+pub use imap::{backend_response, imap_grammar};
+pub use names::names;
+pub use sasl::sasl;
+pub use wire::wire;
+
+/// Bytes of an input that are looked at; each property costs a pass per split.
+const INPUT_BYTES_MAX: usize = 2048;
+
+/// The part of an input that is looked at.
+fn bounded(input: &[u8]) -> &[u8] {
+    &input[..input.len().min(INPUT_BYTES_MAX)]
+}

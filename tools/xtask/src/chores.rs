@@ -1,0 +1,115 @@
+//! Front ends to tools that are not part of the test suite.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::{cargo, root};
+
+/// Which target is fuzzed, and for how long.
+#[derive(Args)]
+pub struct Fuzz {
+    /// `protocols` or `mupdate`.
+    package: String,
+    /// The target, as listed by `cargo fuzz list`.
+    target: String,
+    /// Seconds to run.
+    #[arg(long, default_value_t = 60)]
+    seconds: u32,
+}
+
+/// Which worlds are simulated.
+#[derive(Args)]
+pub struct Sim {
+    /// Run this seed alone and tell everything that happens.
+    #[arg(long, conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// Run so many seeds.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+}
+
+/// Which benchmark is run.
+#[derive(Args)]
+pub struct Bench {
+    /// `list`, or `compare`.
+    name: String,
+    /// Arguments of the benchmark.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+/// Runs cargo-deny over bans, licences and sources.
+///
+/// # Errors
+/// cargo-deny is not installed.
+pub fn deny() -> Result<bool> {
+    run(cargo().args(["deny", "check", "bans", "licenses", "sources"]))
+}
+
+/// Fuzzes one target.
+///
+/// # Errors
+/// cargo-fuzz is not installed, or the package has no fuzz targets.
+pub fn fuzz(fuzz: &Fuzz) -> Result<bool> {
+    let folder = root().join(&fuzz.package);
+    if !folder.join("fuzz/Cargo.toml").exists() {
+        bail!("package {:?} has no fuzz targets: expected protocols or mupdate", fuzz.package);
+    }
+    let mut command = Command::new("cargo");
+    command.current_dir(folder).args(["+nightly", "fuzz", "run", &fuzz.target, "--"]);
+    run(command.arg(format!("-max_total_time={}", fuzz.seconds)))
+}
+
+/// Runs the simulation in release.
+///
+/// # Errors
+/// It cannot be built.
+pub fn sim(sim: &Sim) -> Result<bool> {
+    let mut command = cargo();
+    command.args(["run", "--release", "--package", "sim", "--"]);
+    match sim.seed {
+        Some(seed) => command.args(["--seed", &seed.to_string()]),
+        None => command.args(["--seeds", &sim.seeds.to_string()]),
+    };
+    run(&mut command)
+}
+
+/// Lets the snapshot tests write what they saw; the difference is for `git diff`.
+///
+/// # Errors
+/// The tests cannot be started.
+pub fn bless() -> Result<bool> {
+    run(cargo().env("ROOKERY_BLESS", "1").args(["test", "--workspace"]))
+}
+
+/// Runs a benchmark in release.
+///
+/// # Errors
+/// The benchmark is not known or cannot be built.
+pub fn bench(bench: &Bench) -> Result<bool> {
+    let mut command = cargo();
+    match bench.name.as_str() {
+        "list" => command.args(["bench", "--package", "mupdate", "--bench", "list", "--"]),
+        "compare" => {
+            run(cargo().args(["build", "--release", "--workspace"]))?;
+            command.args([
+                "run",
+                "--release",
+                "--package",
+                "bench",
+                "--bin",
+                "rookery-bench",
+                "--",
+                "compare",
+            ])
+        }
+        other => bail!("unknown benchmark {other:?}: expected list or compare"),
+    };
+    run(command.args(&bench.rest))
+}
+
+fn run(command: &mut Command) -> Result<bool> {
+    Ok(command.status().with_context(|| format!("cannot start {command:?}"))?.success())
+}
