@@ -1,0 +1,277 @@
+//! The master against what backends and slaves send.
+
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test that cannot go on fails")]
+
+mod world;
+
+use mupdate::directory::Config;
+use mupdate::master;
+use protocols::sasl::base64_out;
+use world::{Machine, World, master_config};
+
+fn master() -> World {
+    World::new(Config::master())
+}
+
+fn login(world: &mut World) -> usize {
+    let machine = world.add(Machine::server(master_config()));
+    world.machines[machine].take_out();
+    let reply = world.send(machine, "A01 AUTHENTICATE \"PLAIN\" {28+}\r\nAHBvc3RtYW4AcHctcG9zdG1hbg==\r\n");
+    assert_eq!(reply, "A01 OK \"Authenticated\"\r\n");
+    machine
+}
+
+#[test]
+fn greeting_has_the_ok_last() {
+    let mut world = master();
+    let machine = world.add(Machine::server(master_config()));
+    assert_eq!(
+        world.machines[machine].take_out(),
+        "* AUTH \"PLAIN\" \"LOGIN\"\r\n* PARTIAL-UPDATE\r\n* OK MUPDATE \"mupdate\" \"Rookery\" \"0.1\" \"(master)\"\r\n"
+    );
+}
+
+#[test]
+fn plain_is_hidden_until_there_is_tls() {
+    let config = master::Config { allow_plaintext: false, starttls: true, ..master_config() };
+    let mut machine = Machine::server(config);
+    assert!(machine.take_out().starts_with("* AUTH\r\n* STARTTLS\r\n"));
+}
+
+/// Recorded from a Cyrus 3.6.1 backend (tests/transcripts/backend-*.txt): what it says, and that it
+/// is answered as by Cyrus.
+#[test]
+fn recorded_backends_are_answered_as_by_cyrus() {
+    let transcript = include_str!("transcripts/backends-to-master.txt");
+    let mut world = master();
+    let (mut said, mut expected, mut machine) = (String::new(), String::new(), None);
+    for line in transcript.lines().filter(|line| !line.starts_with('#')) {
+        if line == "--" {
+            check(&mut world, &mut machine, &mut said, &mut expected);
+            machine = None;
+        } else if let Some(reply) = line.strip_prefix("S: ") {
+            expected.push_str(reply);
+            expected.push_str("\r\n");
+        } else if let Some(command) = line.strip_prefix("C: ") {
+            if !expected.is_empty() {
+                check(&mut world, &mut machine, &mut said, &mut expected);
+            }
+            said.push_str(command);
+            said.push_str("\r\n");
+        }
+    }
+    check(&mut world, &mut machine, &mut said, &mut expected);
+    assert!(world.names().iter().any(|name| name == "DELETED.user.user001.Newer.6B0206B0"));
+    assert!(world.names().iter().all(|name| name != "user.user001.Newer"));
+}
+
+fn check(world: &mut World, machine: &mut Option<usize>, said: &mut String, expected: &mut String) {
+    let at = *machine.get_or_insert_with(|| login(world));
+    assert_eq!(world.send(at, said), *expected, "answer to {said}");
+    said.clear();
+    expected.clear();
+}
+
+#[test]
+fn commands_are_answered_however_they_are_cut() {
+    let text = "X0 RESERVE {6+}\r\ntest.a {16+}\r\nbackend1!default\r\nX1 ACTIVATE \"test.a\" \"backend1!default\" {11+}\r\nanyone\tlrs\t\r\nX2 FIND \"test.a\"\r\nQ01 LOGOUT\r\n";
+    let expected = "X0 OK \"done\"\r\nX1 OK \"done\"\r\nX2 MAILBOX \"test.a\" \"backend1!default\" \"anyone\tlrs\t\"\r\nX2 OK \"Search completed\"\r\nQ01 OK \"bye-bye\"\r\n";
+    for cut in 0..text.len() {
+        let mut world = master();
+        let machine = login(&mut world);
+        let first = world.send(machine, &text[..cut]);
+        let second = world.send(machine, &text[cut..]);
+        assert_eq!(first + &second, expected, "cut at {cut}");
+        assert!(world.machines[machine].closed);
+    }
+    let mut world = master();
+    let machine = login(&mut world);
+    let bytes: String = text.chars().map(|c| world.send(machine, &c.to_string())).collect();
+    assert_eq!(bytes, expected);
+}
+
+#[test]
+fn a_synchronising_literal_gets_its_go_ahead() {
+    let mut world = master();
+    let machine = login(&mut world);
+    assert_eq!(world.send(machine, "a RESERVE {1}\r\n"), "+ go ahead\r\n");
+    assert_eq!(world.send(machine, "x {4}\r\n"), "+ go ahead\r\n");
+    assert_eq!(world.send(machine, "be!p\r\n"), "a OK \"done\"\r\n");
+}
+
+#[test]
+fn bad_is_said_as_by_cyrus() {
+    let mut world = master();
+    let machine = world.add(Machine::server(master_config()));
+    world.machines[machine].take_out();
+    assert_eq!(world.send(machine, "a FIND \"x\"\r\n"), "a BAD \"Please login first\"\r\n");
+    assert_eq!(world.send(machine, "a STARTTLS\r\n"), "a BAD \"Unrecognized command\"\r\n");
+    let machine = login(&mut world);
+    for (line, text) in [
+        ("\r\n", "* BAD \"Need command\"\r\n"),
+        ("a \r\n", "a BAD \"Null command\"\r\n"),
+        ("a BADCMD\r\n", "a BAD \"Unrecognized command\"\r\n"),
+        ("a FIND\r\n", "a BAD \"Missing arguments\"\r\n"),
+        ("a FIND user.x\r\n", "a BAD \"Extra arguments\"\r\n"),
+        ("a FIND \"x\" \"y\"\r\n", "a BAD \"Extra arguments\"\r\n"),
+        ("a UPDATE \"\"\r\n", "a BAD \"Badly formed arguments\"\r\n"),
+        ("a AUTHENTICATE \"PLAIN\"\r\n", "a BAD \"already authenticated\"\r\n"),
+        ("a NOOP\r\n", "a OK \"Noop done\"\r\n"),
+    ] {
+        assert_eq!(world.send(machine, line), text, "{line}");
+    }
+    world.send(machine, "U1 UPDATE\r\n");
+    assert_eq!(world.send(machine, "a FIND \"x\"\r\n"), "a BAD \"not legal when streaming\"\r\n");
+}
+
+#[test]
+fn only_admins_get_in_and_who_fails_waits() {
+    let mut world = master();
+    let machine = world.add(Machine::server(master_config()));
+    world.machines[machine].take_out();
+    for (user, password, text) in
+        [("fred", "pw-fred", "only admins may authenticate"), ("postman", "bad", "authentication failure")]
+    {
+        let mut line = b"a AUTHENTICATE \"PLAIN\" \"".to_vec();
+        base64_out(&mut line, format!("\0{user}\0{password}").as_bytes());
+        line.extend_from_slice(b"\"\r\n");
+        assert_eq!(world.send(machine, std::str::from_utf8(&line).unwrap()), "");
+        assert_eq!(world.send(machine, "b NOOP\r\n"), "", "nothing is read during the pause");
+        world.pass(3);
+        let reply = world.machines[machine].take_out();
+        assert_eq!(reply, format!("a NO \"{text}\"\r\nb BAD \"Please login first\"\r\n"));
+    }
+    assert_eq!(world.send(machine, "c AUTHENTICATE \"PLAIN\"\r\n"), "\r\n");
+    assert_eq!(world.send(machine, "*\r\n"), "c NO \"Client canceled authentication\"\r\n");
+}
+
+#[test]
+fn ok_is_said_when_the_change_is_stored_and_in_order() {
+    let mut world = master();
+    let machine = login(&mut world);
+    world.store_is_quick = false;
+    let said = world.send(
+        machine,
+        "1 RESERVE \"a\" \"be1!p\"\r\n2 DELETE \"none\"\r\n3 ACTIVATE \"a\" \"be1!p\" \"\"\r\n4 NOOP\r\n",
+    );
+    assert_eq!(said, "", "the store has not answered");
+    assert!(world.names().is_empty(), "nothing is published before it is stored");
+    while !world.machines[machine].out.ends_with(b"4 OK \"Noop done\"\r\n") {
+        world.directory.stored(Ok(()));
+        world.run();
+    }
+    assert_eq!(
+        world.machines[machine].take_out(),
+        "1 OK \"done\"\r\n2 NO \"mailbox doesn't exist\"\r\n3 OK \"done\"\r\n4 OK \"Noop done\"\r\n"
+    );
+}
+
+#[test]
+fn what_cannot_be_stored_is_not_done() {
+    let mut world = master();
+    let machine = login(&mut world);
+    world.store_is_quick = false;
+    world.send(machine, "1 RESERVE \"a\" \"be1!p\"\r\n");
+    world.directory.stored(Err("disk full".into()));
+    world.run();
+    assert_eq!(world.machines[machine].take_out(), "1 NO \"cannot store the change\"\r\n");
+    world.store_is_quick = true;
+    assert_eq!(world.send(machine, "2 FIND \"a\"\r\n"), "2 OK \"Search completed\"\r\n");
+}
+
+#[test]
+fn a_stream_hears_of_a_change_at_once() {
+    let mut world = master();
+    let (backend, slave) = (login(&mut world), login(&mut world));
+    world.send(backend, "1 ACTIVATE \"old\" \"be1!p\" \"anyone\tlrs\t\"\r\n");
+    assert_eq!(
+        world.send(slave, "U01 UPDATE\r\n"),
+        "U01 MAILBOX \"old\" \"be1!p\" \"anyone\tlrs\t\"\r\nU01 OK \"streaming starts\"\r\n"
+    );
+    world.send(backend, "2 RESERVE \"new\" \"be1!p\"\r\n3 DELETE \"old\"\r\n");
+    let pushed = "U01 RESERVE \"new\" \"be1!p\"\r\nU01 DELETE \"old\"\r\n";
+    assert_eq!(world.machines[slave].take_out(), pushed);
+    assert_eq!(world.send(slave, "N0 NOOP\r\n"), "N0 OK \"Noop done\"\r\n");
+}
+
+#[test]
+fn a_noop_tells_everything_before_its_ok() {
+    let mut world = master();
+    let (backend, slave) = (login(&mut world), login(&mut world));
+    world.send(slave, "U01 UPDATE\r\n");
+    world.store_is_quick = false;
+    world.send(backend, "1 RESERVE \"a\" \"be1!p\"\r\n");
+    assert_eq!(world.send(slave, "N0 NOOP\r\n"), "N0 OK \"Noop done\"\r\n", "not committed: not waited for");
+    world.directory.stored(Ok(()));
+    assert_eq!(world.send(slave, "N1 NOOP\r\n"), "U01 RESERVE \"a\" \"be1!p\"\r\nN1 OK \"Noop done\"\r\n");
+}
+
+#[test]
+fn a_partial_stream_has_only_its_servers() {
+    let mut world = master();
+    let (backend, slave) = (login(&mut world), login(&mut world));
+    world.send(backend, "1 ACTIVATE \"a\" \"be1!p\" \"\"\r\n2 ACTIVATE \"b\" \"be2!p\" \"\"\r\n");
+    assert_eq!(
+        world.send(slave, "U01 UPDATE \"be2\" \"be3\"\r\n"),
+        "U01 MAILBOX \"b\" \"be2!p\" \"\"\r\nU01 OK \"streaming starts\"\r\n"
+    );
+    world.send(backend, "3 ACTIVATE \"a\" \"be3!p\" \"\"\r\n4 ACTIVATE \"b\" \"be1!p\" \"\"\r\n");
+    assert_eq!(world.machines[slave].take_out(), "U01 MAILBOX \"a\" \"be3!p\" \"\"\r\nU01 DELETE \"b\"\r\n");
+}
+
+#[test]
+fn a_long_list_goes_out_in_pages() {
+    let mut world = master();
+    let backend = login(&mut world);
+    let mut said = String::new();
+    for n in 0..3000 {
+        said.push_str(&format!("{n} ACTIVATE \"user.u{n:05}\" \"be{}!p\" \"u{n:05}\tlrs\t\"\r\n", n % 2));
+    }
+    let answers = world.send(backend, &said);
+    assert_eq!(answers.lines().count(), 3000);
+    assert!(world.writes.len() < 3000 / 8, "changes are stored in groups: {}", world.writes.len());
+    let list = world.send(backend, "L LIST\r\n");
+    assert_eq!(list.lines().count(), 3001);
+    assert!(list.ends_with("L OK \"list complete\"\r\n"));
+    let part = world.send(backend, "L LIST \"be1!\"\r\n");
+    assert_eq!(part.lines().count(), 1501);
+}
+
+#[test]
+fn a_slaves_face_is_read_only() {
+    let mut world = World::new(Config::slave());
+    let role = master::Role::Slave { master: "mupdate.example.net".into() };
+    let machine = world.add(Machine::server(master::Config { role, ..master_config() }));
+    assert!(world.machines[machine].take_out().contains("\"mupdate://mupdate.example.net\""));
+    world.send(machine, "A AUTHENTICATE \"PLAIN\" \"AHBvc3RtYW4AcHctcG9zdG1hbg==\"\r\n");
+    for verb in
+        ["DELETE \"x\"", "RESERVE \"x\" \"y\"", "DEACTIVATE \"x\" \"y\"", "ACTIVATE \"x\" \"y\" \"z\""]
+    {
+        assert_eq!(world.send(machine, &format!("a {verb}\r\n")), "a BAD \"read-only session\"\r\n");
+    }
+    assert_eq!(world.send(machine, "a FIND \"x\"\r\n"), "a NO \"mailbox list is not complete\"\r\n");
+}
+
+#[test]
+fn what_is_too_long_ends_the_connection() {
+    for text in ["a FIND {99999999+}\r\n".to_owned(), "x".repeat(5000)] {
+        let mut world = master();
+        let machine = login(&mut world);
+        assert_eq!(world.send(machine, &text), "* BYE \"command, string or word too long\"\r\n");
+        assert!(world.machines[machine].closed);
+    }
+}
+
+#[test]
+fn who_says_nothing_is_let_go_but_a_stream_stays() {
+    let mut world = master();
+    let new = world.add(Machine::server(master_config()));
+    world.pass(0);
+    world.machines[new].take_out();
+    world.pass(61);
+    assert!(world.machines[new].closed);
+    let stream = login(&mut world);
+    world.send(stream, "U01 UPDATE\r\n");
+    world.pass(4 * 3600);
+    assert!(!world.machines[stream].closed);
+}

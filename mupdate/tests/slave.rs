@@ -1,0 +1,239 @@
+//! The slave against what masters send.
+
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test that cannot go on fails")]
+
+mod world;
+
+use mupdate::directory::{Config, Wait};
+use mupdate::slave;
+use protocols::proxy::{Answer, Event, Finding, Freshness, Knowledge, Side, Unavailable};
+use world::{Machine, World, master_config, slave_config};
+
+const GREETING: &str = "* AUTH \"PLAIN\" \"LOGIN\" \"SCRAM-SHA-256\" \"DIGEST-MD5\"\r\n* COMPRESS \"DEFLATE\"\r\n* PARTIAL-UPDATE\r\n* OK MUPDATE \"mupdate\" \"Cyrus IMAP\" \"3.6.1-Debian-3.6.1-4+deb12u5\" \"(master)\"\r\n";
+
+const DUMP: &str = "U01 MAILBOX {8+}\r\nuser.foo {11+}\r\nbackend1!p1 {11+}\r\nanyone\tlrs\t\r\nU01 RESERVE \"user.new\" \"backend2!p\"\r\n";
+
+/// A world with a slave that is connected and was greeted.
+fn greeted(config: Config) -> (World, usize) {
+    let mut world = World::new(config);
+    let slave =
+        world.add(Machine::slave(slave::Config { mechanisms: Some(vec!["PLAIN".into()]), ..slave_config() }));
+    world.pass(0);
+    world.opened(slave);
+    let said = world.send(slave, GREETING);
+    assert_eq!(said, "A01 AUTHENTICATE \"PLAIN\" \"AHBvc3RtYW4AcHctcG9zdG1hbg==\"\r\n");
+    (world, slave)
+}
+
+fn live(config: Config) -> (World, usize) {
+    let (mut world, slave) = greeted(config);
+    assert_eq!(world.send(slave, "A01 OK \"Authenticated\"\r\n"), "U01 UPDATE\r\n");
+    assert_eq!(world.directory.knowledge(), Knowledge::NeverSynced);
+    assert_eq!(world.send(slave, &format!("{DUMP}U01 OK \"streaming starts\"\r\n")), "");
+    assert_eq!(world.directory.knowledge(), Knowledge::Live);
+    (world, slave)
+}
+
+fn find(name: &str, freshness: Freshness) -> Wait {
+    Wait::Find { name: name.as_bytes().into(), freshness }
+}
+
+/// Lets the slave connect and log in again.
+fn reconnect(world: &mut World, slave: usize) {
+    world.pass(30);
+    world.opened(slave);
+    world.send(slave, GREETING);
+    assert_eq!(world.send(slave, "A01 OK \"Authenticated\"\r\n"), "U01 UPDATE\r\n");
+}
+
+#[test]
+fn a_dump_counts_from_its_ok_on() {
+    let (world, _) = live(Config::slave());
+    assert_eq!(world.names(), ["user.foo", "user.new"]);
+}
+
+#[test]
+fn every_cut_of_the_masters_bytes_gives_the_same_list() {
+    let bytes = format!(
+        "A01 OK \"Authenticated\"\r\n{DUMP}U01 OK \"streaming starts\"\r\nU01 DELETE {{8+}}\r\nuser.foo\r\nU01 MAILBOX \"x\" \"b!p\" \"\"\r\n"
+    );
+    for cut in 0..bytes.len() {
+        let (mut world, slave) = greeted(Config::slave());
+        world.send(slave, &bytes[..cut]);
+        world.send(slave, &bytes[cut..]);
+        assert_eq!(world.names(), ["user.new", "x"], "cut at {cut}");
+    }
+}
+
+#[test]
+fn recorded_dump_of_cyrus_is_learned() {
+    let transcript = include_str!("transcripts/master-to-slave.txt");
+    let (mut world, slave) = greeted(Config::slave());
+    world.send(slave, "A01 OK \"Authenticated\"\r\n");
+    for line in transcript.lines().filter(|line| !line.starts_with('#')) {
+        if let Some(said) = line.strip_prefix("S: ") {
+            world.send(slave, &format!("{said}\r\n"));
+        }
+    }
+    assert_eq!(world.directory.knowledge(), Knowledge::Live);
+    let names = world.names();
+    assert!(names.contains(&"user.user001.#calendars.Default".to_owned()));
+    assert!(names.contains(&"stream2".to_owned()) && !names.contains(&"stream".to_owned()));
+    let list = world.directory.published().load_full();
+    let mut cursor = list.list.iter_from(b"user.user001.#calendars.Inbox");
+    let row = cursor.next().unwrap();
+    assert_eq!(&*row.acl(), b"user001\tlrswipkxtecdan789\tanyone\t789\t");
+}
+
+#[test]
+fn no_bad_bye_and_eof_in_a_dump_keep_the_old_list() {
+    for end in [
+        "U01 NO \"denied\"\r\n",
+        "U01 BAD \"what\"\r\n",
+        "* BYE \"going\"\r\n",
+        "",
+        "nonsense\0\r\n\r\n",
+        "U01 MAILBOX x\r\n",
+    ] {
+        let (mut world, slave) = live(Config { hold_back_percent: 100, ..Config::slave() });
+        world.machines[slave].event(Event::Eof(Side::Backend(protocols::proxy::BackendId(0))), world.now);
+        world.run();
+        assert_eq!(world.directory.knowledge(), Knowledge::Stale);
+        reconnect(&mut world, slave);
+        world.send(slave, &format!("U01 MAILBOX \"other\" \"b!p\" \"\"\r\n{end}"));
+        if !world.machines[slave].closed {
+            world.machines[slave]
+                .event(Event::Reset(Side::Backend(protocols::proxy::BackendId(1))), world.now);
+            world.run();
+        }
+        assert_eq!(world.names(), ["user.foo", "user.new"], "after {end:?}");
+        assert_eq!(world.directory.knowledge(), Knowledge::Stale);
+        reconnect(&mut world, slave);
+    }
+}
+
+#[test]
+fn noops_keep_the_stream_alive_and_their_loss_ends_it() {
+    let (mut world, slave) = live(Config::slave());
+    world.pass(20);
+    assert_eq!(world.machines[slave].take_out(), "N0 NOOP\r\n");
+    world.send(slave, "N0 OK \"Noop done\"\r\n");
+    world.pass(20);
+    assert_eq!(world.machines[slave].take_out(), "N1 NOOP\r\n");
+    world.pass(20);
+    assert!(world.machines[slave].closed);
+    assert_eq!(world.directory.knowledge(), Knowledge::Stale);
+    world.pass(19);
+    assert!(!world.wants_connection(slave));
+    world.pass(11);
+    assert!(world.wants_connection(slave));
+}
+
+#[test]
+fn a_barrier_answers_what_began_before_its_noop() {
+    let (mut world, slave) = live(Config::slave());
+    world.wait(1, find("late", Freshness::BarrierIfAbsent));
+    assert_eq!(world.machines[slave].take_out(), "N0 NOOP\r\n");
+    world.wait(2, Wait::Barrier);
+    assert_eq!(world.machines[slave].take_out(), "", "one NOOP is in flight at a time");
+    world.send(slave, "U01 MAILBOX \"late\" \"b!p\" \"\"\r\nN0 OK \"Noop done\"\r\n");
+    let answers = std::mem::take(&mut world.answers);
+    assert!(matches!(&answers[..], [(1, Answer::Found(Finding::Active(entry)))] if &*entry.name == b"late"));
+    let said = world.send(slave, "N1 OK \"Noop done\"\r\n");
+    assert!(said.is_empty());
+    assert!(matches!(world.answers[..], [(2, Answer::Barrier(Ok(())))]));
+}
+
+#[test]
+fn a_barrier_that_does_not_come_answers_unknown() {
+    let (mut world, slave) = live(Config::slave());
+    world.wait(1, find("late", Freshness::BarrierIfAbsent));
+    world.wait(2, find("user.foo", Freshness::Barrier));
+    world.pass(2);
+    assert!(matches!(world.answers[0], (1, Answer::Found(Finding::Unknown))));
+    assert!(matches!(world.answers[1], (2, Answer::Found(Finding::Active(_)))));
+    world.answers.clear();
+    world.wait(3, Wait::Barrier);
+    let now = world.now;
+    world.machines[slave].event(Event::Eof(Side::Backend(protocols::proxy::BackendId(0))), now);
+    world.run();
+    assert!(matches!(world.answers[..], [(3, Answer::Barrier(Err(Unavailable)))]));
+    world.wait(4, find("late", Freshness::BarrierIfAbsent));
+    assert!(matches!(world.answers[1], (4, Answer::Found(Finding::Unknown))));
+}
+
+#[test]
+fn a_dump_that_deletes_too_much_waits_to_be_accepted() {
+    let config = Config { hold_back_percent: 20, hold_back_names_min: 2, ..Config::slave() };
+    let (mut world, slave) = live(config);
+    let now = world.now;
+    world.machines[slave].event(Event::Eof(Side::Backend(protocols::proxy::BackendId(0))), now);
+    reconnect(&mut world, slave);
+    world.send(slave, "U01 OK \"streaming starts\"\r\n");
+    assert_eq!(world.directory.held_back().map(|held| (held.deletes, held.of)), Some((2, 2)));
+    assert_eq!(world.directory.knowledge(), Knowledge::Stale);
+    world.send(slave, "U01 MAILBOX \"pushed\" \"b!p\" \"\"\r\n");
+    assert_eq!(world.names(), ["pushed", "user.foo", "user.new"], "pushes apply to the kept list");
+    assert!(world.directory.accept());
+    world.run();
+    assert_eq!(world.names(), ["pushed"]);
+    assert_eq!(world.directory.knowledge(), Knowledge::Live);
+    assert!(!world.directory.accept());
+}
+
+#[test]
+fn a_login_that_is_refused_is_tried_again_later() {
+    let (mut world, slave) = greeted(Config::slave());
+    world.send(slave, "A01 NO \"only admins may authenticate\"\r\n");
+    assert!(world.machines[slave].closed);
+    assert_eq!(world.directory.knowledge(), Knowledge::NeverSynced);
+    reconnect(&mut world, slave);
+}
+
+#[test]
+fn a_silent_master_is_given_up() {
+    let mut world = World::new(Config::slave());
+    let slave = world.add(Machine::slave(slave_config()));
+    world.pass(0);
+    world.opened(slave);
+    world.pass(11);
+    assert!(world.machines[slave].closed);
+}
+
+#[test]
+fn slave_and_master_of_ours_are_in_step() {
+    let mut master = World::new(Config::master());
+    let backend = master.add(Machine::server(master_config()));
+    let server = master.add(Machine::server(master_config()));
+    master.send(backend, "A AUTHENTICATE \"PLAIN\" \"AHBvc3RtYW4AcHctcG9zdG1hbg==\"\r\n");
+    for n in 0..500 {
+        master.send(backend, &format!("{n} ACTIVATE \"user.u{n}\" \"be{}!p\" \"u{n}\tlrs\t\"\r\n", n % 7));
+    }
+    let mut world = World::new(Config::slave());
+    let slave = world.add(Machine::slave(slave_config()));
+    world.pass(0);
+    world.opened(slave);
+    exchange(&mut master, server, &mut world, slave);
+    assert_eq!(world.names(), master.names());
+    for n in (0..500).step_by(3) {
+        master.send(backend, &format!("{n} DELETE \"user.u{n}\"\r\n"));
+        exchange(&mut master, server, &mut world, slave);
+    }
+    assert_eq!(world.names(), master.names());
+    assert_eq!(world.directory.knowledge(), Knowledge::Live);
+}
+
+/// Carries bytes between a master's connection and a slave until both are silent.
+fn exchange(master: &mut World, server: usize, world: &mut World, slave: usize) {
+    loop {
+        let down = master.machines[server].take_out();
+        let up = world.machines[slave].take_out();
+        if down.is_empty() && up.is_empty() {
+            return;
+        }
+        world.machines[slave].input(down.as_bytes(), world.now);
+        world.run();
+        master.machines[server].input(up.as_bytes(), master.now);
+        master.run();
+    }
+}
