@@ -65,6 +65,122 @@ fn transcripts_play_however_the_input_is_cut() {
     assert!(failures.is_empty(), "\n{failures}");
 }
 
+/// What a hostile client or a broken backend may say.
+const FRAGMENTS: [&str; 44] = [
+    "a NOOP\r\n",
+    "b ",
+    "CAPABILITY\r\n",
+    "\r\n",
+    "\n",
+    "{5}\r\n",
+    "{5+}\r\n",
+    "12345",
+    "{99999}\r\n",
+    "{4097+}\r\n",
+    "c LOGIN u p\r\n",
+    "d AUTHENTICATE PLAIN\r\n",
+    "AHUAcA==\r\n",
+    "*\r\n",
+    "e SELECT INBOX\r\n",
+    "f FETCH 1 BODY[]\r\n",
+    "g IDLE\r\n",
+    "DONE\r\n",
+    "h APPEND INBOX {5+}\r\n",
+    "i APPEND INBOX {5}\r\n",
+    "j LOGOUT\r\n",
+    "k CREATE INBOX.x\r\n",
+    "l STATUS x (MESSAGES)\r\n",
+    "m CLOSE\r\n",
+    "n SEARCH TEXT {3+}\r\nabc\r\n",
+    "o ENABLE QRESYNC\r\n",
+    "p SUBSCRIBE x\r\n",
+    "* OK [CAPABILITY IMAP4rev1 LITERAL- AUTH=PLAIN SASL-IR UNSELECT ENABLE QRESYNC] x\r\n",
+    "* 1 FETCH (X {5}\r\n",
+    ")\r\n",
+    "+ go\r\n",
+    "RKA OK in\r\n",
+    "RKC OK done\r\n",
+    "RK0S OK done\r\n",
+    "* BYE x\r\n",
+    "e OK [READ-WRITE] done\r\n",
+    "f OK done\r\n",
+    "g OK done\r\n",
+    "h OK done\r\n",
+    "i NO no\r\n",
+    "k OK done\r\n",
+    "l NO Mailbox does not exist\r\n",
+    "\0\u{ff}",
+    "* 2 EXISTS\r\n",
+];
+
+const ANSWERS: [&str; 14] = [
+    "accepted",
+    "denied",
+    "ask-backend",
+    "unavailable",
+    "active user.u be1!default",
+    "active x be2!default",
+    "absent",
+    "unknown",
+    "reserved be1!default",
+    "opened be1",
+    "not-opened",
+    "barrier ok",
+    "barrier failed",
+    "capabilities",
+];
+
+#[test]
+fn nothing_that_is_said_brings_a_session_down() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
+    let mut relayed = 0;
+    for seed in 0..1500_u64 {
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut next = move |below: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) as usize % below
+        };
+        let mut world = World::new(config(), Cut::Random(seed + 1));
+        let begin = ["", "@ login user001", "@ inbox"][next(3)];
+        world.run(&folder, begin).unwrap();
+        for _ in 0..60 {
+            match next(10) {
+                0..4 => world.feed(Side::Client, FRAGMENTS[next(FRAGMENTS.len())].as_bytes()),
+                4..7 => {
+                    let backends: Vec<Side> = world
+                        .ends
+                        .iter()
+                        .filter(|end| end.side != Side::Client && !end.gone)
+                        .map(|end| end.side)
+                        .collect();
+                    if !backends.is_empty() {
+                        let side = backends[next(backends.len())];
+                        let reply = world.reply_fitting(side);
+                        let hostile = next(8) == 0;
+                        let said = if hostile { FRAGMENTS[next(FRAGMENTS.len())].to_owned() } else { reply };
+                        world.feed(side, said.as_bytes());
+                    }
+                }
+                7..9 => world.answer_fitting(next(64)),
+                _ => match next(12) {
+                    0 => world.happen("eof 1"),
+                    1 => world.happen("reset 2"),
+                    2 => world.pass_time(next(400) as u64),
+                    3 => world.happen("drain"),
+                    _ => {}
+                },
+            }
+        }
+        world.happen("eof client");
+        // What was left with LOGOUT has five minutes.
+        world.pass_time(300);
+        assert!(world.ends.iter().all(|end| end.closed || end.gone), "seed {seed}: {}", world.state());
+        let heard = &world.ends[0].output;
+        relayed += usize::from(heard.windows(6).any(|part| part == b"f OK d"));
+    }
+    assert!(relayed > 25, "only {relayed} sessions relayed a command");
+}
+
 /// Script lines with includes expanded.
 fn expand(folder: &Path, text: &str, lines: &mut Vec<String>) {
     for line in text.lines() {
@@ -90,24 +206,7 @@ fn play(folder: &Path, scene: &str, cut: Cut) -> Result<(), String> {
         configure(&mut config, line);
     }
     let mut world = World::new(config, cut);
-    let mut at = 0;
-    while at < lines.len() {
-        let line = &lines[at];
-        let mut next = at + 1;
-        if let Some((side, mut bytes)) = sent(line) {
-            while cut == Cut::Joined && next < lines.len() {
-                match sent(&lines[next]) {
-                    Some((other, more)) if other == side => bytes.extend(more),
-                    _ => break,
-                }
-                next += 1;
-            }
-            world.feed(side, &bytes);
-        } else {
-            world.check(line).map_err(|why| format!("line {}: {line}\n    {why}", at + 1))?;
-        }
-        at = next;
-    }
+    world.follow(&lines)?;
     world.check("--")
 }
 
@@ -215,7 +314,6 @@ struct World {
     switches: VecDeque<String>,
     logs: Vec<String>,
     next_claim: u64,
-    is_over: bool,
 }
 
 impl World {
@@ -225,7 +323,8 @@ impl World {
         let mut world = World {
             session: Session::new(Arc::new(config), origin),
             cut,
-            now: Instant(0),
+            // The shard has been up for an hour.
+            now: Instant(3_600_000_000_000),
             random: if let Cut::Random(seed) = cut { seed } else { 0 },
             ends: Vec::new(),
             questions: VecDeque::new(),
@@ -234,12 +333,40 @@ impl World {
             switches: VecDeque::new(),
             logs: Vec::new(),
             next_claim: 0,
-            is_over: false,
         };
         world.end(Side::Client);
         world.collect();
-        world.pump();
+        world.pass_time(0);
         world
+    }
+
+    /// Plays a piece of a script.
+    fn run(&mut self, folder: &Path, text: &str) -> Result<(), String> {
+        let mut lines = Vec::new();
+        expand(folder, text, &mut lines);
+        self.follow(&lines)
+    }
+
+    fn follow(&mut self, lines: &[String]) -> Result<(), String> {
+        let mut at = 0;
+        while at < lines.len() {
+            let line = &lines[at];
+            let mut next = at + 1;
+            if let Some((side, mut bytes)) = sent(line) {
+                while self.cut == Cut::Joined && next < lines.len() {
+                    match sent(&lines[next]) {
+                        Some((other, more)) if other == side => bytes.extend(more),
+                        _ => break,
+                    }
+                    next += 1;
+                }
+                self.feed(side, &bytes);
+            } else {
+                self.check(line).map_err(|why| format!("line {}: {line}\n    {why}", at + 1))?;
+            }
+            at = next;
+        }
+        Ok(())
     }
 
     fn end(&mut self, side: Side) -> usize {
@@ -430,7 +557,6 @@ impl World {
             let how = if how == Close::Flush { "flush" } else { "abort" };
             self.closes.push_back(format!("{} {how}", named(side)));
         }
-        self.is_over |= side == Side::Client;
     }
 
     fn event(&mut self, event: Event) {
@@ -526,10 +652,42 @@ impl World {
         let answer = answered(text).ok_or("answer is not understood")?;
         if question.starts_with("open ") && matches!(answer, Answer::Opened(Ok(_))) {
             let number = question.split(' ').nth(1).unwrap().parse().unwrap();
-            self.end(Side::Backend(BackendId(number)));
+            let at = self.end(Side::Backend(BackendId(number)));
+            self.ends[at].closed = false;
         }
         self.event(Event::Answer { id, answer });
         Ok(())
+    }
+
+    /// News, and the end of the last command that a backend was sent.
+    fn reply_fitting(&mut self, side: Side) -> String {
+        let at = self.end(side);
+        let output = String::from_utf8_lossy(&self.ends[at].output).into_owned();
+        self.ends[at].output.clear();
+        let is_tag = |word: &&str| !word.is_empty() && word.len() < 8;
+        let mut reply = "* 3 EXISTS\r\n* 1 FETCH (X {3}\r\nabc)\r\n".to_owned();
+        for tag in output.split("\r\n").filter_map(|line| line.split(' ').next()).filter(is_tag) {
+            write!(reply, "{tag} OK done\r\n").unwrap();
+        }
+        reply
+    }
+
+    /// Answers the oldest question with one of the answers that fit it.
+    fn answer_fitting(&mut self, choice: usize) {
+        let Some((_, question)) = self.questions.front() else { return };
+        let fits =
+            |answer: &&str| match (question.split(' ').next().unwrap(), answer.split(' ').next().unwrap()) {
+                ("open", word) => word.ends_with("opened"),
+                ("find", word) => ["active", "absent", "unknown", "reserved"].contains(&word),
+                ("password", word) => ["accepted", "denied", "ask-backend", "unavailable"].contains(&word),
+                ("barrier", word) => word == "barrier",
+                ("capabilities", word) => word == "capabilities",
+                _ => false,
+            };
+        let fitting: Vec<&str> = ANSWERS.iter().copied().filter(|answer| fits(answer)).collect();
+        if let Some(answer) = fitting.get(choice % fitting.len().max(1)) {
+            self.answer(answer).unwrap();
+        }
     }
 
     fn happen(&mut self, text: &str) {
@@ -549,7 +707,10 @@ impl World {
             _ => panic!("unknown event {what}"),
         };
         if matches!(event, Event::Eof(_) | Event::Reset(_)) {
-            let at = self.end(side);
+            let Some(at) = self.ends.iter().position(|end| end.side == side && !end.gone) else { return };
+            if self.ends[at].closed {
+                return;
+            }
             self.ends[at].gone = true;
         }
         self.event(event);
@@ -557,7 +718,7 @@ impl World {
 
     fn pass_time(&mut self, seconds: u64) {
         let until = self.now + Duration::from_secs(seconds);
-        while let Some(due) = self.session.poll_timeout().filter(|due| *due <= until && !self.is_over) {
+        while let Some(due) = self.session.poll_timeout().filter(|due| *due <= until) {
             self.now = self.now.max(due);
             self.session.handle_timeout(self.now);
             self.wake(None);

@@ -122,8 +122,8 @@ pub(super) enum Phase {
     Login(Box<Login>, Instant),
     /// Logged in.
     Ready,
-    /// LOGOUT was sent.
-    Leaving,
+    /// LOGOUT was sent; until the deadline.
+    Leaving(Instant),
 }
 
 /// As whom a connection logs in.

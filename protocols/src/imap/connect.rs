@@ -1,5 +1,7 @@
 //! Backend connections: opened, logged in, told what is enabled, lost, closed.
 
+use std::time::Duration;
+
 use memchr::memchr;
 
 use super::backend::{Backend, Extensions, Flow, LoginAs, Offer, Phase, Whose};
@@ -17,7 +19,11 @@ use crate::wire::line;
 /// Connections of one session; a listing over more servers than that leaves some out.
 const BACKENDS_MAX: usize = 256;
 
-/// The tag of the last command on a connection.
+/// How long a connection may take to end after LOGOUT. It may be in the way of a client that reads
+/// slowly what was sent to him before.
+const LEAVING_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// The last command on a connection.
 const LOGOUT: &[u8] = b"RKQ LOGOUT\r\n";
 
 impl Session {
@@ -27,7 +33,7 @@ impl Session {
     /// Too many.
     pub(super) fn connection_to(&mut self, server: &[u8], now: Instant) -> Result<BackendId, Unavailable> {
         let usable =
-            |backend: &&Backend| backend.server() == server && !matches!(backend.phase, Phase::Leaving);
+            |backend: &&Backend| backend.server() == server && !matches!(backend.phase, Phase::Leaving(_));
         if let Some(backend) = self.backends.iter_mut().find(|backend| usable(&&**backend)) {
             backend.last_use = now;
             return Ok(backend.id());
@@ -84,7 +90,8 @@ impl Session {
             return;
         };
         let backend = &mut self.backends[at];
-        if let Phase::Opening(who, deadline) = std::mem::replace(&mut backend.phase, Phase::Leaving) {
+        let leaving = Phase::Leaving(Instant(u64::MAX));
+        if let Phase::Opening(who, deadline) = std::mem::replace(&mut backend.phase, leaving) {
             backend.phase = Phase::Login(Box::new(Login::new(*who, opened, nonce)), deadline);
         }
     }
@@ -172,7 +179,6 @@ impl Session {
 
     /// Tells who waits that a connection cannot be had.
     fn login_failed(&mut self, id: BackendId, end: LoginEnd, now: Instant) {
-        self.forget_questions(Purpose::Backend(id));
         if self.is_guest_at(id) {
             self.home_refused(end, now);
         } else {
@@ -248,7 +254,7 @@ impl Session {
         match &backend.phase {
             Phase::Opening(..) => return Progress::Hold,
             Phase::Login(..) => return self.look_at_login(at, input, now),
-            Phase::Leaving => return Progress::Took(input.len()),
+            Phase::Leaving(_) => return Progress::Took(input.len()),
             Phase::Ready => {}
         }
         if backend.flow != Flow::Start {
@@ -373,12 +379,13 @@ impl Session {
             self.outbox.close(Side::Backend(id), Close::Abort);
             return;
         };
+        let backend = self.backends.remove(at);
+        if !matches!(backend.phase, Phase::Opening(..)) {
+            self.outbox.close(backend.side(), Close::Abort);
+        }
         if self.reading == Reading::Over {
-            self.backends.remove(at);
             return;
         }
-        let backend = self.backends.remove(at);
-        self.outbox.close(backend.side(), Close::Abort);
         if self.speaking == Some(id) {
             // The client has half a response: nothing that we say would be understood.
             self.end(b"");
@@ -386,7 +393,7 @@ impl Session {
         }
         match backend.phase {
             Phase::Opening(..) | Phase::Login(..) => self.login_failed(id, LoginEnd::Failed, now),
-            Phase::Leaving => {}
+            Phase::Leaving(_) => {}
             Phase::Ready => self.ready_backend_gone(&backend, now),
         }
     }
@@ -418,23 +425,43 @@ impl Session {
         }
     }
 
-    /// Closes all connections at the end of the session. One that is in the middle of a command of
-    /// the client gets no LOGOUT: it would be taken for part of it.
-    pub(super) fn close_backends(&mut self) {
-        let task_reads = self.task.as_ref().is_some_and(|running| running.task.reads_client());
-        let is_mid_command = !matches!(self.reading, Reading::Command { .. } | Reading::Over);
-        let selected = self.selected.as_deref().map(|selected| selected.backend);
-        for backend in std::mem::take(&mut self.backends) {
-            let cut = backend.flow != Flow::Start
-                || (task_reads && backend.serves_task)
-                || (is_mid_command && selected == Some(backend.id()));
-            if backend.is_ready() && !cut {
-                self.outbox.write(backend.side(), &[LOGOUT]);
-                self.outbox.close(backend.side(), Close::Flush);
-            } else if !matches!(backend.phase, Phase::Opening(..)) {
-                self.outbox.close(backend.side(), Close::Abort);
+    /// Leaves all connections at the end of the session, with LOGOUT; what they still send to the
+    /// client goes on, so they are closed when they end. One that is in the middle of a command of
+    /// the client is cut: LOGOUT would be taken for part of it.
+    pub(super) fn leave_backends(&mut self, now: Instant) {
+        let until = now + LEAVING_TIMEOUT;
+        let mut at = 0;
+        while let Some(backend) = self.backends.get(at) {
+            let side = backend.side();
+            if backend.is_ready() && !self.is_cut_short(backend) {
+                self.outbox.write(side, &[LOGOUT]);
+                self.backends[at].phase = Phase::Leaving(until);
+                at += 1;
+            } else {
+                let is_open = !matches!(backend.phase, Phase::Opening(..));
+                self.backends.remove(at);
+                if is_open {
+                    self.outbox.close(side, Close::Abort);
+                }
             }
         }
+    }
+
+    /// Closes all connections: the client is gone, so nothing that they say matters.
+    pub(super) fn close_backends(&mut self) {
+        self.leave_backends(Instant(0));
+        for backend in std::mem::take(&mut self.backends) {
+            self.outbox.close(backend.side(), Close::Flush);
+        }
+    }
+
+    /// Whether a connection is in the middle of a response, or of a command of the client.
+    fn is_cut_short(&self, backend: &Backend) -> bool {
+        let task_reads = self.task.as_ref().is_some_and(|running| running.task.reads_client());
+        let is_mid_command = !matches!(self.reading, Reading::Command { .. } | Reading::Over);
+        backend.flow != Flow::Start
+            || (task_reads && backend.serves_task)
+            || (is_mid_command && self.is_selected(backend.id()))
     }
 }
 

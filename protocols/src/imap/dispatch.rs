@@ -2,17 +2,23 @@
 
 use std::sync::Arc;
 
+use super::acl::{AclQuestion, AclTask};
 use super::append::Append;
 use super::backend::Extensions;
 use super::copy::{Action, By, CopyTask};
 use super::folder::{self, Create, Subscribe};
 use super::grammar::{
-    AclArgs, Command, Verb, append_head, copy_args, create_args, deleteacl_args, enable_args, list_args,
-    mailbox_args, rename_args, select_args, setacl_args, status_args, subscribe_args,
+    AclArgs, Command, Verb, annotation_args, append_head, copy_args, create_args, deleteacl_args,
+    enable_args, getacl_args, getmetadata_args, getquota_args, getquotaroot_args, list_args, listrights_args,
+    lsub_args, mailbox_args, myrights_args, rename_args, select_args, setacl_args, setmetadata_args,
+    setquota_args, status_args, subscribe_args,
 };
 use super::idle::Idle;
 use super::list::{ListTask, Word};
+use super::lsub::LsubTask;
+use super::metadata;
 use super::namespace::NamespaceTask;
+use super::quota::QuotaTask;
 use super::route::Effect;
 use super::select::{Leave, Select};
 use super::session::{Phase, Session};
@@ -78,8 +84,16 @@ impl Session {
             Verb::Rename | Verb::XRename => self.begin_rename(command),
             Verb::SetAcl | Verb::DeleteAcl => self.begin_acl_change(command),
             Verb::Subscribe | Verb::Unsubscribe => self.begin_subscribe(command),
-            Verb::List | Verb::XList => self.begin_list(command),
+            Verb::List | Verb::RList | Verb::XList => self.begin_list(command),
+            Verb::Lsub | Verb::RLsub => Ok(Box::new(LsubTask::new(&self.arguments(command, lsub_args)?))),
             Verb::Copy | Verb::Move if self.selected.is_some() => self.begin_copy(command),
+            Verb::GetAcl | Verb::MyRights | Verb::ListRights => self.begin_acl_question(command),
+            Verb::GetQuota => Ok(Box::new(QuotaTask::get(&self.arguments(command, getquota_args)?))),
+            Verb::SetQuota => Ok(Box::new(QuotaTask::set(&self.arguments(command, setquota_args)?))),
+            Verb::GetQuotaRoot => self.begin_quota_root(command),
+            Verb::GetMetadata | Verb::SetMetadata | Verb::GetAnnotation | Verb::SetAnnotation => {
+                self.begin_metadata(command)
+            }
             verb if needs_selected(verb) => Err(Refusal::bad("BAD Please select a mailbox first".into())),
             verb if is_between_servers(verb) => Err(Refusal::no(b"NO Permission denied")),
             _ => Err(Refusal::bad("BAD Unrecognized command".into())),
@@ -174,6 +188,32 @@ impl Session {
         let action = if command.verb == Verb::Move { Action::Move } else { Action::Copy };
         let by = if command.uid { By::Uid } else { By::Sequence };
         Ok(Box::new(CopyTask::new(action, by, &args)))
+    }
+
+    fn begin_acl_question(&self, command: &Command<'_>) -> Begun {
+        let (question, args) = match command.verb {
+            Verb::MyRights => (AclQuestion::MyRights, self.arguments(command, myrights_args)?),
+            Verb::ListRights => (AclQuestion::ListRights, self.arguments(command, listrights_args)?),
+            _ => (AclQuestion::GetAcl, self.arguments(command, getacl_args)?),
+        };
+        Ok(Box::new(AclTask::new(question, &args)))
+    }
+
+    fn begin_quota_root(&self, command: &Command<'_>) -> Begun {
+        let mailbox = self.arguments(command, getquotaroot_args)?;
+        let name = self.internal(&mailbox)?;
+        Ok(folder::on_mailbox(b"GETQUOTAROOT", name, &mailbox, &[], Effect::Reads))
+    }
+
+    fn begin_metadata(&self, command: &Command<'_>) -> Begun {
+        let identity = self.identity().ok_or_else(|| Refusal::no(b"NO Permission denied"))?;
+        let scope = metadata::Scope { namespace: &self.config.namespace, identity: &identity };
+        let task = match command.verb {
+            Verb::GetMetadata => metadata::get(&self.arguments(command, getmetadata_args)?, &scope),
+            Verb::SetMetadata => metadata::set(&self.arguments(command, setmetadata_args)?, &scope),
+            _ => metadata::annotation(command.name, &self.arguments(command, annotation_args)?, &scope),
+        };
+        task.map_err(Refusal::no)
     }
 
     /// Reads the arguments of a command.

@@ -20,12 +20,16 @@ mod agenda;
 mod running;
 pub mod task;
 
+pub mod acl;
 mod append;
 pub mod copy;
 mod folder;
 mod idle;
 pub mod list;
+pub mod lsub;
+pub mod metadata;
 mod namespace;
+pub mod quota;
 mod route;
 mod select;
 

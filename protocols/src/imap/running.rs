@@ -325,7 +325,8 @@ impl Session {
     /// A side died that a forward went to.
     pub(super) fn forward_broken(&mut self, from: Side, to: Side, left: u64, now: Instant) {
         match (from, to) {
-            (_, Side::Client) => self.outbox.close(from, Close::Abort),
+            (Side::Backend(id), Side::Client) => self.close_backend(id, Close::Abort),
+            (Side::Client, Side::Client) => {}
             (_, Side::Backend(_)) if self.task.is_some() => {
                 self.tell_task(News::ForwardBroken { from, to, left }, now);
             }

@@ -44,7 +44,11 @@ pub struct Session {
     pub(super) asked: SmallVec<[(QuestionId, Purpose); 1]>,
     /// The connection that is in the middle of a response to the client.
     pub(super) speaking: Option<BackendId>,
-    pub(super) last_input: Instant,
+    /// The last moment at which the client sent something; `None` before the first call, because a
+    /// session is not told when it is made.
+    pub(super) last_input: Option<Instant>,
+    /// The moment of the last call.
+    now: Instant,
     pub(super) draining: bool,
     next_question: u32,
     next_backend: u32,
@@ -160,7 +164,8 @@ impl Session {
             drafts: Vec::new(),
             asked: SmallVec::new(),
             speaking: None,
-            last_input: Instant::default(),
+            last_input: None,
+            now: Instant::default(),
             draining: false,
             next_question: 0,
             next_backend: 0,
@@ -269,8 +274,13 @@ impl Session {
         if !is_cut {
             self.tell_client(&[farewell]);
         }
-        self.close_backends();
-        self.outbox.close(Side::Client, if is_cut { Close::Abort } else { Close::Flush });
+        if is_cut {
+            self.close_backends();
+            self.outbox.close(Side::Client, Close::Abort);
+        } else {
+            self.leave_backends(self.now);
+            self.outbox.close(Side::Client, Close::Flush);
+        }
         self.reading = Reading::Over;
     }
 
@@ -316,6 +326,11 @@ impl Session {
         }
     }
 
+    fn set_clock(&mut self, now: Instant) {
+        self.now = now;
+        self.last_input.get_or_insert(now);
+    }
+
     /// Carries on with what an event or input made possible.
     fn carry_on(&mut self, now: Instant) {
         self.run_task(now);
@@ -324,8 +339,9 @@ impl Session {
 
 impl proxy::Session for Session {
     fn handle_input(&mut self, side: Side, input: &[u8], now: Instant) -> Taken {
+        self.set_clock(now);
         if side == Side::Client {
-            self.last_input = now;
+            self.last_input = Some(now);
         }
         let taken = self.look(side, input, now);
         self.carry_on(now);
@@ -333,6 +349,7 @@ impl proxy::Session for Session {
     }
 
     fn handle_event(&mut self, event: Event, now: Instant) {
+        self.set_clock(now);
         match event {
             Event::Answer { id, answer } => self.handle_answer(id, answer, now),
             Event::Eof(Side::Client) | Event::Reset(Side::Client) => self.client_gone(),
@@ -349,6 +366,7 @@ impl proxy::Session for Session {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        self.set_clock(now);
         self.check_deadlines(now);
         self.carry_on(now);
     }

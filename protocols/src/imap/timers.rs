@@ -25,11 +25,16 @@ enum Due {
     Login(BackendId),
     Reply,
     Idle(BackendId),
+    Left(BackendId),
 }
 
 impl Session {
     /// The next moment at which something is due.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
+        if self.last_input.is_none() {
+            // To be told the time.
+            return Some(Instant(0));
+        }
         self.deadlines().map(|(at, _)| at).min()
     }
 
@@ -43,20 +48,20 @@ impl Session {
                 Due::Client => self.end(b"* BYE idle for too long\r\n"),
                 Due::Task => self.wake_task(now),
                 Due::TaskReply => self.give_task_backends_up(now),
-                Due::Login(id) => {
-                    self.outbox.close(crate::proxy::Side::Backend(id), Close::Abort);
-                    self.backend_gone(id, now);
-                }
+                // One that stands after all is closed then.
+                Due::Login(id) => self.backend_gone(id, now),
                 Due::Reply => {
                     if let Some(id) = self.selected.as_deref().map(|selected| selected.backend) {
                         self.backend_gone(id, now);
                     }
                 }
                 Due::Idle(id) => self.close_backend(id, Close::Flush),
+                Due::Left(id) => self.close_backend(id, Close::Abort),
             }
         }
     }
 
+    /// Behind the end only connections that are left have deadlines.
     fn deadlines(&self) -> impl Iterator<Item = (Instant, Due)> {
         let is_over = self.reading == Reading::Over;
         let session = [
@@ -67,7 +72,11 @@ impl Session {
             self.reply_deadline(),
         ];
         let backends = self.backends.iter().filter_map(|backend| self.backend_deadline(backend));
-        session.into_iter().flatten().chain(backends).filter(move |_| !is_over)
+        session
+            .into_iter()
+            .flatten()
+            .chain(backends)
+            .filter(move |(_, due)| !is_over || matches!(due, Due::Left(_)))
     }
 
     fn pause_deadline(&self) -> Option<(Instant, Due)> {
@@ -107,7 +116,7 @@ impl Session {
                 timeouts.client
             }
         };
-        Some((self.last_input + allowed, Due::Client))
+        Some((self.last_input? + allowed, Due::Client))
     }
 
     fn wake_deadline(&self) -> Option<(Instant, Due)> {
@@ -126,7 +135,7 @@ impl Session {
         let waits = backend.is_busy_for_client()
             && self.speaking.is_none()
             && matches!(self.reading, Reading::Command { .. } | Reading::AwaitGo(_));
-        let last = backend.last_use.max(self.last_input);
+        let last = self.last_input.map_or(backend.last_use, |input| input.max(backend.last_use));
         waits.then(|| (last + RELAYED_REPLY_TIMEOUT, Due::Reply))
     }
 
@@ -141,7 +150,7 @@ impl Session {
                 let until = backend.last_use + self.config.timeouts.backend_idle;
                 (!is_needed).then(|| (until, Due::Idle(backend.id())))
             }
-            BackendPhase::Leaving => None,
+            BackendPhase::Leaving(until) => Some((*until, Due::Left(backend.id()))),
         }
     }
 

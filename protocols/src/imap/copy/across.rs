@@ -17,18 +17,15 @@ use std::num::NonZeroU32;
 
 use super::super::agenda::{Agenda, aside, result_line, result_of, string_for};
 use super::super::backend::Offer;
-use super::super::grammar::codes::append_uid;
 use super::super::grammar::responses::{Body, FetchItems};
-use super::super::grammar::{Response, SequenceSet, Status, UntaggedKind, code, response};
+use super::super::grammar::{Response, Status, UntaggedKind, response};
 use super::super::task::{Context, Line, News, Want};
+use super::ledger::Ledger;
 use super::{Action, By, Request};
-use crate::proxy::{AUTHORED_BYTES_MAX, BackendId, Side};
+use crate::proxy::{BackendId, Side};
 use crate::wire::limits::LITERAL_MINUS_BYTES_MAX;
 use crate::wire::literal::Announced;
 use crate::wire::quote::{LiteralStyle, announce_out, quoted_out};
-
-/// Ranges of UIDs in one STORE or EXPUNGE; 250 have at most 5,250 bytes.
-const RANGES_PER_COMMAND_MAX: usize = 250;
 
 /// Our tags: the FETCH, the APPENDs, the STOREs and EXPUNGEs.
 const FETCH: u32 = 0;
@@ -51,12 +48,7 @@ pub(super) struct Across {
     in_tail: bool,
     /// The UID that the head of the message told.
     uid: Option<NonZeroU32>,
-    /// What was read from the source, in its order.
-    source_uids: SequenceSet,
-    count: u64,
-    /// What the destination told of the copies.
-    validity: Option<NonZeroU32>,
-    copies: SequenceSet,
+    ledger: Ledger,
     /// MOVE: the sets to take away, and how many are done.
     sets: Vec<Vec<u8>>,
     done: usize,
@@ -107,10 +99,7 @@ impl Across {
             appending: false,
             in_tail: false,
             uid: None,
-            source_uids: SequenceSet::default(),
-            count: 0,
-            validity: None,
-            copies: SequenceSet::default(),
+            ledger: Ledger::default(),
             sets: Vec::new(),
             done: 0,
         }
@@ -337,8 +326,7 @@ impl Across {
     fn end_message(&mut self, cx: &Context<'_>, agenda: &mut Agenda) {
         self.phase = Phase::Messages;
         let Some(uid) = self.uid.take() else { return self.fail(BAD_SOURCE, cx, agenda) };
-        self.source_uids.push(uid);
-        self.count += 1;
+        self.ledger.add(uid);
         if !cx.offer(self.destination).has(Offer::MULTIAPPEND) {
             self.end_append(More::Follows, agenda);
         }
@@ -352,7 +340,9 @@ impl Across {
     fn handle_source_result(&mut self, status: Status, text: &[u8], cx: &Context<'_>, agenda: &mut Agenda) {
         match (&self.phase, status) {
             (Phase::Draining { result }, _) => self.finish(&result.clone(), cx, agenda),
-            (Phase::Messages, Status::Ok) if self.count == 0 => self.finish(b"OK Completed", cx, agenda),
+            (Phase::Messages, Status::Ok) if self.ledger.is_empty() => {
+                self.finish(b"OK Completed", cx, agenda)
+            }
             (Phase::Messages, Status::Ok) if self.appending => self.end_append(More::Ends, agenda),
             (Phase::Messages, Status::Ok) => self.appended(cx, agenda),
             (Phase::Messages, Status::No | Status::Bad) => {
@@ -387,7 +377,7 @@ impl Across {
             (Phase::ExpectAppended(more), Status::Ok) => {
                 let more = *more;
                 self.appending = false;
-                self.note_copies(text);
+                self.ledger.note_copies(text);
                 match more {
                     More::Follows => self.phase = Phase::Messages,
                     More::Ends => self.appended(cx, agenda),
@@ -409,68 +399,22 @@ impl Across {
         }
     }
 
-    /// Reads APPENDUID. Servers leave it out when the user may not read the destination.
-    fn note_copies(&mut self, text: &[u8]) {
-        let Some((name, args)) = code(text) else { return };
-        if !name.eq_ignore_ascii_case(b"APPENDUID") {
-            return;
-        }
-        if let Ok(told) = append_uid(args) {
-            self.validity = Some(told.uidvalidity);
-            told.uids
-                .numbers(NonZeroU32::MAX)
-                .take(self.missing_copies())
-                .for_each(|uid| self.copies.push(uid));
-        }
-    }
-
-    /// How many more UIDs of copies there may be, and one to notice too many by.
-    fn missing_copies(&self) -> usize {
-        let missing = self.count.saturating_sub(self.copies.count(NonZeroU32::MAX));
-        usize::try_from(missing).unwrap_or(usize::MAX).saturating_add(1)
-    }
-
     /// All is at the destination.
     fn appended(&mut self, cx: &Context<'_>, agenda: &mut Agenda) {
-        let told = self.copies.count(NonZeroU32::MAX);
         if self.request.action == Action::Copy {
-            let result = [b"OK ", self.copy_uid().as_slice(), b"Completed"].concat();
+            let result = [b"OK ", self.ledger.copy_uid().as_slice(), b"Completed"].concat();
             return self.finish(&result, cx, agenda);
         }
-        if self.validity.is_some() && told != self.count {
+        if self.ledger.is_in_doubt() {
             return self.finish(
                 b"NO messages were copied, but their number is in doubt: nothing was removed",
                 cx,
                 agenda,
             );
         }
-        self.sets = self
-            .source_uids
-            .ranges()
-            .chunks(RANGES_PER_COMMAND_MAX)
-            .map(|ranges| {
-                let mut set = Vec::new();
-                encode_ranges(ranges, &mut set);
-                set
-            })
-            .collect();
+        self.sets = self.ledger.sets();
         self.phase = Phase::ExpectStored;
         self.remove(b" UID STORE ", b" +FLAGS.SILENT (\\Deleted)\r\n", cx, agenda);
-    }
-
-    /// `[COPYUID validity source copies] `, or nothing when the destination did not tell, or told
-    /// something else, or the sets have too many ranges for a line.
-    fn copy_uid(&self) -> Vec<u8> {
-        let Some(validity) = self.validity else { return Vec::new() };
-        if self.copies.count(NonZeroU32::MAX) != self.count {
-            return Vec::new();
-        }
-        let mut text = format!("[COPYUID {validity} ").into_bytes();
-        self.source_uids.encode(&mut text);
-        text.push(b' ');
-        self.copies.encode(&mut text);
-        text.extend_from_slice(b"] ");
-        if text.len() > AUTHORED_BYTES_MAX / 2 { Vec::new() } else { text }
     }
 
     /// The next STORE or EXPUNGE.
@@ -488,7 +432,7 @@ impl Across {
         if self.done < self.sets.len() {
             return self.remove(b" UID STORE ", b" +FLAGS.SILENT (\\Deleted)\r\n", cx, agenda);
         }
-        let code = self.copy_uid();
+        let code = self.ledger.copy_uid();
         if !code.is_empty() {
             agenda.reply([b"* OK ", code.as_slice(), b"Completed\r\n"].concat());
         }
@@ -552,14 +496,5 @@ fn append_flags(flags: &[u8], out: &mut Vec<u8>) {
             out.push(b' ');
         }
         out.extend_from_slice(flag);
-    }
-}
-
-fn encode_ranges(ranges: &[super::super::grammar::Range], out: &mut Vec<u8>) {
-    for (n, range) in ranges.iter().enumerate() {
-        if n > 0 {
-            out.push(b',');
-        }
-        range.encode(out);
     }
 }

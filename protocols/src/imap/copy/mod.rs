@@ -7,6 +7,7 @@
 //! ```
 
 mod across;
+mod ledger;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use super::backend::Offer;
 use super::grammar::CopyArgs;
 use super::task::{Context, Line, News, Task, Want};
 use crate::mailbox::acl::{self, Rights};
+use crate::mailbox::names;
 use crate::proxy::{BackendId, Finding, Freshness, Instant, Side};
 
 use across::Across;
@@ -100,7 +102,7 @@ impl CopyTask {
     fn handle_destination(&mut self, finding: Finding, cx: &Context<'_>) {
         let entry = match located(finding) {
             Ok(entry) => entry,
-            Err(NO_MAILBOX) => return self.finish(cx, b"NO [TRYCREATE] Mailbox does not exist"),
+            Err(NO_MAILBOX) => return self.finish_absent(cx),
             Err(refusal) => return self.finish(cx, refusal),
         };
         let (Some(server), Some(selected)) = (server_of(&entry, cx), cx.selected) else {
@@ -118,6 +120,14 @@ impl CopyTask {
                 self.phase = Phase::ExpectSource { server };
             }
         }
+    }
+
+    /// "Unless it is certain that the destination mailbox can not be created, the server MUST send the
+    /// response code [TRYCREATE]" (RFC 3501 section 6.4.7): only administrators create at the top.
+    fn finish_absent(&mut self, cx: &Context<'_>) {
+        let name = internal(&self.request.mailbox, cx).unwrap_or_default();
+        let is_possible = cx.identity.is_admin || names::parents(&name).next().is_some();
+        self.finish(cx, if is_possible { b"NO [TRYCREATE] Mailbox does not exist" } else { NO_MAILBOX });
     }
 
     /// `tag [UID ]COPY set mailbox` to the server that has both.

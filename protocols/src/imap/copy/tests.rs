@@ -194,7 +194,10 @@ fn without_multiappend_each_message_is_an_append_of_its_own() {
 
 #[test]
 fn refusals_before_anything_is_sent() {
-    let mut absent = host(Action::Copy, By::Sequence, "1 nosuch");
+    let mut top = host(Action::Copy, By::Sequence, "1 nosuch");
+    top.wants();
+    assert_eq!(top.news(News::Found(Finding::Absent)), ["C> A1 NO Mailbox does not exist\r\n", "done"]);
+    let mut absent = host(Action::Copy, By::Sequence, "1 INBOX.nosuch");
     absent.wants();
     let refused = absent.news(News::Found(Finding::Absent));
     assert_eq!(refused, ["C> A1 NO [TRYCREATE] Mailbox does not exist\r\n", "done"]);

@@ -1,15 +1,15 @@
-//! STATUS and METADATA of the rows, asked of all their servers at once (RFC 5819, RFC 9590).
+//! One command to many servers at once: STATUS and METADATA of the rows of a LIST (RFC 5819, RFC 9590),
+//! GETMETADATA of a pattern.
 //!
-//! Each server gets the LIST itself, so one command a server tells of all its mailboxes. Its own LIST
-//! lines are dropped: the rows are on their way already.
+//! For a LIST each server gets the LIST itself, so one command a server tells of all its mailboxes. Its
+//! own LIST lines are dropped: the rows are on their way already.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::FIRST_SERVER;
-use crate::imap::agenda::{Agenda, aside_of, is_partial, result_of, string_for};
+use crate::imap::agenda::{Agenda, aside_of, is_partial};
 use crate::imap::backend::Offer;
 use crate::imap::grammar::{Response, Status, UntaggedKind, response, responses};
 use crate::imap::task::{Context, Line, News, Want};
@@ -17,27 +17,43 @@ use crate::proxy::BackendId;
 use crate::wire::Cursor;
 
 /// How long the servers of the rows may take together.
-pub(super) const FAN_TIMEOUT: Duration = Duration::from_secs(20);
+const FAN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Servers asked for one LIST; a murder has some dozens.
-pub(super) const FAN_SERVERS_MAX: usize = 64;
+const FAN_SERVERS_MAX: usize = 64;
 
-/// The question to all servers.
+/// By server: commands without their tags, line ends included.
+pub(in crate::imap) type Questions = BTreeMap<Box<[u8]>, Vec<Vec<u8>>>;
+
+/// The questions to all servers.
 #[derive(Debug)]
-pub(super) struct Fan {
+pub(in crate::imap) struct Fan {
     /// Asked for a connection, not answered.
     awaited: usize,
     /// Connected.
     arms: SmallVec<[Arm; 4]>,
-    /// Servers that no connection was had to, as far as known.
-    servers: BTreeSet<Box<[u8]>>,
-    patterns: Vec<Box<[u8]>>,
-    /// `STATUS (...) METADATA (...)`.
-    items: Vec<u8>,
+    /// Servers that no connection was had to, as far as known, and what they are asked.
+    servers: Questions,
+    /// What a server must offer to be asked.
+    needs: Offer,
     /// Only these mailboxes are told of.
     only: Option<BTreeSet<Box<[u8]>>>,
     missing: Vec<Box<[u8]>>,
+    /// The text of the first refusal.
+    refusal: Option<Box<[u8]>>,
 }
+
+/// How it ended.
+#[derive(Debug)]
+pub(in crate::imap) struct Harvest {
+    /// Servers whose data are missing, the refusing ones too.
+    pub(in crate::imap) missing: Vec<Box<[u8]>>,
+    /// What the first server that refused said behind NO or BAD.
+    pub(in crate::imap) refusal: Option<Box<[u8]>>,
+}
+
+/// Our first tag; each server has one of its own.
+const FIRST_TAG: u32 = 2;
 
 #[derive(Debug)]
 struct Arm {
@@ -49,23 +65,23 @@ struct Arm {
 
 impl Fan {
     /// Asks for connections to all servers.
-    pub(super) fn new(
-        servers: BTreeSet<Box<[u8]>>,
-        patterns: Vec<Box<[u8]>>,
-        items: Vec<u8>,
+    pub(in crate::imap) fn new(
+        questions: Questions,
+        needs: Offer,
         only: Option<BTreeSet<Box<[u8]>>>,
         agenda: &mut Agenda,
     ) -> Fan {
-        let missing = servers.iter().skip(FAN_SERVERS_MAX).cloned().collect();
-        let servers: BTreeSet<_> = servers.into_iter().take(FAN_SERVERS_MAX).collect();
-        for server in &servers {
+        let missing = questions.keys().skip(FAN_SERVERS_MAX).cloned().collect();
+        let servers: Questions = questions.into_iter().take(FAN_SERVERS_MAX).collect();
+        for server in servers.keys() {
             agenda.want(Want::Backend { server: server.to_vec() });
         }
         agenda.want(Want::Wake(FAN_TIMEOUT));
-        Fan { awaited: servers.len(), arms: SmallVec::new(), servers, patterns, items, only, missing }
+        let (awaited, arms) = (servers.len(), SmallVec::new());
+        Fan { awaited, arms, servers, needs, only, missing, refusal: None }
     }
 
-    pub(super) fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, agenda: &mut Agenda) {
+    pub(in crate::imap) fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, agenda: &mut Agenda) {
         match news {
             News::Backend(Ok(backend)) => self.handle_connected(backend, cx, agenda),
             News::Backend(Err(_)) => self.awaited = self.awaited.saturating_sub(1),
@@ -81,26 +97,24 @@ impl Fan {
 
     fn handle_connected(&mut self, backend: BackendId, cx: &Context<'_>, agenda: &mut Agenda) {
         self.awaited = self.awaited.saturating_sub(1);
-        let Some(server) = cx.server(backend).and_then(|server| self.servers.take(server)) else { return };
-        if !cx.offer(backend).has(Offer::LIST_EXTENDED) {
+        let Some((server, commands)) =
+            cx.server(backend).and_then(|server| self.servers.remove_entry(server))
+        else {
+            return;
+        };
+        if !cx.offer(backend).has(self.needs) {
             return self.missing.push(server);
         }
-        // Truncation: FAN_SERVERS_MAX arms.
-        let number = FIRST_SERVER + self.arms.len() as u32;
-        let mut line = Vec::new();
-        cx.own_tag(number, &mut line);
-        line.extend_from_slice(b" LIST \"\" (");
-        for (n, pattern) in self.patterns.iter().enumerate() {
-            if n > 0 {
-                line.push(b' ');
-            }
-            string_for(backend, pattern, cx, &mut line);
+        for command in commands {
+            // Truncation: FAN_SERVERS_MAX servers with at most LIST_ELEMENTS_MAX patterns each.
+            let number = FIRST_TAG + self.arms.len() as u32;
+            let mut line = Vec::new();
+            cx.own_tag(number, &mut line);
+            line.push(b' ');
+            line.extend_from_slice(&command);
+            agenda.send(backend, line);
+            self.arms.push(Arm { backend, server: server.clone(), number, is_done: false });
         }
-        line.extend_from_slice(b") RETURN (");
-        line.extend_from_slice(&self.items);
-        line.extend_from_slice(b")\r\n");
-        agenda.send(backend, line);
-        self.arms.push(Arm { backend, server, number, is_done: false });
     }
 
     /// The time is over: connections with an open question are closed, but for the selected one, which
@@ -114,6 +128,7 @@ impl Fan {
         self.awaited = 0;
     }
 
+    /// Marks as missing what is not answered.
     fn give_up(&mut self, is_lost: impl Fn(&Arm) -> bool) {
         for arm in self.arms.iter_mut().filter(|arm| !arm.is_done && is_lost(arm)) {
             arm.is_done = true;
@@ -121,17 +136,19 @@ impl Fan {
         }
     }
 
-    pub(super) fn handle_line(&mut self, from: BackendId, line: &[u8], cx: &Context<'_>) -> Line {
-        let Some(arm) = self.arms.iter_mut().find(|arm| arm.backend == from && !arm.is_done) else {
+    pub(in crate::imap) fn handle_line(&mut self, from: BackendId, line: &[u8], cx: &Context<'_>) -> Line {
+        if !self.arms.iter().any(|arm| arm.backend == from && !arm.is_done) {
             return aside_of(from, line, cx);
-        };
-        let mut tag = Vec::new();
-        cx.own_tag(arm.number, &mut tag);
-        if let Some((status, _)) = result_of(line, &tag) {
+        }
+        if let Response::Tagged { tag, status, text } = response(line)
+            && let Some(arm) =
+                self.arms.iter_mut().find(|arm| arm.backend == from && arm.is_answered_by(tag, cx))
+        {
             arm.is_done = true;
             if status != Status::Ok {
                 let server = arm.server.clone();
                 self.missing.push(server);
+                self.refusal.get_or_insert_with(|| text.into());
             }
             return Line::Drop;
         }
@@ -155,14 +172,23 @@ impl Fan {
         }
     }
 
-    /// When all have answered: the servers whose data are missing.
-    pub(super) fn poll_end(&mut self) -> Option<Vec<Box<[u8]>>> {
+    /// When all have answered or are given up.
+    pub(in crate::imap) fn poll_end(&mut self) -> Option<Harvest> {
         if self.awaited > 0 || self.arms.iter().any(|arm| !arm.is_done) {
             return None;
         }
         let mut missing = std::mem::take(&mut self.missing);
-        missing.extend(std::mem::take(&mut self.servers));
-        Some(missing)
+        missing.extend(std::mem::take(&mut self.servers).into_keys());
+        missing.dedup();
+        Some(Harvest { missing, refusal: self.refusal.take() })
+    }
+}
+
+impl Arm {
+    fn is_answered_by(&self, tag: &[u8], cx: &Context<'_>) -> bool {
+        let mut own = Vec::new();
+        cx.own_tag(self.number, &mut own);
+        !self.is_done && own == tag
     }
 }
 

@@ -8,12 +8,12 @@
 //! is asked of them: subscriptions and special uses of the user's home before the rows, STATUS and
 //! METADATA of every server of a row behind them, from all at once.
 
-mod fan;
+pub(super) mod fan;
 mod plan;
 mod row;
 #[cfg(test)]
 mod tests;
-mod walk;
+pub(super) mod walk;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -21,11 +21,14 @@ use std::sync::Arc;
 use super::agenda::{
     Agenda, Home, SERVER_UNAVAILABLE, UNAVAILABLE, aside_of, home_news, is_partial, result_of, seek_home,
 };
+use super::backend::Offer;
 use super::grammar::responses;
 use super::grammar::{ListArgs, Response, Status, UntaggedKind, response};
 use super::task::{Context, Line, News, Task, Want};
 use crate::mailbox::Pattern;
 use crate::proxy::{AUTHORED_BYTES_MAX, BackendId, Instant, Knowledge, ListPage, Side};
+use crate::wire::LiteralStyle;
+use crate::wire::quote::astring_out_as;
 
 use fan::Fan;
 use row::{Judge, Told, special_uses};
@@ -34,10 +37,9 @@ use walk::{Dav, Row, Walk};
 /// Bytes of the names of a user's subscriptions that one LIST holds.
 pub const SUBSCRIPTION_BYTES_MAX: usize = 1024 * 1024;
 
-/// Our tags: subscriptions, special uses; servers of rows are numbered from here on.
+/// Our tags: subscriptions, special uses.
 const SUBSCRIPTIONS: u32 = 0;
 const SPECIAL_USES: u32 = 1;
-const FIRST_SERVER: u32 = 2;
 
 /// The word of the response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +58,8 @@ struct Options {
     subscribed: bool,
     special_use: bool,
     my_rights: bool,
+    /// Options or several patterns were given (RFC 5258 section 3).
+    extended: bool,
     /// The part in `RETURN (...)` that backends answer: STATUS, METADATA.
     fan: Vec<u8>,
 }
@@ -84,7 +88,6 @@ pub struct ListTask {
     options: Options,
     reference: Box<[u8]>,
     patterns: Vec<Box<[u8]>>,
-    extended: bool,
     dav: Dav,
     phase: Phase,
     agenda: Agenda,
@@ -92,11 +95,13 @@ pub struct ListTask {
     told_bytes: usize,
     walk: Option<Walk>,
     rows: VecDeque<Row>,
-    /// Bytes authored since the client took all.
-    authored: usize,
+    /// Written, not sent: what is waited for goes out as one, so that the driver tells when it is gone.
+    draft: Vec<u8>,
     knowledge: Knowledge,
     /// Subscribed names that had a row.
     seen: BTreeSet<Box<[u8]>>,
+    /// Subscribed names without a row that were just told.
+    orphans: Vec<Box<[u8]>>,
     /// Servers of the rows.
     servers: BTreeSet<Box<[u8]>>,
     /// Servers that did not answer.
@@ -112,7 +117,7 @@ enum Phase {
     ExpectPage,
     /// Rows wait until the client has taken what was authored.
     ExpectDrained,
-    Fanning(Fan),
+    Fanning(Box<Fan>),
     Over,
 }
 
@@ -138,13 +143,13 @@ impl ListTask {
             subscribed: args.returns.subscribed,
             special_use: args.returns.special_use,
             my_rights: args.returns.my_rights,
+            extended: args.extended,
             fan,
         };
         ListTask {
             options,
             reference: args.reference.as_ref().into(),
             patterns: args.patterns.iter().map(|pattern| pattern.as_ref().into()).collect(),
-            extended: args.extended,
             dav: if args.selection.dav { Dav::Shown } else { Dav::Hidden },
             phase: Phase::Start,
             agenda: Agenda::default(),
@@ -152,9 +157,10 @@ impl ListTask {
             told_bytes: 0,
             walk: None,
             rows: VecDeque::new(),
-            authored: 0,
+            draft: Vec::new(),
             knowledge: Knowledge::Stale,
             seen: BTreeSet::new(),
+            orphans: Vec::new(),
             servers: BTreeSet::new(),
             missing: Vec::new(),
         }
@@ -162,7 +168,7 @@ impl ListTask {
 
     fn start(&mut self, cx: &Context<'_>) {
         let separator = cx.config.namespace.separator;
-        if let ([pattern], false) = (self.patterns.as_slice(), self.extended)
+        if let ([pattern], false) = (self.patterns.as_slice(), self.options.extended)
             && pattern.is_empty()
         {
             let word = if self.options.word == Word::List { "LIST" } else { "XLIST" };
@@ -173,7 +179,7 @@ impl ListTask {
         let policy = &cx.config.commands;
         let reference: &[u8] = if policy.ignore_reference { b"" } else { &self.reference };
         let patterns = self.patterns.iter().filter(|pattern| !pattern.is_empty()).map(|pattern| {
-            let is_star = policy.fool_stupid_clients && !self.extended && **pattern == *b"*";
+            let is_star = policy.fool_stupid_clients && !self.options.extended && **pattern == *b"*";
             Pattern::new(reference, if is_star { b"INBOX*" } else { pattern }, separator)
         });
         let patterns = patterns.collect();
@@ -282,15 +288,13 @@ impl ListTask {
 
     /// Writes rows until the bound is reached or there are none.
     fn write_rows(&mut self, cx: &Context<'_>) {
-        let mut out = Vec::new();
-        while self.authored + out.len() < AUTHORED_BYTES_MAX - ROW_BYTES_MAX {
-            let Some(row) = self.rows.pop_front() else {
-                self.reply(out);
-                return self.next_page(cx);
-            };
-            self.write_row(&row, cx, &mut out);
+        while self.draft.len() < CHUNK_BYTES {
+            let Some(row) = self.rows.pop_front() else { return self.next_page(cx) };
+            let mut draft = std::mem::take(&mut self.draft);
+            self.write_row(&row, cx, &mut draft);
+            self.draft = draft;
         }
-        self.reply(out);
+        self.flush();
         self.phase = Phase::ExpectDrained;
     }
 
@@ -313,7 +317,6 @@ impl ListTask {
 
     /// All names of the list are through: subscriptions to what is not in it, then the servers.
     fn end_rows(&mut self, cx: &Context<'_>) {
-        let mut out = Vec::new();
         if let Some(walk) = &self.walk
             && self.options.selection.subscribed
             && !self.options.selection.special_use
@@ -321,24 +324,22 @@ impl ListTask {
             let matches = |name: &[u8]| walk.matches(name);
             let judge =
                 Judge { options: &self.options, told: &self.told, config: cx.config, matches: &matches };
-            let orphans: Vec<_> = self
-                .told
-                .subscribed
-                .difference(&self.seen)
-                .filter(|name| walk.matches(name))
-                .cloned()
-                .collect();
-            for name in orphans {
-                if self.authored + out.len() >= AUTHORED_BYTES_MAX - ROW_BYTES_MAX {
-                    self.phase = Phase::ExpectDrained;
-                    return self.reply(out);
+            for name in self.told.subscribed.difference(&self.seen).filter(|name| walk.matches(name)) {
+                if self.draft.len() >= CHUNK_BYTES {
+                    break;
                 }
-                judge.write_orphan(&name, self.knowledge, &mut out);
-                self.seen.insert(name);
+                judge.write_orphan(name, self.knowledge, &mut self.draft);
+                self.orphans.push(name.clone());
             }
         }
-        self.reply(out);
-        self.ask_servers(cx);
+        self.seen.extend(self.orphans.drain(..));
+        let is_full = self.draft.len() >= CHUNK_BYTES;
+        self.flush();
+        if is_full {
+            self.phase = Phase::ExpectDrained;
+        } else {
+            self.ask_servers(cx);
+        }
     }
 
     fn ask_servers(&mut self, cx: &Context<'_>) {
@@ -346,11 +347,18 @@ impl ListTask {
         if servers.is_empty() {
             return self.complete(cx);
         }
-        let patterns = self.walk.as_ref().map(Walk::patterns).unwrap_or_default();
-        let patterns = patterns.iter().map(|pattern| pattern.text().into()).collect();
+        let mut command = b"LIST \"\" (".to_vec();
+        for (n, pattern) in self.walk.iter().flat_map(|walk| walk.patterns()).enumerate() {
+            command.extend_from_slice(if n == 0 { b"" } else { b" " });
+            astring_out_as(&mut command, pattern.text(), LiteralStyle::NonSynchronising);
+        }
+        command.extend_from_slice(b") RETURN (");
+        command.extend_from_slice(&self.options.fan);
+        command.extend_from_slice(b")\r\n");
         let only = self.options.selection.subscribed.then(|| std::mem::take(&mut self.told.subscribed));
-        self.phase =
-            Phase::Fanning(Fan::new(servers, patterns, self.options.fan.clone(), only, &mut self.agenda));
+        let questions = servers.into_iter().map(|server| (server, vec![command.clone()])).collect();
+        let fan = Fan::new(questions, Offer::LIST_EXTENDED, only, &mut self.agenda);
+        self.phase = Phase::Fanning(Box::new(fan));
     }
 
     /// ```text
@@ -365,14 +373,14 @@ impl ListTask {
         self.finish(cx, &result);
     }
 
-    fn reply(&mut self, out: Vec<u8>) {
-        if !out.is_empty() {
-            self.authored += out.len();
-            self.agenda.reply(out);
+    fn flush(&mut self) {
+        if !self.draft.is_empty() {
+            self.agenda.reply(std::mem::take(&mut self.draft));
         }
     }
 
     fn finish(&mut self, cx: &Context<'_>, result: &[u8]) {
+        self.flush();
         self.agenda.finish(cx, result);
         self.phase = Phase::Over;
     }
@@ -381,14 +389,13 @@ impl ListTask {
 /// Bytes that one row can have: two lines with the longest name, all of it escaped, and attributes.
 const ROW_BYTES_MAX: usize = 5 * 1024;
 
+/// Bytes after which the client must have taken what was written before there is more.
+pub(super) const CHUNK_BYTES: usize = AUTHORED_BYTES_MAX - ROW_BYTES_MAX;
+
 impl Task for ListTask {
     fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, _now: Instant) {
-        if matches!(news, News::Drained(Side::Client)) {
-            self.authored = 0;
-            if matches!(self.phase, Phase::ExpectDrained) {
-                self.write_rows(cx);
-            }
-            return;
+        if matches!((&self.phase, &news), (Phase::ExpectDrained, News::Drained(Side::Client))) {
+            return self.write_rows(cx);
         }
         match (&mut self.phase, news) {
             (Phase::ExpectHome, news) => {
@@ -403,8 +410,8 @@ impl Task for ListTask {
             (Phase::ExpectPage, News::Page(page)) => self.handle_page(page, cx),
             (Phase::Fanning(fan), news) => {
                 fan.handle_news(news, cx, &mut self.agenda);
-                if let Some(missing) = fan.poll_end() {
-                    self.missing.extend(missing);
+                if let Some(harvest) = fan.poll_end() {
+                    self.missing.extend(harvest.missing);
                     self.complete(cx);
                 }
             }
@@ -431,8 +438,8 @@ impl Task for ListTask {
             }
             Phase::Fanning(fan) => {
                 let verdict = fan.handle_line(backend, line, cx);
-                if let Some(missing) = fan.poll_end() {
-                    self.missing.extend(missing);
+                if let Some(harvest) = fan.poll_end() {
+                    self.missing.extend(harvest.missing);
                     self.complete(cx);
                 }
                 verdict

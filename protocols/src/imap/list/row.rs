@@ -64,8 +64,10 @@ impl Judge<'_> {
     /// Writes a row that is shown, and what the list itself knows besides.
     pub(super) fn write(&self, row: &Row, child_info: &[&str], out: &mut Vec<u8>) {
         let mut attributes = Attributes::default();
-        if row.mailbox.is_none() {
-            attributes.add(b"\\Noselect");
+        match (&row.mailbox, self.options.extended) {
+            (Some(_), _) => {}
+            (None, true) => attributes.add(b"\\NonExistent"),
+            (None, false) => attributes.add(b"\\Noselect"),
         }
         if self.options.returns_subscribed() && self.told.subscribed.contains(&row.name) {
             attributes.add(b"\\Subscribed");

@@ -16,32 +16,39 @@ const BEHIND: &[u8] = b".\xff";
 
 /// One line of the answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Row {
+pub(in crate::imap) struct Row {
     /// The name as the user sees it.
-    pub(super) name: Box<[u8]>,
-    pub(super) has_children: bool,
+    pub(in crate::imap) name: Box<[u8]>,
+    pub(in crate::imap) has_children: bool,
     /// `None`: a parent that is no mailbox, or none that the user may see.
-    pub(super) mailbox: Option<Listed>,
+    pub(in crate::imap) mailbox: Option<Listed>,
 }
 
 /// What the list knows of a mailbox.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Listed {
-    pub(super) rights: Rights,
+pub(in crate::imap) struct Listed {
+    pub(in crate::imap) rights: Rights,
     /// As in the list; `None` when the location names none.
-    pub(super) server: Option<Box<[u8]>>,
+    pub(in crate::imap) server: Option<Box<[u8]>>,
 }
 
 /// Whether calendars and the like are listed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Dav {
+pub(in crate::imap) enum Dav {
     Hidden,
     Shown,
 }
 
+/// The last visible name.
+#[derive(Debug)]
+struct Seen {
+    external: Box<[u8]>,
+    internal: Box<[u8]>,
+}
+
 /// The way through the list.
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(in crate::imap) struct Walk {
     patterns: Vec<Pattern>,
     namespace: Arc<Namespace>,
     who: Arc<Identity>,
@@ -49,8 +56,7 @@ pub(super) struct Walk {
     sections: VecDeque<Section>,
     /// Where the section goes on.
     after: Box<[u8]>,
-    /// The last visible name: external, internal.
-    last: Option<(Box<[u8]>, Box<[u8]>)>,
+    last: Option<Seen>,
     /// Waits to know whether it has children.
     pending: Option<Row>,
     /// Top-level parents that were shown; sections may share one.
@@ -59,7 +65,7 @@ pub(super) struct Walk {
 
 impl Walk {
     /// Plans the way for patterns that had their reference applied.
-    pub(super) fn new(
+    pub(in crate::imap) fn new(
         patterns: Vec<Pattern>,
         namespace: Arc<Namespace>,
         who: Arc<Identity>,
@@ -71,7 +77,7 @@ impl Walk {
     }
 
     /// The next page that is needed; `None` at the end.
-    pub(super) fn poll_query(&self) -> Option<ListQuery> {
+    pub(in crate::imap) fn poll_query(&self) -> Option<ListQuery> {
         let section = self.sections.front()?;
         Some(ListQuery {
             after: self.after.clone(),
@@ -87,12 +93,12 @@ impl Walk {
     }
 
     /// The patterns.
-    pub(super) fn patterns(&self) -> &[Pattern] {
+    pub(in crate::imap) fn patterns(&self) -> &[Pattern] {
         &self.patterns
     }
 
     /// Takes the page that was asked for.
-    pub(super) fn handle_page(&mut self, page: &ListPage, rows: &mut VecDeque<Row>) {
+    pub(in crate::imap) fn handle_page(&mut self, page: &ListPage, rows: &mut VecDeque<Row>) {
         let Some(part) = self.sections.front().map(|section| section.part) else { return };
         for listed in &page.entries {
             let own = part_of(&listed.entry.name, &self.namespace, &self.who);
@@ -143,7 +149,7 @@ impl Walk {
             let mailbox = Some(Listed { rights: listed.rights, server });
             self.pending = Some(Row { name: external.as_slice().into(), has_children: false, mailbox });
         }
-        self.last = Some((external.into(), internal.clone()));
+        self.last = Some(Seen { external: external.into(), internal: internal.clone() });
     }
 
     /// Shows the names above one that are no mailboxes: to patterns that end with `%` (RFC 3501 section
@@ -152,8 +158,10 @@ impl Walk {
         let end = path_len(external, &self.namespace);
         for at in memchr::memchr_iter(self.namespace.separator, &external[..end]) {
             let parent = &external[..at];
-            let is_known =
-                self.last.as_ref().is_some_and(|(last, _)| **last == *parent || self.is_below(parent, last));
+            let is_known = self
+                .last
+                .as_ref()
+                .is_some_and(|last| *last.external == *parent || self.is_below(parent, &last.external));
             if is_known || self.roots.iter().any(|root| **root == *parent) || !self.names_parent(parent) {
                 continue;
             }
@@ -191,7 +199,7 @@ impl Walk {
         let depth_of = |text: &[u8]| memchr::memchr_iter(separator, text).count();
         let has_star = self.patterns.iter().any(|pattern| pattern.text().contains(&b'*'));
         let depth_max = self.patterns.iter().map(|pattern| depth_of(pattern.text())).max()?;
-        let (external, internal) = self.last.as_ref()?;
+        let Seen { external, internal } = self.last.as_ref()?;
         let excess = depth_of(external).checked_sub(depth_max).filter(|excess| *excess > 0)?;
         if has_star || external.contains(&b'@') {
             return None;
