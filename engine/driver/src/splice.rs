@@ -64,6 +64,7 @@ impl Driver {
             self.splices.swap_remove(at);
             if let Some(conn) = self.conns.at_mut(slot) {
                 conn.splicing = Splicing::Running;
+                conn.single = true;
                 let (from, to) = (self.conn_id(slot), self.conn_id(to));
                 self.ops.push_back(Op::Splice { from, to, bytes });
             }
