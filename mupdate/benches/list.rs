@@ -151,7 +151,7 @@ fn moved(list: &List, name: &[u8]) -> Option<Change> {
             entry.acl = [&entry.acl, b"somebody\tlrs\t".as_slice()].concat().into();
             Some(Change::Active(entry))
         }
-        other => Some(other),
+        reserved @ (Change::Reserved { .. } | Change::Deleted { .. }) => Some(reserved),
     }
 }
 

@@ -323,7 +323,8 @@ impl World {
         let mut world = World {
             session: Session::new(Arc::new(config), origin),
             cut,
-            now: Instant(0),
+            // The shard has been up for an hour.
+            now: Instant(3_600_000_000_000),
             random: if let Cut::Random(seed) = cut { seed } else { 0 },
             ends: Vec::new(),
             questions: VecDeque::new(),
@@ -335,7 +336,7 @@ impl World {
         };
         world.end(Side::Client);
         world.collect();
-        world.pump();
+        world.pass_time(0);
         world
     }
 

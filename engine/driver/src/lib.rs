@@ -88,6 +88,8 @@ pub struct Driver {
     sending: Vec<(u32, Chain)>,
     /// Connections that are looked at again in the next turn.
     throttled: Vec<u32>,
+    /// Something goes on when the sends of this turn are out.
+    awaited: bool,
     /// Slots with a splice that waits for its destination to be empty.
     splices: Vec<u32>,
     /// What a machine authors.
@@ -117,6 +119,7 @@ impl Driver {
             dirty: Vec::new(),
             sending: Vec::new(),
             throttled: Vec::new(),
+            awaited: false,
             splices: Vec::new(),
             scratch: Vec::new(),
             plain: Vec::new(),
@@ -147,7 +150,11 @@ impl Driver {
 
     /// Whether a turn is wanted although nothing completes.
     pub fn is_restless(&self) -> bool {
-        !self.throttled.is_empty() || !self.ops.is_empty()
+        self.awaited
+            || !self.throttled.is_empty()
+            || !self.ops.is_empty()
+            || !self.dirty.is_empty()
+            || !self.splices.is_empty()
     }
 
     /// Sessions that run.

@@ -49,12 +49,14 @@ impl Driver {
                 continue;
             }
             if chain.is_empty() {
+                self.awaited = true;
                 self.flushed(slot); // The layer keeps it until its handshake is over.
             } else if conn.spill.is_some() {
                 let rest = self.turn.rest(chain, 0, buffers);
                 self.spill_rest(slot, rest);
             } else {
                 conn.flying = true;
+                self.awaited |= conn.drained_owed || conn.finish != Finish::No || conn.queue.is_some();
                 self.sending.push((slot, chain));
             }
         }
@@ -101,6 +103,7 @@ impl Driver {
             }
         }
         self.sending = sending;
+        self.awaited = false;
         self.sent_turn.clear();
         self.begin_splices();
         self.work();

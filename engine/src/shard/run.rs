@@ -80,7 +80,11 @@ impl<H: Host> Loop<H> {
                 glommio::executor().yield_task_queue_now().await;
             }
             if self.wait()? && !self.carrier.ring.has_news() {
-                self.park(&signal).await?;
+                // What goes on when the last sends are out must not sleep with the loop.
+                self.carrier.turn();
+                if !self.carrier.is_restless() {
+                    self.park(&signal).await?;
+                }
             }
         }
         // Submits the last closes.

@@ -9,7 +9,9 @@ fn parsed(bytes: &[u8]) -> Command<'_> {
 fn arguments(bytes: &[u8]) -> Vec<Vec<u8>> {
     match parsed(bytes).request {
         Request::Arguments(arguments) => arguments.into_iter().map(|a| a.into_owned()).collect(),
-        other => panic!("no arguments but {other:?}"),
+        other @ (Request::NoCommand | Request::NullCommand | Request::Extra | Request::Malformed) => {
+            panic!("no arguments but {other:?}")
+        }
     }
 }
 

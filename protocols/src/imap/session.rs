@@ -44,7 +44,9 @@ pub struct Session {
     pub(super) asked: SmallVec<[(QuestionId, Purpose); 1]>,
     /// The connection that is in the middle of a response to the client.
     pub(super) speaking: Option<BackendId>,
-    pub(super) last_input: Instant,
+    /// The last moment at which the client sent something; `None` before the first call, because a
+    /// session is not told when it is made.
+    pub(super) last_input: Option<Instant>,
     /// The moment of the last call.
     now: Instant,
     pub(super) draining: bool,
@@ -162,7 +164,7 @@ impl Session {
             drafts: Vec::new(),
             asked: SmallVec::new(),
             speaking: None,
-            last_input: Instant::default(),
+            last_input: None,
             now: Instant::default(),
             draining: false,
             next_question: 0,
@@ -324,6 +326,11 @@ impl Session {
         }
     }
 
+    fn set_clock(&mut self, now: Instant) {
+        self.now = now;
+        self.last_input.get_or_insert(now);
+    }
+
     /// Carries on with what an event or input made possible.
     fn carry_on(&mut self, now: Instant) {
         self.run_task(now);
@@ -332,9 +339,9 @@ impl Session {
 
 impl proxy::Session for Session {
     fn handle_input(&mut self, side: Side, input: &[u8], now: Instant) -> Taken {
-        self.now = now;
+        self.set_clock(now);
         if side == Side::Client {
-            self.last_input = now;
+            self.last_input = Some(now);
         }
         let taken = self.look(side, input, now);
         self.carry_on(now);
@@ -342,7 +349,7 @@ impl proxy::Session for Session {
     }
 
     fn handle_event(&mut self, event: Event, now: Instant) {
-        self.now = now;
+        self.set_clock(now);
         match event {
             Event::Answer { id, answer } => self.handle_answer(id, answer, now),
             Event::Eof(Side::Client) | Event::Reset(Side::Client) => self.client_gone(),
@@ -359,7 +366,7 @@ impl proxy::Session for Session {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        self.now = now;
+        self.set_clock(now);
         self.check_deadlines(now);
         self.carry_on(now);
     }

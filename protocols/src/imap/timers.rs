@@ -31,6 +31,10 @@ enum Due {
 impl Session {
     /// The next moment at which something is due.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
+        if self.last_input.is_none() {
+            // To be told the time.
+            return Some(Instant(0));
+        }
         self.deadlines().map(|(at, _)| at).min()
     }
 
@@ -112,7 +116,7 @@ impl Session {
                 timeouts.client
             }
         };
-        Some((self.last_input + allowed, Due::Client))
+        Some((self.last_input? + allowed, Due::Client))
     }
 
     fn wake_deadline(&self) -> Option<(Instant, Due)> {
@@ -131,7 +135,7 @@ impl Session {
         let waits = backend.is_busy_for_client()
             && self.speaking.is_none()
             && matches!(self.reading, Reading::Command { .. } | Reading::AwaitGo(_));
-        let last = backend.last_use.max(self.last_input);
+        let last = self.last_input.map_or(backend.last_use, |input| input.max(backend.last_use));
         waits.then(|| (last + RELAYED_REPLY_TIMEOUT, Due::Reply))
     }
 

@@ -1,0 +1,432 @@
+//! The driver under toy sessions and a carrier in memory, at random splits.
+
+mod world;
+
+use driver::limits::{BACKLOG_BYTES_MAX, Limits};
+use driver::{Carriage, Driver};
+use protocols::proxy::{
+    Answer, BackendId, Close, Event, Instant, LayerKind, Output, Question, QuestionId, Service, Session,
+    Side, Taken, Then,
+};
+use smallvec::smallvec;
+use std::collections::VecDeque;
+use std::time::Duration;
+use world::{BACKEND, Peer, World, record, sends};
+
+/// A session made of a function that is told news and queues outputs.
+struct Toy<F> {
+    act: F,
+    queue: VecDeque<(Output, Vec<u8>)>,
+    wake: Option<Instant>,
+}
+
+/// What a toy is told.
+enum News<'a> {
+    Begin,
+    Input(Side, &'a [u8]),
+    Event(Event),
+    Time,
+}
+
+type Queue = VecDeque<(Output, Vec<u8>)>;
+
+fn toy<F: FnMut(News<'_>, &mut Queue) -> Taken + 'static>(mut act: F) -> Box<dyn Session> {
+    let mut queue = VecDeque::new();
+    act(News::Begin, &mut queue);
+    Box::new(Toy { act, queue, wake: None })
+}
+
+impl<F: FnMut(News<'_>, &mut Queue) -> Taken> Session for Toy<F> {
+    fn handle_input(&mut self, side: Side, input: &[u8], _: Instant) -> Taken {
+        (self.act)(News::Input(side, input), &mut self.queue)
+    }
+    fn handle_event(&mut self, event: Event, _: Instant) {
+        (self.act)(News::Event(event), &mut self.queue);
+    }
+    fn handle_timeout(&mut self, _: Instant) {
+        self.wake = None;
+        (self.act)(News::Time, &mut self.queue);
+    }
+    fn poll_output(&mut self, scratch: &mut Vec<u8>) -> Option<Output> {
+        let (output, bytes) = self.queue.pop_front()?;
+        scratch.extend_from_slice(&bytes);
+        Some(output)
+    }
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.wake
+    }
+}
+
+const HOLD: Taken = Taken { n: 0, then: Then::Hold };
+const MORE: Taken = Taken { n: 0, then: Then::More };
+
+fn write(queue: &mut Queue, to: Side, bytes: &[u8]) {
+    queue.push_back((Output::Write { to }, bytes.to_vec()));
+}
+
+fn open(queue: &mut Queue, side: u32) {
+    let question =
+        Question::OpenBackend { side: BackendId(side), server: "b".into(), service: Service::Imap };
+    queue.push_back((Output::Ask { id: QuestionId(side), question }, Vec::new()));
+}
+
+fn forward(queue: &mut Queue, from: Side, to: Side, n: u64) {
+    queue.push_back((Output::Forward { from, to: smallvec![to], n }, Vec::new()));
+}
+
+fn close(queue: &mut Queue, side: Side, how: Close) {
+    queue.push_back((Output::Close { side, how }, Vec::new()));
+}
+
+/// Lines in which `!n` before the end announces n bytes, forwarded both ways.
+fn relay() -> Box<dyn Session> {
+    let mut open_yet = false;
+    toy(move |news, queue| match news {
+        News::Begin => {
+            open(queue, 0);
+            MORE
+        }
+        News::Input(_, _) if !open_yet => HOLD,
+        News::Input(side, input) => {
+            let Some(at) = input.iter().position(|byte| *byte == b'\n') else { return MORE };
+            let literal = input[..at].split(|byte| *byte == b'!').nth(1);
+            let n: u64 =
+                literal.and_then(|n| std::str::from_utf8(n).ok()?.parse().ok()).unwrap_or(0) + at as u64 + 1;
+            forward(queue, side, if side == Side::Client { BACKEND } else { Side::Client }, n);
+            MORE
+        }
+        News::Event(Event::Answer { answer: Answer::Opened(Ok(_)), .. }) => {
+            open_yet = true;
+            MORE
+        }
+        News::Event(Event::Eof(Side::Client)) => {
+            close(queue, BACKEND, Close::Flush);
+            MORE
+        }
+        News::Event(Event::Eof(_)) => {
+            close(queue, Side::Client, Close::Flush);
+            MORE
+        }
+        News::Event(_) | News::Time => MORE,
+    })
+}
+
+fn lines(count: usize, literal: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for i in 0..count {
+        if i % 7 == 3 {
+            bytes.extend_from_slice(format!("append {i} !{literal}\n").as_bytes());
+            bytes.extend((0..literal).map(|at| (at * 31 + i) as u8));
+        }
+        bytes.extend_from_slice(format!("line {i} of many\n").as_bytes());
+    }
+    bytes
+}
+
+#[test]
+fn lines_and_literals_reach_the_other_side_whole_and_in_order() {
+    for carriage in [Carriage::Copied, Carriage::Spliceable] {
+        for seed in 1..16 {
+            let mut world = World::new(seed, Limits::default(), carriage);
+            let (up, down) = (lines(60, 90_000), lines(50, 150_000));
+            world.backends.push(sends(down.clone()));
+            let client = world.client(relay(), sends(up.clone()));
+            world.settle();
+            let backend = world.opened[0];
+            assert!(world.peer(backend).got == up, "seed {seed}");
+            assert!(world.peer(client).got == down, "seed {seed}");
+            assert_eq!(world.spliced > 0, carriage == Carriage::Spliceable);
+            assert!(world.notices.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_destination_that_takes_nothing_stops_its_source_and_memory_stays_bounded() {
+    for seed in 1..10 {
+        let mut world = World::new(seed, Limits::default(), Carriage::Copied);
+        let down = lines(100, 90_000);
+        let up = [b"put !200000\n".to_vec(), vec![b'u'; 200_000]].concat();
+        world.backends.push(sends(down.clone()));
+        let client = world.client(relay(), Peer { takes: 1000, ..sends(up.clone()) });
+        let most = world.settle();
+        assert!(most < 400 * 1024, "{most} bytes stood in between");
+        assert!(most < BACKLOG_BYTES_MAX);
+        let backend = world.opened[0];
+        let got = world.peer(backend).got.len();
+        assert!(got == 0 || got == up.len(), "a forward out of a full side goes on, {got} bytes came");
+        world.peer(client).takes = usize::MAX;
+        world.settle();
+        assert!(world.peer(client).got == down, "seed {seed}");
+        assert!(world.peer(backend).got == up, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_broken_forward_is_told_with_what_is_left_and_the_rest_can_be_discarded() {
+    for seed in 1..40 {
+        let mut world = World::new(seed, Limits::default(), Carriage::Copied);
+        let mut sent = b"put !5000\n".to_vec();
+        sent.extend(vec![b'x'; 3000]);
+        world.backends.push(sends(""));
+        let session = toy({
+            let mut relay = relay();
+            move |news, queue| {
+                let taken = match news {
+                    News::Begin => MORE,
+                    News::Event(Event::ForwardBroken { from, left, .. }) => {
+                        queue.push_back((Output::Discard { from, n: left }, Vec::new()));
+                        MORE
+                    }
+                    News::Event(Event::Reset(_)) => MORE,
+                    News::Event(event) => {
+                        relay.handle_event(event, Instant(0));
+                        MORE
+                    }
+                    News::Input(side, input) if input.starts_with(b"after") => {
+                        if input.ends_with(b"\n") {
+                            write(queue, side, b"still here\n");
+                            Taken { n: input.len(), then: Then::More }
+                        } else {
+                            MORE
+                        }
+                    }
+                    News::Input(side, input) => relay.handle_input(side, input, Instant(0)),
+                    News::Time => MORE,
+                };
+                let mut scratch = Vec::new();
+                while let Some(output) = relay.poll_output(&mut scratch) {
+                    queue.push_back((output, std::mem::take(&mut scratch)));
+                }
+                taken
+            }
+        });
+        let client = world.client(session, sends(sent));
+        // The toy polls its relay only when told something.
+        world.driver.tell(first_session(), Event::ListChanged);
+        world.settle();
+        let backend = world.opened[0];
+        assert_eq!(world.peer(backend).got.len(), 3010);
+        world.reset(backend);
+        world.peer(client).to_send.extend(vec![b'x'; 2000]);
+        world.peer(client).to_send.extend_from_slice(b"after\n");
+        world.settle();
+        assert_eq!(world.peer(client).got, b"still here\n", "seed {seed}");
+    }
+}
+
+/// The only session of a fresh world.
+fn first_session() -> driver::SessionId {
+    driver::SessionId { slot: 0, generation: 0 }
+}
+
+#[test]
+fn held_input_is_offered_again_after_an_event_and_untaken_heads_with_what_follows() {
+    for seed in 1..40 {
+        let mut world = World::new(seed, Limits::default(), Carriage::Copied);
+        let mut free = false;
+        let session = toy(move |news, queue| match news {
+            News::Input(_, _) if !free => HOLD,
+            News::Input(side, input) if input.len() >= 10 => {
+                write(queue, side, &input[..10]);
+                Taken { n: 10, then: Then::More }
+            }
+            News::Event(Event::ListChanged) => {
+                free = true;
+                MORE
+            }
+            News::Begin | News::Input(..) | News::Event(_) | News::Time => MORE,
+        });
+        let client = world.client(session, sends(lines(3, 0)));
+        world.settle();
+        assert!(world.peer(client).got.is_empty());
+        world.driver.tell(first_session(), Event::ListChanged);
+        world.settle();
+        let whole = lines(3, 0).len() / 10 * 10;
+        assert_eq!(world.peer(client).got, lines(3, 0)[..whole], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_switch_comes_after_the_writes_before_it_and_what_follows_is_encoded() {
+    for seed in 1..40 {
+        let mut world = World::new(seed, Limits::default(), Carriage::Spliceable);
+        let session = toy(|news, queue| match news {
+            News::Input(side, b"STARTTLS\n") => {
+                write(queue, side, b"OK\n");
+                queue.push_back((Output::Switch { side, layer: LayerKind::TlsServer }, Vec::new()));
+                write(queue, side, b"early\n");
+                Taken { n: 9, then: Then::More }
+            }
+            News::Input(side, input) if input.ends_with(b"\n") && !input.starts_with(b"S") => {
+                write(queue, side, &[b"echo ", input].concat());
+                Taken { n: input.len(), then: Then::More }
+            }
+            News::Begin | News::Input(..) | News::Event(_) | News::Time => MORE,
+        });
+        let client = world.client(session, sends("STARTTLS\n"));
+        world.settle();
+        assert_eq!(world.peer(client).got, [b"OK\n".to_vec(), record(b"hello")].concat());
+        world.peer(client).to_send.extend([record(b"hello"), record(b"se"), record(b"cret\n")].concat());
+        world.settle();
+        let got = world.peer(client).got.split_off(3 + 6);
+        let plain: Vec<u8> = decode(&got);
+        assert_eq!(plain, b"early\necho secret\n", "seed {seed}");
+    }
+}
+
+fn decode(mut wire: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    while let Some((len, rest)) = wire.split_first() {
+        let (record, rest) = rest.split_at(usize::from(*len));
+        plain.extend(record.iter().map(|byte| byte ^ 0x5a));
+        wire = rest;
+    }
+    plain
+}
+
+#[test]
+fn plain_bytes_behind_a_switch_close_the_side() {
+    let mut world = World::new(5, Limits::default(), Carriage::Copied);
+    let session = toy(|news, queue| match news {
+        News::Input(side, input) if input.len() >= 9 => {
+            queue.push_back((Output::Switch { side, layer: LayerKind::TlsServer }, Vec::new()));
+            Taken { n: 9, then: Then::Hold }
+        }
+        News::Begin | News::Input(..) | News::Event(_) | News::Time => MORE,
+    });
+    let mut all = b"STARTTLS\n".to_vec();
+    all.extend(vec![b'i'; 100_000]);
+    let client = world.client(session, sends(all));
+    for _ in 0..3000 {
+        world.turn();
+    }
+    assert!(world.peers.get(&client).is_none_or(|(_, peer)| peer.got_eof || peer.closed));
+    assert_eq!(world.ended, 1);
+}
+
+#[test]
+fn a_pipe_passes_ends_on_as_half_closes_and_the_session_is_over_with_both() {
+    for carriage in [Carriage::Copied, Carriage::Spliceable] {
+        for seed in 1..40 {
+            let mut world = World::new(seed, Limits::default(), carriage);
+            let (up, down) = (lines(30, 200_000), lines(20, 100_000));
+            world.backends.push(Peer { ends: true, ..sends(down.clone()) });
+            let session = toy(|news, queue| match news {
+                News::Begin => {
+                    open(queue, 0);
+                    MORE
+                }
+                News::Event(Event::Answer { .. }) => {
+                    queue.push_back((Output::Pipe { a: Side::Client, b: BACKEND }, Vec::new()));
+                    MORE
+                }
+                News::Input(..) | News::Event(_) | News::Time => HOLD,
+            });
+            let client = world.client(session, sends(up.clone()));
+            world.settle();
+            let backend = world.opened[0];
+            assert!(world.peer(client).got == down && world.peer(client).got_eof, "seed {seed}");
+            assert!(world.peer(backend).got == up && !world.peer(backend).got_eof);
+            world.peer(client).to_send.extend_from_slice(b"goodbye");
+            world.peer(client).ends = true;
+            world.settle();
+            assert!(world.peer(backend).got.ends_with(b"goodbye") && world.peer(backend).got_eof);
+            assert_eq!((world.ended, world.driver.connections()), (1, 0), "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_forward_without_progress_is_stalled_and_a_flushed_side_lingers_for_a_moment() {
+    let limits = Limits { stalled_after: Duration::from_secs(5), ..Limits::default() };
+    let mut world = World::new(3, limits, Carriage::Copied);
+    let session = toy(|news, queue| match news {
+        News::Input(side, b"go\n") => {
+            queue.push_back((Output::Discard { from: side, n: 10 }, Vec::new()));
+            MORE
+        }
+        News::Event(Event::Stalled { from }) => {
+            write(queue, from, b"BYE\n");
+            close(queue, from, Close::Flush);
+            MORE
+        }
+        News::Begin | News::Input(..) | News::Event(_) | News::Time => MORE,
+    });
+    let client = world.client(session, sends("go\n"));
+    // The discard of what was only looked at takes the line itself first.
+    world.settle();
+    assert!(world.peer(client).got.is_empty());
+    world.now = Instant(world.now.0 + 6_000_000_000);
+    world.settle();
+    assert_eq!(world.peer(client).got, b"BYE\n");
+    assert!(world.peer(client).got_eof && !world.peer(client).closed);
+    world.now = Instant(world.now.0 + 3_000_000_000);
+    world.settle();
+    assert!(world.peer(client).closed);
+    assert_eq!(world.driver.connections(), 0);
+}
+
+#[test]
+fn a_panic_ends_its_session_alone() {
+    let mut world = World::new(9, Limits::default(), Carriage::Copied);
+    let other = world.client(echo(), sends("before\n"));
+    let broken = world.client(
+        toy(|news, _| if let News::Input(..) = news { panic!("a broken machine") } else { MORE }),
+        sends("x"),
+    );
+    world.settle();
+    assert!(world.peer(broken).closed);
+    assert_eq!((world.ended, world.notices.len()), (1, 1));
+    world.peer(other).to_send.extend_from_slice(b"after\n");
+    world.settle();
+    assert_eq!(world.peer(other).got, b"before\nafter\n");
+}
+
+fn echo() -> Box<dyn Session> {
+    toy(|news, queue| match news {
+        News::Input(side, input) => {
+            write(queue, side, input);
+            Taken { n: input.len(), then: Then::More }
+        }
+        News::Begin | News::Event(_) | News::Time => MORE,
+    })
+}
+
+#[test]
+fn a_session_that_leaves_more_than_a_head_untaken_is_ended() {
+    let mut world = World::new(11, Limits::default(), Carriage::Copied);
+    let client = world.client(toy(|_, _| MORE), sends(vec![b'a'; 20_000]));
+    world.settle();
+    assert!(world.peer(client).closed);
+    assert_eq!(world.notices.len(), 1);
+}
+
+#[test]
+fn drained_is_told_when_a_long_answer_has_gone_out() {
+    for seed in 1..20 {
+        let mut world = World::new(seed, Limits::default(), Carriage::Copied);
+        let mut pages = 0;
+        let session = toy(move |news, queue| match news {
+            News::Input(side, input) => {
+                write(queue, side, &[b'p'; 10_000]);
+                Taken { n: input.len(), then: Then::Hold }
+            }
+            News::Event(Event::Drained { side }) if pages < 50 => {
+                pages += 1;
+                write(queue, side, &[b'p'; 10_000]);
+                MORE
+            }
+            News::Begin | News::Event(_) | News::Time => MORE,
+        });
+        let client = world.client(session, sends("l"));
+        world.settle();
+        assert_eq!(world.peer(client).got.len(), 51 * 10_000, "seed {seed}");
+    }
+}
+
+#[test]
+fn the_drivers_share_of_a_connection_is_small() {
+    let (conn, session) = Driver::record_bytes();
+    assert!(conn + session / 2 <= 400, "a connection takes {conn} bytes and half a session {session}");
+}

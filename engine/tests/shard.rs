@@ -1,0 +1,219 @@
+//! A shard under clients that behave badly: bytes are conserved, nothing is left behind.
+//!
+//! `SHARD_SECONDS=300 cargo test --release -p engine --test shard` makes it a soak.
+
+mod relay;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use engine::shard::{Inbox, Listener, ListenerId, ShardConfig, ToShard, listen_tcp, pipes, run};
+use relay::{OneBackend, PIPED};
+use socket2::SockRef;
+
+/// Descriptors are counted per process: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Numbers by a seed (xorshift).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % n.max(1) as u64) as usize
+    }
+}
+
+/// A shard on a thread of its own, with a listener for lines and one for pipes.
+struct Running {
+    lines: SocketAddr,
+    piped: SocketAddr,
+    inbox: Inbox,
+    thread: thread::JoinHandle<()>,
+}
+
+fn start(backend: SocketAddr) -> Running {
+    let (inbox, reader) = Inbox::new().expect("a descriptor");
+    let mut config = ShardConfig::new(0);
+    config.pipes = pipes(8).expect("descriptors");
+    // Few buffers, so that receives run out of them.
+    config.receive_buffers = 64;
+    let mut listen = |id| {
+        let socket = listen_tcp("127.0.24.9:0".parse().expect("an address")).expect("a port");
+        let address = TcpListener::from(socket.try_clone().expect("a descriptor")).local_addr();
+        config.listeners.push(Listener { id, socket, deal: Vec::new() });
+        address.expect("an address")
+    };
+    let (lines, piped) = (listen(ListenerId(0)), listen(PIPED));
+    let thread = thread::spawn(move || run(config, OneBackend { backend }, reader).expect("a shard"));
+    Running { lines, piped, inbox, thread }
+}
+
+/// A server that sends back what it gets, and ends when that does.
+fn echo() -> SocketAddr {
+    let listener =
+        TcpListener::from(listen_tcp("127.0.24.8:0".parse().expect("an address")).expect("a port"));
+    let address = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            thread::spawn(move || {
+                let mut buffer = [0; 16 * 1024];
+                while let Ok(n @ 1..) = stream.read(&mut buffer) {
+                    if stream.write_all(&buffer[..n]).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Lines, some with literals, some of these long enough to be spliced.
+fn conversation(dice: &mut Dice) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..dice.below(20) + 1 {
+        if dice.below(5) == 0 {
+            let most = [10, 5000, 100_000, 400_000][dice.below(4)];
+            let n = dice.below(most) + 1;
+            bytes.extend_from_slice(format!("a APPEND x {{{n}}}\r\n").as_bytes());
+            bytes.extend((0..n).map(|at| (at * 7 + n) as u8));
+        }
+        let n = dice.below(300);
+        bytes.extend((0..n).map(|at| b'a' + (at % 26) as u8));
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes
+}
+
+/// Sends while another thread reads, at the pace that the dice give.
+fn talk(to: SocketAddr, dice: &mut Dice, half_closes: bool) {
+    let bytes = conversation(dice);
+    let Ok(mut stream) = TcpStream::connect(to) else { panic!("no connection to the shard") };
+    let mut reader = stream.try_clone().expect("a descriptor");
+    let (slow, whole) = (dice.below(4) == 0, bytes.len());
+    let reading = thread::spawn(move || {
+        let mut got = Vec::new();
+        let mut buffer = vec![0; if slow { 700 } else { 64 * 1024 }];
+        while got.len() < whole || half_closes {
+            match reader.read(&mut buffer) {
+                Ok(n @ 1..) => got.extend_from_slice(&buffer[..n]),
+                Ok(0) | Err(_) => break,
+            }
+        }
+        got
+    });
+    let mut rest = &bytes[..];
+    while !rest.is_empty() {
+        let n = (dice.below(50_000) + 1).min(rest.len());
+        stream.write_all(&rest[..n]).expect("the relay reads");
+        rest = &rest[n..];
+    }
+    if half_closes {
+        stream.shutdown(Shutdown::Write).expect("a half close");
+    }
+    let got = reading.join().expect("a reader");
+    assert!(got == bytes, "{} of {} bytes came back, or others", got.len(), bytes.len());
+}
+
+/// Sends a part and breaks the connection.
+fn break_off(to: SocketAddr, dice: &mut Dice) {
+    let bytes = conversation(dice);
+    let Ok(mut stream) = TcpStream::connect(to) else { panic!("no connection to the shard") };
+    let n = dice.below(bytes.len());
+    // The shard or its backend may have been faster.
+    let _ = stream.write_all(&bytes[..n]);
+    if dice.below(2) == 0 {
+        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    }
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("proc").count()
+}
+
+/// What the descriptors are, for a failed test.
+fn named_descriptors() -> Vec<String> {
+    let entries = std::fs::read_dir("/proc/self/fd").expect("proc").flatten();
+    entries.filter_map(|entry| Some(std::fs::read_link(entry.path()).ok()?.display().to_string())).collect()
+}
+
+fn resident_kb() -> usize {
+    let text = std::fs::read_to_string("/proc/self/smaps_rollup").expect("proc");
+    let line = text.lines().find(|line| line.starts_with("Pss:")).expect("Pss");
+    line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("a number")
+}
+
+#[test]
+fn bytes_are_conserved_and_nothing_is_left_behind_by_clients_that_behave_badly() {
+    let seconds = std::env::var("SHARD_SECONDS").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let backend = echo();
+    let before = descriptors();
+    let Running { lines, piped, inbox, thread } = start(backend);
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let clients: Vec<_> = (1..=8u64)
+        .map(|seed| {
+            thread::spawn(move || {
+                let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                let mut rounds = 0;
+                while rounds < 12 || Instant::now() < until {
+                    rounds += 1;
+                    match dice.below(4) {
+                        0 => talk(piped, &mut dice, true),
+                        1 => break_off(if dice.below(2) == 0 { lines } else { piped }, &mut dice),
+                        _ => talk(lines, &mut dice, false),
+                    }
+                    if seed == 1 && rounds % 500 == 0 {
+                        println!("round {rounds}: {} descriptors, {} KiB", descriptors(), resident_kb());
+                    }
+                }
+                rounds
+            })
+        })
+        .collect();
+    let rounds: u64 = clients.into_iter().map(|client| client.join().expect("a client")).sum();
+    println!("{rounds} conversations");
+    inbox.send(ToShard::Drain { within: Duration::from_secs(20) });
+    thread.join().expect("the shard");
+    drop(inbox);
+    let patience = Instant::now() + Duration::from_secs(20);
+    // glommio keeps the eventfd of an executor for as long as the process lives.
+    let before = before + 1;
+    while descriptors() > before && Instant::now() < patience {
+        thread::yield_now(); // The backend's threads see the ends of their connections.
+    }
+    assert!(descriptors() <= before, "{before} descriptors before, now {:?}", named_descriptors());
+}
+
+#[test]
+fn a_drained_shard_accepts_what_is_queued_before_it_closes() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let backend = echo();
+    let Running { lines, piped: _, inbox, thread } = start(backend);
+    let mut stream = TcpStream::connect(lines).expect("a connection");
+    stream.write_all(b"one\r\n").expect("sent");
+    let mut line = [0; 5];
+    stream.read_exact(&mut line).expect("echoed");
+    inbox.send(ToShard::Drain { within: Duration::from_secs(20) });
+    thread.join().expect("the relay ends its sessions when drained");
+    assert_eq!(stream.read(&mut line).expect("an orderly end"), 0);
+}
+
+#[test]
+fn a_stopped_shard_cuts_what_is_there() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let backend = echo();
+    let Running { lines, piped: _, inbox, thread } = start(backend);
+    let mut stream = TcpStream::connect(lines).expect("a connection");
+    stream.write_all(b"half a li").expect("sent");
+    inbox.send(ToShard::Stop);
+    thread.join().expect("the shard");
+    assert!(matches!(stream.read(&mut [0; 5]), Ok(0) | Err(_)));
+}
