@@ -38,10 +38,14 @@ fn lists_and_stores(client: &mut Client) -> Result<()> {
     let listed = client.ok("LIST \"\" *")?;
     has(&listed, "INBOX")?;
     has(&listed, SHARED)?;
-    ensure!(!listed.iter().any(|line| line.contains("user.")), "another user's mailbox is listed: {listed:?}");
+    ensure!(
+        !listed.iter().any(|line| line.contains("user.")),
+        "another user's mailbox is listed: {listed:?}"
+    );
     has(&client.ok("SELECT INBOX")?, "* 1 EXISTS")?;
     has(&client.ok(&append("INBOX"))?, "[APPENDUID ")?;
-    has(&client.ok("NOOP")?, "OK").and_then(|()| has(&client.ok("FETCH 2 (BODY.PEEK[TEXT])")?, "all is well"))?;
+    has(&client.ok("NOOP")?, "OK")
+        .and_then(|()| has(&client.ok("FETCH 2 (BODY.PEEK[TEXT])")?, "all is well"))?;
     has(&client.ok("SEARCH SUBJECT check")?, "* SEARCH 2")
 }
 

@@ -14,12 +14,12 @@ use engine::log::Log;
 use engine::shard::{
     self, Accepted, Host, Inbox, Listener, ListenerId, PeerAddress, Reply, SessionId, ShardConfig, ToShard,
 };
-use mupdate::directory::{Config, Directory, Effect, Loaded, Ticket};
+use mupdate::directory::{Config, Directory, Effect, Loaded, Published, Ticket};
 use mupdate::master::{Connection, Role};
 use protocols::mailbox::acl::Policy;
 use protocols::proxy::{
-    Answer, Event, Instant, LayerKind, Level, ListPage, Notice, Origin, PasswordVerdict, Question, QuestionId,
-    Unavailable,
+    Answer, Event, Instant, LayerKind, Level, ListPage, Notice, Origin, PasswordVerdict, Question,
+    QuestionId, Unavailable,
 };
 
 use protocols::sasl::{Mechanism, Offer};
@@ -34,6 +34,7 @@ const MASTER_INDEX: usize = 9998;
 pub(super) struct Master {
     /// Where it listens.
     pub(super) address: SocketAddr,
+    published: Published,
     inbox: Inbox,
     thread: JoinHandle<()>,
 }
@@ -47,12 +48,18 @@ impl Master {
         let mut config = ShardConfig::new(MASTER_INDEX);
         config.listeners.push(Listener { id: ListenerId(0), socket, deal: Vec::new() });
         let host = MasterHost::new(inbox.clone(), log.clone());
+        let published = host.directory.published();
         let thread = thread::Builder::new().name("master".into()).spawn(move || {
             if let Err(error) = shard::run(config, host, reader) {
                 log.write(Level::Warn, &format!("the master has stopped: {error}"));
             }
         })?;
-        Ok(Master { address, inbox, thread })
+        Ok(Master { address, published, inbox, thread })
+    }
+
+    /// Mailboxes that were registered.
+    pub(super) fn mailboxes(&self) -> usize {
+        self.published.load().list.len()
     }
 
     /// Stops it and waits.

@@ -85,6 +85,17 @@ fn wait_for_end() -> Result<()> {
     Ok(())
 }
 
+fn wait_until(what: &str, holds: impl Fn() -> bool) -> Result<()> {
+    let end = Instant::now() + SYNC_MAX;
+    while !holds() {
+        if Instant::now() > end {
+            bail!("gave up after {} s waiting until {what}", SYNC_MAX.as_secs());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
 /// The running parts.
 struct Murder {
     address: SocketAddr,
@@ -102,30 +113,26 @@ struct Backend {
 impl Murder {
     fn start(listen: SocketAddr, verbose: bool) -> Result<Murder> {
         let least = if verbose { Level::Debug } else { Level::Warn };
-        let settings = Settings { ident: "rookery-demo".into(), facility: Default::default(), least, target: Target::Stderr };
+        let settings = Settings {
+            ident: "rookery-demo".into(),
+            facility: Default::default(),
+            least,
+            target: Target::Stderr,
+        };
         let log = Log::start(settings)?;
         let master = Master::start(log.clone()).context("the master does not start")?;
         let backends = (0..USERS.len()).map(|n| Backend::start(n, master.address));
         let backends = backends.collect::<Result<Vec<_>>>().context("a backend does not start")?;
+        // A frontend rightly distrusts an empty list: the backends come first.
+        wait_until("the backends are registered", || master.mailboxes() >= SEEDED)?;
         let configuration = configuration(listen, master.address, &backends)?;
         let frontend = frontend::start(configuration, log, Prepared::default())?;
         let address = frontend.addresses().first().map(|(_, address)| *address);
         let address = address.context("the frontend listens nowhere")?;
-        let murder = Murder { address, frontend, backends, master };
-        murder.await_list()?;
-        Ok(murder)
-    }
-
-    fn await_list(&self) -> Result<()> {
-        let end = Instant::now() + SYNC_MAX;
-        while !self.frontend.is_live() || self.frontend.directory().mailboxes() < SEEDED {
-            if Instant::now() > end {
-                let seen = self.frontend.directory().mailboxes();
-                bail!("the frontend has {seen} of {SEEDED} mailboxes after {} s", SYNC_MAX.as_secs());
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        Ok(())
+        wait_until("the frontend has the list", || {
+            frontend.is_live() && frontend.directory().mailboxes() >= SEEDED
+        })?;
+        Ok(Murder { address, frontend, backends, master })
     }
 
     /// Tells the user what there is to try.
@@ -160,7 +167,8 @@ impl Murder {
 
 impl Backend {
     fn start(number: usize, master: SocketAddr) -> Result<Backend> {
-        let account = |(name, password): (&str, &str)| Account { name: name.to_owned(), password: password.to_owned() };
+        let account =
+            |(name, password): (&str, &str)| Account { name: name.to_owned(), password: password.to_owned() };
         let (user, _) = USERS[number];
         let mut seeds = vec![Seed {
             name: format!("user.{user}"),
@@ -220,7 +228,7 @@ fn configuration(listen: SocketAddr, master: SocketAddr, backends: &[Backend]) -
     };
     let mut random = [0; 32];
     io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut random)?;
-    let secret = ProcessSecret(Secret::new(&random));
+    let secret = ProcessSecret(Secret::new(random));
     let mut configuration = Configuration::load("imapd.conf", "cyrus.conf", &read, &secret)?;
     // In memory only: nothing is left behind.
     configuration.directory.store = None;
