@@ -246,7 +246,7 @@ impl Carrier {
     fn carry_out(&mut self, net: &mut Net, now: Instant) {
         while let Some(op) = self.driver.poll_op() {
             match op {
-                Op::Receive(conn) => self.with(conn, |at| at.receiving = true),
+                Op::Receive(conn, _) => self.with(conn, |at| at.receiving = true),
                 Op::Stop(conn) => {
                     self.with(conn, |at| at.receiving = false);
                     self.driver.receive_stopped(conn);
