@@ -74,6 +74,8 @@ impl<H: Host> Carrier<H> {
             if resumes && room {
                 acceptor.state = State::Armed;
                 self.ring.accept(acceptor.listener.socket.as_raw_fd(), token);
+            } else if resumes {
+                acceptor.state = State::Full;
             } else if acceptor.state == State::Armed && !room {
                 acceptor.state = State::Ending;
                 self.ring.cancel(token);

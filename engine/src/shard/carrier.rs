@@ -99,12 +99,12 @@ impl<H: Host> Carrier<H> {
         self.driver.is_restless() || !self.eager.is_empty() || self.can_rearm()
     }
 
-    /// Whether the shard was drained or stopped and nothing is left of it.
+    /// Whether the shard was drained or stopped and nothing is left of it. Attempts to connect for
+    /// nobody end with the ring.
     pub(super) fn is_over(&self) -> bool {
         self.draining
             && self.driver.sessions() == 0
             && self.driver.connections() == 0
-            && self.attempts.is_empty()
             && self.acceptors.iter().all(Acceptor::is_closed)
     }
 

@@ -71,7 +71,8 @@ impl<H: Host> Carrier<H> {
             let (start, len) = (address.as_ptr().cast(), address.len());
             let within = &raw const attempt.within;
             #[allow(unsafe_code, reason = "the operation points to the attempt")]
-            // SAFETY: the attempt is boxed and is not touched before the completion.
+            // SAFETY: the attempt is boxed and not touched before the completion, or until the shard is
+            // over: by then it was submitted, and the kernel has copies.
             unsafe {
                 self.ring.connect(fd, start, len, within, Token::of(Kind::Connect, index as u32));
             }

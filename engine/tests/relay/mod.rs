@@ -31,7 +31,8 @@ enum Phase {
 struct Relay {
     phase: Phase,
     output: Option<Output>,
-    ended: [bool; 2],
+    /// Whether the client's and the backend's end were closed.
+    closed: [bool; 2],
     piped: bool,
 }
 
@@ -52,16 +53,15 @@ impl Session for Relay {
 
     fn handle_event(&mut self, event: Event, _: Instant) {
         match event {
+            // The client went before the backend came.
+            Event::Answer { .. } if matches!(self.phase, Phase::Over) => self.closed[1] = false,
             Event::Answer { answer: Answer::Opened(Ok(_)), .. } if self.piped => {
                 self.phase = Phase::Piping;
                 self.output = Some(Output::Pipe { a: Side::Client, b: BACKEND });
             }
             Event::Answer { answer: Answer::Opened(Ok(_)), .. } => self.phase = Phase::Relaying,
-            Event::Eof(side) => {
-                self.ended[usize::from(side == Side::Client)] = true;
-                self.phase = Phase::Over;
-            }
-            Event::Answer { .. }
+            Event::Eof(_)
+            | Event::Answer { .. }
             | Event::Reset(_)
             | Event::Switched { .. }
             | Event::ForwardBroken { .. }
@@ -85,19 +85,15 @@ impl Session for Relay {
                 Some(Output::Ask { id: QuestionId(0), question })
             }
             Phase::ExpectBackend | Phase::Relaying | Phase::Piping => self.output.take(),
-            Phase::Over if !self.ended[0] => {
-                self.ended[0] = true;
+            Phase::Over if !self.closed[0] => {
+                self.closed[0] = true;
                 Some(Output::Close { side: Side::Client, how: Close::Flush })
             }
-            Phase::Over if !self.ended[1] => {
-                self.ended[1] = true;
+            Phase::Over if !self.closed[1] => {
+                self.closed[1] = true;
                 Some(Output::Close { side: BACKEND, how: Close::Flush })
             }
-            Phase::Over => {
-                self.ended = [false; 2];
-                self.phase = Phase::ExpectBackend;
-                None
-            }
+            Phase::Over => None,
         }
     }
 
@@ -133,7 +129,7 @@ pub(crate) struct OneBackend {
 
 impl Host for OneBackend {
     fn accept(&mut self, listener: ListenerId, _: &PeerAddress) -> Option<Accepted> {
-        let relay = Relay { phase: Phase::Begin, output: None, ended: [false; 2], piped: listener == PIPED };
+        let relay = Relay { phase: Phase::Begin, output: None, closed: [false; 2], piped: listener == PIPED };
         Some(Accepted { session: Box::new(relay), layer: None })
     }
 
