@@ -190,6 +190,8 @@ pub(crate) struct Conn {
     pub(crate) in_dirty: bool,
     /// Stands in a list of the driver: `throttled`.
     pub(crate) in_throttled: bool,
+    /// Received a buffer at a time: it has brought bulk.
+    pub(crate) single: bool,
     /// The carrier does not splice the job at the head.
     pub(crate) copying: bool,
     /// Bytes received since the receive was armed or the turn began, to see bulk on a pipe.
@@ -223,6 +225,7 @@ impl Conn {
             flying: false,
             in_dirty: false,
             in_throttled: false,
+            single: false,
             copying: false,
             turn_bytes: 0,
             out: Chain::EMPTY,

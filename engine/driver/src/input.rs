@@ -13,7 +13,7 @@ use protocols::proxy::{Event, HEAD_BYTES_MAX, Then};
 use crate::conn::{Finish, Job, Receiving, Splicing, Wait};
 use crate::limits::BACKLOG_BYTES_MAX;
 use crate::turn::{BufferId, NONE, Source};
-use crate::{ConnId, Driver, Op, Work};
+use crate::{ConnId, Driver, Op, Pace, Work};
 
 /// Decoded bytes that wait on a connection at which its receive is stopped. What a client may
 /// pipeline while a command of his is looked up costs no stop below this.
@@ -186,8 +186,11 @@ impl Driver {
         };
         let n = taken.n.min(offered.len());
         fresh.skip(n);
-        self.release_holds(session, fresh.slot);
         let claimed = self.outputs(session, fresh);
+        // Input that moved nothing is no news: two sides on hold would wake each other for ever.
+        if n > 0 || claimed {
+            self.release_holds(session, fresh.slot);
+        }
         let Some(conn) = self.conns.at_mut(fresh.slot) else { return false };
         if !conn.is_served() {
             return false;
@@ -272,8 +275,9 @@ impl Driver {
         match (conn.receiving, wanted) {
             (Receiving::Off, true) => {
                 conn.receiving = Receiving::On;
+                let pace = if conn.single { Pace::Single } else { Pace::Burst };
                 let id = self.conn_id(slot);
-                self.ops.push_back(Op::Receive(id));
+                self.ops.push_back(Op::Receive(id, pace));
             }
             (Receiving::On, false) if conn.input_open && conn.finish != Finish::Closing => {
                 conn.receiving = Receiving::Stopping;

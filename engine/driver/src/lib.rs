@@ -43,7 +43,7 @@ pub use ids::{ConnId, SessionId};
 use input::Fresh;
 use layer::Layer;
 pub use limits::Limits;
-pub use ops::{Op, SpliceEnd};
+pub use ops::{Op, Pace, SpliceEnd};
 pub use send::Outgoing;
 use session::SessionState;
 use table::Table;

@@ -8,7 +8,7 @@ use crate::{ConnId, SessionId};
 #[derive(Debug)]
 pub enum Op {
     /// Deliver input until told otherwise.
-    Receive(ConnId),
+    Receive(ConnId, Pace),
     /// Deliver no more; answered by `receive_stopped` when the last has been delivered.
     Stop(ConnId),
     /// Send the spilled bytes of this connection; answered by `spill_sent`.
@@ -55,6 +55,16 @@ pub enum Op {
     },
     /// A session has ended.
     Ended(SessionId),
+}
+
+/// How input is delivered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pace {
+    /// As much as there is.
+    Burst,
+    /// A buffer at a time, so that little of a literal has been read when its splice begins. For
+    /// connections that have brought bulk before: what one burst reads (135-405 KB) is copied.
+    Single,
 }
 
 /// Why a splice is over.

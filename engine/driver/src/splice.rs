@@ -64,6 +64,7 @@ impl Driver {
             self.splices.swap_remove(at);
             if let Some(conn) = self.conns.at_mut(slot) {
                 conn.splicing = Splicing::Running;
+                conn.single = true;
                 let (from, to) = (self.conn_id(slot), self.conn_id(to));
                 self.ops.push_back(Op::Splice { from, to, bytes });
             }
@@ -111,7 +112,10 @@ impl Driver {
         let was = std::mem::replace(&mut conn.splicing, Splicing::No);
         conn.turn_bytes = 0;
         conn.copying = true;
-        if let Splicing::Stopping { to } = was {
+        // Without a job the connection has left its session meanwhile: nobody waits to hear of it.
+        if let Splicing::Stopping { to } = was
+            && !conn.jobs.is_empty()
+        {
             let (session, side) = (conn.session, conn.side);
             let left = conn.jobs.first().map_or(0, Job::left);
             conn.jobs.remove(0);

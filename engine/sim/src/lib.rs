@@ -1,1 +1,16 @@
-//! Placeholder.
+//! The seeded simulation: a whole murder in one thread.
+//!
+//! One seed gives a world of clients, frontends, backends, a master and slaves, with delays, splits,
+//! resets and restarts. Frontends run the same driver and machines that run on the ring.
+
+pub mod backend;
+pub mod carrier;
+pub mod client;
+pub mod dice;
+pub mod host;
+mod machines;
+pub mod message;
+pub mod net;
+pub mod registrar;
+pub mod units;
+pub mod world;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use driver::{BufferId, ConnId, Driver, Op, Outgoing};
+use driver::{BufferId, ConnId, Driver, Op, Outgoing, Pace};
 use protocols::proxy::{Instant, OpenError};
 use slab::Slab;
 
@@ -173,31 +173,46 @@ impl<H: Host> Carrier<H> {
 
     fn received(&mut self, completion: Completion) {
         let conn = conn_of(completion.token);
-        if let Some(id) = completion.buffer() {
-            let buffer = self.buffers.fill(id, completion.result.max(0) as usize);
-            self.used.push(buffer);
-            if completion.result > 0 && self.sockets.of(conn).is_some_and(|socket| !socket.closing) {
-                self.driver.received(conn, buffer, self.buffers.bytes_mut(buffer));
-            }
-        }
-        if completion.goes_on() {
-            return;
-        }
+        let result = completion.result;
+        let buffer = completion.buffer().map(|id| self.buffers.fill(id, result.max(0) as usize));
+        self.used.extend(buffer);
         let Some(socket) = self.sockets.of(conn) else { return };
-        socket.in_flight -= 1;
-        let was = std::mem::replace(&mut socket.receive, Receive::Off);
+        let was = socket.receive;
+        if !completion.goes_on() {
+            socket.in_flight -= 1;
+            socket.receive = Receive::Off;
+        }
         if socket.closing {
             self.finish_closing(conn);
             return;
         }
-        match completion.result {
+        if let Some(buffer) = buffer
+            && result > 0
+        {
+            self.driver.received(conn, buffer, self.buffers.bytes_mut(buffer));
+        }
+        if !completion.goes_on() {
+            self.receive_ended(conn, result, was == Receive::Stopping);
+        }
+    }
+
+    /// A receive has completed for the last time.
+    fn receive_ended(&mut self, conn: ConnId, result: i32, was_stopping: bool) {
+        match result {
             0 => self.driver.ended(conn),
-            n if n > 0 && was == Receive::Armed => self.arm_receive(conn),
-            e if e == -libc::ENOBUFS && was == Receive::Armed => {
-                socket.receive = Receive::Starved;
-                self.starved.push_back(conn);
+            _ if was_stopping => self.driver.receive_stopped(conn),
+            e if e == -libc::ENOBUFS => {
+                if let Some(socket) = self.sockets.of(conn) {
+                    socket.receive = Receive::Starved;
+                    self.starved.push_back(conn);
+                }
             }
-            n if n > 0 || n == -libc::ENOBUFS || n == -libc::ECANCELED => self.driver.receive_stopped(conn),
+            n if n > 0 => {
+                // The driver may have had enough of it meanwhile.
+                self.operate();
+                self.arm_receive(conn);
+            }
+            e if e == -libc::ECANCELED => self.driver.receive_stopped(conn),
             _ => self.driver.failed(conn),
         }
     }
@@ -206,7 +221,12 @@ impl<H: Host> Carrier<H> {
     pub(super) fn operate(&mut self) {
         while let Some(op) = self.driver.poll_op() {
             match op {
-                Op::Receive(conn) => self.arm_receive(conn),
+                Op::Receive(conn, pace) => {
+                    if let Some(socket) = self.sockets.of(conn) {
+                        socket.wanted = Some(pace);
+                    }
+                    self.arm_receive(conn);
+                }
                 Op::Stop(conn) => self.stop_receive(conn),
                 Op::Send(conn) => self.send_spill(conn),
                 Op::Splice { from, to, bytes } => self.begin_splice(from, to, bytes),
@@ -235,17 +255,21 @@ impl<H: Host> Carrier<H> {
 
     fn arm_receive(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.of(conn) else { return };
-        if socket.closing || socket.receive != Receive::Off {
+        let Some(pace) = socket.wanted.filter(|_| !socket.closing && socket.receive == Receive::Off) else {
             return;
-        }
+        };
         socket.receive = Receive::Armed;
         socket.in_flight += 1;
         let fd = socket.raw();
-        self.ring.receive(fd, token(Kind::Receive, conn));
+        match pace {
+            Pace::Burst => self.ring.receive(fd, token(Kind::Receive, conn)),
+            Pace::Single => self.ring.receive_one(fd, token(Kind::Receive, conn)),
+        }
     }
 
     fn stop_receive(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.of(conn) else { return };
+        socket.wanted = None;
         match socket.receive {
             Receive::Armed => {
                 socket.receive = Receive::Stopping;

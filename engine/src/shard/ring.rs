@@ -189,6 +189,13 @@ impl Ring {
         self.push(opcode::RecvMulti::new(Fd(fd), BUFFER_GROUP).build(), token);
     }
 
+    /// Fills one buffer.
+    pub(super) fn receive_one(&mut self, fd: RawFd, token: Token) {
+        let len = driver::limits::BUFFER_BYTES as u32;
+        let entry = opcode::Recv::new(Fd(fd), std::ptr::null_mut(), len).buf_group(BUFFER_GROUP).build();
+        self.push(entry.flags(Flags::BUFFER_SELECT), token);
+    }
+
     pub(super) fn accept(&mut self, fd: RawFd, token: Token) {
         let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         self.push(opcode::AcceptMulti::new(Fd(fd)).flags(flags).build(), token);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use driver::ConnId;
+use driver::{ConnId, Pace};
 use socket2::{SockRef, TcpKeepalive};
 
 use super::ring::{Kind, Token};
@@ -27,6 +27,8 @@ pub(super) struct Socket {
     /// Operations that will complete.
     pub(super) in_flight: u16,
     pub(super) receive: Receive,
+    /// How the driver wants it received; `None` while it does not.
+    pub(super) wanted: Option<Pace>,
     /// Closed when the last operation has completed.
     pub(super) closing: bool,
     /// The splice that reads from it, or `NO_SPLICE`.
@@ -45,6 +47,7 @@ impl Socket {
             generation,
             in_flight: 0,
             receive: Receive::Off,
+            wanted: None,
             closing: false,
             splice: NO_SPLICE,
             awaited_by: NO_SPLICE,

@@ -191,10 +191,12 @@ impl Session {
     }
 
     fn begin_acl_question(&self, command: &Command<'_>) -> Begun {
-        let (question, args) = match command.verb {
-            Verb::MyRights => (AclQuestion::MyRights, self.arguments(command, myrights_args)?),
-            Verb::ListRights => (AclQuestion::ListRights, self.arguments(command, listrights_args)?),
-            _ => (AclQuestion::GetAcl, self.arguments(command, getacl_args)?),
+        let (question, args) = if command.verb == Verb::MyRights {
+            (AclQuestion::MyRights, self.arguments(command, myrights_args)?)
+        } else if command.verb == Verb::ListRights {
+            (AclQuestion::ListRights, self.arguments(command, listrights_args)?)
+        } else {
+            (AclQuestion::GetAcl, self.arguments(command, getacl_args)?)
         };
         Ok(Box::new(AclTask::new(question, &args)))
     }
@@ -208,10 +210,12 @@ impl Session {
     fn begin_metadata(&self, command: &Command<'_>) -> Begun {
         let identity = self.identity().ok_or_else(|| Refusal::no(b"NO Permission denied"))?;
         let scope = metadata::Scope { namespace: &self.config.namespace, identity: &identity };
-        let task = match command.verb {
-            Verb::GetMetadata => metadata::get(&self.arguments(command, getmetadata_args)?, &scope),
-            Verb::SetMetadata => metadata::set(&self.arguments(command, setmetadata_args)?, &scope),
-            _ => metadata::annotation(command.name, &self.arguments(command, annotation_args)?, &scope),
+        let task = if command.verb == Verb::GetMetadata {
+            metadata::get(&self.arguments(command, getmetadata_args)?, &scope)
+        } else if command.verb == Verb::SetMetadata {
+            metadata::set(&self.arguments(command, setmetadata_args)?, &scope)
+        } else {
+            metadata::annotation(command.name, &self.arguments(command, annotation_args)?, &scope)
         };
         task.map_err(Refusal::no)
     }

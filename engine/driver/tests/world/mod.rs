@@ -239,7 +239,7 @@ impl World {
     fn operate(&mut self) {
         while let Some(op) = self.driver.poll_op() {
             match op {
-                Op::Receive(conn) => self.peer(conn.slot).receiving = true,
+                Op::Receive(conn, _) => self.peer(conn.slot).receiving = true,
                 Op::Stop(conn) => self.peer(conn.slot).stopping = true,
                 Op::Send(conn) => self.peer(conn.slot).spilling = true,
                 Op::Splice { from, to, bytes } => {

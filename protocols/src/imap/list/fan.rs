@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use crate::imap::agenda::{Agenda, aside_of, is_partial};
 use crate::imap::backend::Offer;
-use crate::imap::grammar::{Response, Status, UntaggedKind, response, responses};
+use crate::imap::grammar::{Response, Status, UntaggedKind, response};
 use crate::imap::task::{Context, Line, News, Want};
 use crate::proxy::BackendId;
 use crate::wire::Cursor;
@@ -36,11 +36,28 @@ pub(in crate::imap) struct Fan {
     servers: Questions,
     /// What a server must offer to be asked.
     needs: Offer,
-    /// Only these mailboxes are told of.
-    only: Option<BTreeSet<Box<[u8]>>>,
+    told: Told,
     missing: Vec<Box<[u8]>>,
     /// The text of the first refusal.
     refusal: Option<Box<[u8]>>,
+}
+
+/// Which mailboxes the client is told of.
+#[derive(Debug)]
+pub(in crate::imap) enum Told {
+    /// These.
+    Only(BTreeSet<Box<[u8]>>),
+    /// All but these.
+    AllBut(BTreeSet<Box<[u8]>>),
+}
+
+impl Told {
+    fn includes(&self, name: &[u8]) -> bool {
+        match self {
+            Told::Only(names) => names.contains(name),
+            Told::AllBut(names) => !names.contains(name),
+        }
+    }
 }
 
 /// How it ended.
@@ -65,12 +82,7 @@ struct Arm {
 
 impl Fan {
     /// Asks for connections to all servers.
-    pub(in crate::imap) fn new(
-        questions: Questions,
-        needs: Offer,
-        only: Option<BTreeSet<Box<[u8]>>>,
-        agenda: &mut Agenda,
-    ) -> Fan {
+    pub(in crate::imap) fn new(questions: Questions, needs: Offer, told: Told, agenda: &mut Agenda) -> Fan {
         let missing = questions.keys().skip(FAN_SERVERS_MAX).cloned().collect();
         let servers: Questions = questions.into_iter().take(FAN_SERVERS_MAX).collect();
         for server in servers.keys() {
@@ -78,7 +90,7 @@ impl Fan {
         }
         agenda.want(Want::Wake(FAN_TIMEOUT));
         let (awaited, arms) = (servers.len(), SmallVec::new());
-        Fan { awaited, arms, servers, needs, only, missing, refusal: None }
+        Fan { awaited, arms, servers, needs, told, missing, refusal: None }
     }
 
     pub(in crate::imap) fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, agenda: &mut Agenda) {
@@ -154,17 +166,14 @@ impl Fan {
         }
         match response(line) {
             Response::Untagged { kind: UntaggedKind::List, .. } => Line::Drop,
-            Response::Untagged { kind: UntaggedKind::Status, rest, .. } => match &self.only {
-                Some(_) if is_partial(line) => Line::Whole,
-                Some(only) => {
-                    keep(responses::status(rest).is_ok_and(|status| only.contains(&*status.mailbox)))
+            Response::Untagged { kind: UntaggedKind::Status | UntaggedKind::Metadata, rest, .. } => {
+                match Cursor::new(rest).astring() {
+                    Ok(name) if self.told.includes(&name) => Line::Relay,
+                    Ok(_) => Line::Drop,
+                    Err(_) if is_partial(line) => Line::Whole,
+                    Err(_) => Line::Drop,
                 }
-                None => Line::Relay,
-            },
-            Response::Untagged { kind: UntaggedKind::Metadata, rest, .. } => match &self.only {
-                Some(only) => keep(Cursor::new(rest).astring().is_ok_and(|name| only.contains(&*name))),
-                None => Line::Relay,
-            },
+            }
             Response::Tagged { .. }
             | Response::Untagged { .. }
             | Response::Continuation { .. }
@@ -190,8 +199,4 @@ impl Arm {
         cx.own_tag(self.number, &mut own);
         !self.is_done && own == tag
     }
-}
-
-fn keep(is_wanted: bool) -> Line {
-    if is_wanted { Line::Relay } else { Line::Drop }
 }

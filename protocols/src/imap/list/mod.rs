@@ -37,6 +37,9 @@ use walk::{Dav, Row, Walk};
 /// Bytes of the names of a user's subscriptions that one LIST holds.
 pub const SUBSCRIPTION_BYTES_MAX: usize = 1024 * 1024;
 
+/// Parents that are no mailboxes, kept for one LIST.
+const PARENTS_MAX: usize = 1000;
+
 /// Our tags: subscriptions, special uses.
 const SUBSCRIPTIONS: u32 = 0;
 const SPECIAL_USES: u32 = 1;
@@ -102,6 +105,8 @@ pub struct ListTask {
     seen: BTreeSet<Box<[u8]>>,
     /// Subscribed names without a row that were just told.
     orphans: Vec<Box<[u8]>>,
+    /// Rows that are no mailboxes: a Cyrus backend tells a STATUS of `user` nevertheless.
+    parents: BTreeSet<Box<[u8]>>,
     /// Servers of the rows.
     servers: BTreeSet<Box<[u8]>>,
     /// Servers that did not answer.
@@ -161,6 +166,7 @@ impl ListTask {
             knowledge: Knowledge::Stale,
             seen: BTreeSet::new(),
             orphans: Vec::new(),
+            parents: BTreeSet::new(),
             servers: BTreeSet::new(),
             missing: Vec::new(),
         }
@@ -307,11 +313,11 @@ impl ListTask {
         }
         let Some(child_info) = judge.child_info(row) else { return };
         judge.write(row, &child_info, out);
-        if let Some(server) = row.mailbox.as_ref().and_then(|mailbox| mailbox.server.as_ref())
-            && !self.options.fan.is_empty()
-            && !self.servers.contains(server)
-        {
-            self.servers.insert(server.clone());
+        match &row.mailbox {
+            _ if self.options.fan.is_empty() => {}
+            Some(mailbox) => self.servers.extend(mailbox.server.clone()),
+            None if self.parents.len() < PARENTS_MAX => drop(self.parents.insert(row.name.clone())),
+            None => {}
         }
     }
 
@@ -355,9 +361,13 @@ impl ListTask {
         command.extend_from_slice(b") RETURN (");
         command.extend_from_slice(&self.options.fan);
         command.extend_from_slice(b")\r\n");
-        let only = self.options.selection.subscribed.then(|| std::mem::take(&mut self.told.subscribed));
+        let told = if self.options.selection.subscribed {
+            fan::Told::Only(std::mem::take(&mut self.told.subscribed))
+        } else {
+            fan::Told::AllBut(std::mem::take(&mut self.parents))
+        };
         let questions = servers.into_iter().map(|server| (server, vec![command.clone()])).collect();
-        let fan = Fan::new(questions, Offer::LIST_EXTENDED, only, &mut self.agenda);
+        let fan = Fan::new(questions, Offer::LIST_EXTENDED, told, &mut self.agenda);
         self.phase = Phase::Fanning(Box::new(fan));
     }
 

@@ -45,7 +45,7 @@ pub(super) fn part_of(internal: &[u8], namespace: &Namespace, who: &Identity) ->
         Category::Own if !namespace.is_alt_for(who) => Part::Inbox,
         Category::Own => Part::Own,
         Category::InboxSub => Part::InboxSub,
-        Category::AltPrefix | Category::AltInbox => Part::AltPrefix,
+        Category::AltInbox | Category::AltPrefix => Part::AltPrefix,
         Category::OtherUser => Part::Users,
         Category::Shared | Category::Deleted => Part::Shared,
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::walk::{Row, is_below};
+use super::walk::{Inferiors, Row, is_below};
 use super::{Options, Word};
 use crate::imap::config::Config;
 use crate::mailbox::Namespace;
@@ -65,6 +65,7 @@ impl Judge<'_> {
     pub(super) fn write(&self, row: &Row, child_info: &[&str], out: &mut Vec<u8>) {
         let mut attributes = Attributes::default();
         match (&row.mailbox, self.options.extended) {
+            (Some(mailbox), _) if mailbox.inferiors == Inferiors::Never => attributes.add(b"\\Noinferiors"),
             (Some(_), _) => {}
             (None, true) => attributes.add(b"\\NonExistent"),
             (None, false) => attributes.add(b"\\Noselect"),

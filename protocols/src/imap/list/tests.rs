@@ -243,7 +243,64 @@ fn alternate_namespace_as_recorded() {
     ];
     expect(|| make(r#""" %"#), &[], &top);
     expect(|| make(r#""" "Other Users/%""#), &[], &[]);
+    let odd = [
+        ("user.user001.INBOX", "backend1", "user001\tlrs\t"),
+        ("user.user001.INBOX.x", "backend1", "user001\tlrs\t"),
+    ];
+    let inbox = [r#"* LIST (\HasChildren) "/" INBOX"#, r#"* LIST (\HasNoChildren) "/" INBOX/x"#];
+    expect(|| make(r#""" INBOX*"#), &odd, &inbox);
+    let odd_one = [r#"* LIST (\Noinferiors \HasNoChildren) "/" "Alt Folders/INBOX""#];
+    expect(|| make(r#""" "Alt Folders/*""#), &odd, &odd_one);
     expect(|| make(r#""" "Shared Folders/%""#), &[], &[rows[6], rows[8]]);
+}
+
+const DOMAIN: &[(&str, &str, &str)] = &[
+    ("example.org!news", "backend1", "anyone\tlrs\t"),
+    ("example.org!user.user001", "backend2", "user001@example.org\tlrswipkxtecdan\t"),
+    ("example.org!user.user001.Sub", "backend2", "user001@example.org\tlrswipkxtecdan\t"),
+];
+
+fn with_domains(args: &str) -> Host<ListTask> {
+    let mut host = host(args);
+    Arc::make_mut(&mut host.config.namespace).virtdomains = names::VirtDomains::UserId;
+    host
+}
+
+#[test]
+fn users_of_a_domain_see_their_own_as_recorded() {
+    let make = |args: &str| {
+        let mut host = with_domains(args);
+        Arc::make_mut(&mut host.identity).user = (*b"user001@example.org").into();
+        host
+    };
+    let rows = [
+        r#"* LIST (\HasChildren) "." INBOX"#,
+        r#"* LIST (\HasNoChildren) "." INBOX.Sub"#,
+        r#"* LIST (\HasNoChildren) "." news"#,
+    ];
+    expect(|| make(r#""" *"#), DOMAIN, &rows);
+    expect(|| make(r#""" %"#), DOMAIN, &[rows[0], rows[2]]);
+    let own = [r#"* LIST (\HasChildren) "." INBOX.Work"#];
+    expect(|| with_domains(r#""" INBOX.W%"#), DOMAIN, &own);
+    expect(|| with_domains(r#""" news*"#), DOMAIN, &[]);
+}
+
+#[test]
+fn administrators_see_domains_behind_names_and_children_below() {
+    let rows = [
+        r#"* LIST (\HasChildren) "." user.user001@example.org"#,
+        r#"* LIST (\HasNoChildren) "." user.user001.Sub@example.org"#,
+    ];
+    expect(|| with_domains(r#""" *@example.org"#).admin(), &DOMAIN[1..], &rows);
+    let shared = [rows[0], rows[1], r#"* LIST (\HasNoChildren) "." news@example.org"#];
+    expect(|| with_domains(r#""" *@example.org"#).admin(), DOMAIN, &shared);
+    let top = [
+        r#"* LIST (\Noselect \HasChildren) "." user"#,
+        r#"* LIST (\Noselect \HasChildren) "." DELETED"#,
+        r#"* LIST (\HasChildren) "." team01"#,
+        r#"* LIST (\HasChildren) "." team02"#,
+    ];
+    expect(|| with_domains(r#""" %"#).admin(), &[], &top);
 }
 
 #[test]
@@ -329,6 +386,45 @@ fn status_comes_from_all_servers_of_rows_and_names_the_dead() {
         lines[3..],
         ["* STATUS INBOX (MESSAGES 5)", "A1 OK Completed without data of server backend2"]
     );
+}
+
+#[test]
+fn server_that_says_nothing_is_given_up_and_named() {
+    let mut host = host(r#""" "team%" RETURN (STATUS (MESSAGES))"#);
+    host.wants();
+    let query = host.task.walk.as_ref().and_then(Walk::poll_query).unwrap();
+    let page = page(&host, &[], &query, usize::MAX);
+    host.news(News::Page(&page));
+    host.news(News::Backend(Ok(BackendId(1))));
+    host.news(News::Backend(Ok(BackendId(2))));
+    assert!(host.says(2, "RK3 OK Completed\r\n").is_empty());
+    let answer = "C> A1 OK Completed without data of server backend1\r\n";
+    assert_eq!(host.news(News::Time), ["abandon B1", answer, "done"]);
+}
+
+#[test]
+fn parent_that_is_no_mailbox_has_no_status() {
+    let shared = [("user.user003", "backend1", "user001\tlr\t")];
+    let lines =
+        run(host(r#""" "us%" RETURN (STATUS (MESSAGES))"#), &shared, usize::MAX, |_, want| panic!("{want}"));
+    assert_eq!(lines, [r#"* LIST (\NonExistent \HasChildren) "." user"#, "A1 OK Completed"]);
+    let answer = |host: &mut Host<ListTask>, want: &str| match want {
+        "backend backend1" => host.news(News::Backend(Ok(BackendId(1)))),
+        want if want.starts_with("B1> ") => {
+            let mut wants = host.says(1, "* STATUS user (MESSAGES 5)\r\n");
+            wants.extend(host.says(1, "* STATUS {12}\r\nuser.user003 (MESSAGES 4)\r\n"));
+            wants.extend(host.says(1, "RK2 OK Completed\r\n"));
+            wants
+        }
+        want => panic_unless_wake(want),
+    };
+    let lines = run(host(r#""" ("us%" "user.%") RETURN (STATUS (MESSAGES))"#), &shared, usize::MAX, answer);
+    assert_eq!(lines[2..4], ["* STATUS {12}", "user.user003 (MESSAGES 4)"]);
+}
+
+fn panic_unless_wake(want: &str) -> Vec<String> {
+    assert!(want.starts_with("Wake"), "unexpected {want}");
+    Vec::new()
 }
 
 #[test]

@@ -28,8 +28,18 @@ pub(in crate::imap) struct Row {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::imap) struct Listed {
     pub(in crate::imap) rights: Rights,
+    /// `\Noinferiors`.
+    pub(in crate::imap) inferiors: Inferiors,
     /// As in the list; `None` when the location names none.
     pub(in crate::imap) server: Option<Box<[u8]>>,
+}
+
+/// Whether there can be mailboxes below.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::imap) enum Inferiors {
+    Possible,
+    /// What looks like one is another mailbox's: a personal INBOX in the alternate namespace.
+    Never,
 }
 
 /// Whether calendars and the like are listed.
@@ -146,7 +156,17 @@ impl Walk {
         self.show_parents(&external, rows);
         if self.matches(&external) {
             let server = listed.entry.location.server().map(Box::from);
-            let mailbox = Some(Listed { rights: listed.rights, server });
+            let inferiors = match self.namespace.category(internal, &self.who) {
+                names::Category::AltInbox => Inferiors::Never,
+                names::Category::Inbox
+                | names::Category::InboxSub
+                | names::Category::Own
+                | names::Category::AltPrefix
+                | names::Category::OtherUser
+                | names::Category::Shared
+                | names::Category::Deleted => Inferiors::Possible,
+            };
+            let mailbox = Some(Listed { rights: listed.rights, inferiors, server });
             self.pending = Some(Row { name: external.as_slice().into(), has_children: false, mailbox });
         }
         self.last = Some(Seen { external: external.into(), internal: internal.clone() });

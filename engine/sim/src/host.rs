@@ -1,0 +1,272 @@
+//! The surroundings of a driver in the simulated murder: answers what its sessions ask.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use driver::{Carriage, Limits, SessionId};
+use mupdate::directory::{Directory, Effect, StoreWrite, Ticket, Wait};
+use protocols::mailbox::acl::Policy;
+use protocols::proxy::{
+    Answer, BackendCapabilities, Change, Event, Finding, Instant, ListPage, OpenError, Opened,
+    PasswordVerdict, Question, QuestionId, Service, Session,
+};
+
+use crate::carrier::{Carrier, Wish};
+use crate::dice::Dice;
+use crate::net::{EndId, Net};
+
+/// A connection that a session asked for and the world has to make.
+#[derive(Debug)]
+pub struct Dial {
+    /// Who asked.
+    pub session: SessionId,
+    /// With which question.
+    pub id: QuestionId,
+    /// For which service.
+    pub service: Service,
+    /// The server as in the list.
+    pub server: String,
+}
+
+/// What survives a restart: the list as it was stored.
+#[derive(Clone, Default)]
+pub struct Stored {
+    /// By name.
+    pub entries: BTreeMap<Vec<u8>, Change>,
+    /// Of the last change.
+    pub sequence: u64,
+    /// Something was ever stored.
+    pub is_complete: bool,
+}
+
+/// A driver, its carrier and its directory.
+pub struct Host {
+    /// Carries the driver.
+    pub carrier: Carrier,
+    /// The directory.
+    pub directory: Directory,
+    /// What was stored.
+    pub stored: Stored,
+    /// The session that follows the master, if this is a frontend.
+    slave: Option<SessionId>,
+    sessions: BTreeSet<(u32, u32)>,
+    ids: BTreeMap<(u32, u32), SessionId>,
+    tickets: BTreeMap<u64, (SessionId, QuestionId)>,
+    next_ticket: u64,
+}
+
+impl Host {
+    /// Begins with a directory, and the machine that follows the master.
+    pub fn new(directory: Directory, stored: Stored, slave: Option<Box<dyn Session>>) -> Host {
+        let mut carrier = Carrier::new(Limits::default());
+        let slave = slave.map(|machine| carrier.driver.spawn(machine));
+        Host {
+            carrier,
+            directory,
+            stored,
+            slave,
+            sessions: BTreeSet::new(),
+            ids: BTreeMap::new(),
+            tickets: BTreeMap::new(),
+            next_ticket: 0,
+        }
+    }
+
+    /// One turn. The connections that it asks for are the world's to make.
+    pub fn turn(&mut self, net: &mut Net, now: Instant, dice: &mut Dice) -> Vec<Dial> {
+        let mut dials = Vec::new();
+        self.carrier.turn(net, now, dice);
+        if self.directory.poll_timeout().is_some_and(|at| at <= now) {
+            self.directory.handle_timeout(now);
+        }
+        loop {
+            let wishes = self.carrier.take_wishes();
+            let idle = wishes.is_empty();
+            for wish in wishes {
+                self.fulfil(wish, now, &mut dials);
+            }
+            while self.directory.has_work() {
+                self.directory.work(64);
+            }
+            let moved = self.store() | self.effects();
+            if idle && !moved {
+                break;
+            }
+            self.carrier.turn(net, now, dice);
+        }
+        dials
+    }
+
+    /// When a turn is wanted although nothing arrives.
+    pub fn next_turn(&self, net: &Net, now: Instant) -> Option<Instant> {
+        let carrier = self.carrier.next_turn(net, now);
+        match (carrier, self.directory.poll_timeout()) {
+            (Some(carrier), Some(directory)) => Some(carrier.min(directory)),
+            (carrier, directory) => carrier.or(directory),
+        }
+    }
+
+    /// A connection that was asked for stands on this end, or cannot be had.
+    pub fn dialled(&mut self, dial: Dial, end: Option<EndId>, net: &mut Net, now: Instant) {
+        let driver = &mut self.carrier.driver;
+        let Some(end) = end else {
+            driver.open_failed(dial.session, dial.id, OpenError::Connect(dial.server.into()));
+            return;
+        };
+        let opened = Opened { host: dial.server.into(), tls: false, noauth: false };
+        match driver.opened(dial.session, dial.id, opened, None, Carriage::Spliceable) {
+            Some(conn) => self.carrier.add(conn, end),
+            None => net.close(end, now),
+        }
+    }
+
+    fn fulfil(&mut self, wish: Wish, now: Instant, dials: &mut Vec<Dial>) {
+        match wish {
+            Wish::Ask(session, id, question) => {
+                let key = (session.slot, session.generation);
+                self.sessions.insert(key);
+                self.ids.insert(key, session);
+                if let Some(answer) = self.answer(session, id, question, now, dials) {
+                    self.carrier.driver.answer(session, id, answer);
+                }
+            }
+            Wish::Tell(_) => {}
+            Wish::Ended(session) => {
+                self.sessions.remove(&(session.slot, session.generation));
+                self.ids.remove(&(session.slot, session.generation));
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        session: SessionId,
+        id: QuestionId,
+        question: Question,
+        now: Instant,
+        dials: &mut Vec<Dial>,
+    ) -> Option<Answer> {
+        match question {
+            Question::OpenBackend { server, service, .. } => {
+                dials.push(Dial { session, id, service, server: server.into() });
+                None
+            }
+            Question::Find { name, freshness } => {
+                let found: Result<Finding, _> = self.directory.published().load().find(&name, freshness);
+                match found {
+                    Ok(finding) => Some(Answer::Found(finding)),
+                    Err(_) => {
+                        let ticket = self.ticket(session, id);
+                        self.directory.wait(ticket, Wait::Find { name, freshness }, now);
+                        None
+                    }
+                }
+            }
+            Question::List(query) => {
+                let snapshot = self.directory.published().load_full();
+                let page = snapshot.list.page(&query, &Policy::default());
+                let knowledge = snapshot.knowledge;
+                Some(Answer::Page(ListPage { entries: page.entries, next: page.next, knowledge }))
+            }
+            Question::Barrier => {
+                let ticket = self.ticket(session, id);
+                self.directory.wait(ticket, Wait::Barrier, now);
+                None
+            }
+            Question::CheckPassword { user, password, .. } => {
+                let right = [b"pw-", &user[..]].concat();
+                let accepted = password.expose() == right;
+                Some(Answer::Password(if accepted {
+                    PasswordVerdict::Accepted
+                } else {
+                    PasswordVerdict::Denied
+                }))
+            }
+            Question::ScramKeys { .. } => Some(Answer::ScramKeys(None)),
+            Question::SaltPassword { password, .. } => Some(Answer::SaltedPassword(password)),
+            Question::Capabilities => Some(Answer::Capabilities(Arc::new(BackendCapabilities::default()))),
+            Question::Directory(question) => {
+                let ticket = self.ticket(session, id);
+                self.directory.handle(ticket, question);
+                None
+            }
+        }
+    }
+
+    fn ticket(&mut self, session: SessionId, id: QuestionId) -> Ticket {
+        self.next_ticket += 1;
+        self.tickets.insert(self.next_ticket, (session, id));
+        Ticket(self.next_ticket)
+    }
+
+    /// Stores what is to be stored; whether there was anything.
+    fn store(&mut self) -> bool {
+        let mut moved = false;
+        while let Some(write) = self.directory.poll_store() {
+            moved = true;
+            match write {
+                StoreWrite::Append { changes, sequence } => {
+                    for change in changes {
+                        self.stored.apply(change);
+                    }
+                    self.stored.sequence = sequence;
+                }
+                StoreWrite::Replace { list, sequence } => {
+                    self.stored.entries = contents(&list);
+                    self.stored.sequence = sequence;
+                }
+            }
+            self.stored.is_complete = true;
+            self.directory.stored(Ok(()));
+        }
+        moved
+    }
+
+    /// Carries the directory's effects out; whether there were any.
+    fn effects(&mut self) -> bool {
+        let mut moved = false;
+        while let Some(effect) = self.directory.poll_effect() {
+            moved = true;
+            match effect {
+                Effect::Answer { ticket, answer } => {
+                    if let Some((session, id)) = self.tickets.remove(&ticket.0) {
+                        self.carrier.driver.answer(session, id, answer);
+                    }
+                }
+                Effect::BarrierWanted => {
+                    if let Some(slave) = self.slave {
+                        self.carrier.driver.tell(slave, Event::BarrierWanted);
+                    }
+                }
+                Effect::ListChanged => {
+                    for key in &self.sessions {
+                        self.carrier.driver.tell(self.ids[key], Event::ListChanged);
+                    }
+                }
+                Effect::Log { .. } => {}
+            }
+        }
+        moved
+    }
+}
+
+impl Stored {
+    fn apply(&mut self, change: Change) {
+        let name = change.name().to_vec();
+        match change {
+            Change::Deleted { .. } => drop(self.entries.remove(&name)),
+            Change::Active(_) | Change::Reserved { .. } => drop(self.entries.insert(name, change)),
+        }
+    }
+}
+
+/// All entries of a list by name.
+pub fn contents(list: &mupdate::list::List) -> BTreeMap<Vec<u8>, Change> {
+    let mut entries = BTreeMap::new();
+    let mut rows = list.iter_from(b"");
+    while let Some(row) = rows.next() {
+        let change = row.change();
+        entries.insert(change.name().to_vec(), change);
+    }
+    entries
+}

@@ -1,0 +1,61 @@
+//! The machines of the simulated murder and their configuration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mupdate::master::{self, Connection};
+use mupdate::slave::{self, Slave, Starttls};
+use protocols::imap::config::{Config, Timeouts};
+use protocols::mailbox::Namespace;
+use protocols::proxy::{Origin, Session};
+use protocols::sasl::{Credentials, Mechanism, Offer};
+use protocols::secret::Secret;
+
+use crate::backend::PROXY_PASSWORD;
+
+/// What the frontends are configured with.
+pub(crate) fn imap_config() -> Config {
+    let mut config = Config { servername: "frontend".into(), ..Config::default() };
+    config.namespace = Arc::new(Namespace { separator: b'.', alt: false, ..Namespace::default() });
+    config.login.plaintext_allowed = true;
+    config.login.failed_pause = Duration::from_millis(100);
+    config.proxy.password = Secret::new(PROXY_PASSWORD.as_bytes());
+    config.timeouts = Timeouts { backend_idle: Duration::from_secs(5), ..Timeouts::default() };
+    config
+}
+
+/// The machine that follows the master.
+pub(crate) fn slave(origin: &Origin) -> Box<dyn Session> {
+    let config = slave::Config {
+        server: "master".into(),
+        credentials: Credentials {
+            authzid: Box::default(),
+            authcid: (*b"postman").into(),
+            realm: None,
+            password: Secret::new(*b"pw-postman"),
+        },
+        mechanisms: None,
+        login_timeout: Duration::from_secs(10),
+        dump_timeout: Duration::from_secs(10),
+        retry_delay: Duration::from_secs(2),
+        starttls: Starttls::Never,
+    };
+    Box::new(Slave::new(config, origin))
+}
+
+/// The machine of a connection at the master.
+pub(crate) fn master_connection(origin: Origin) -> Box<dyn Session> {
+    let config = master::Config {
+        servername: "master".into(),
+        version: "0".into(),
+        role: master::Role::Master,
+        admins: vec![(*b"postman").into()],
+        offer: Offer { mechanisms: vec![Mechanism::Plain], ..Offer::default() },
+        allow_plaintext: true,
+        starttls: false,
+        failed_login_pause: Duration::from_millis(100),
+        login_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(3600),
+    };
+    Box::new(Connection::new(Arc::new(config), origin))
+}

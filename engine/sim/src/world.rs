@@ -1,0 +1,437 @@
+//! A world: clients, frontends, backends and a master under one seed, and what must hold in it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mupdate::directory::{self, Directory, Loaded};
+use mupdate::list::Editor;
+use protocols::imap;
+use protocols::proxy::{Change, Entry, Instant, Location, Origin, Service};
+
+use crate::backend::Backend;
+use crate::client::Client;
+use crate::dice::Dice;
+use crate::host::{Dial, Host, Stored, contents};
+use crate::machines;
+use crate::net::{Net, Owner, Weather};
+use crate::registrar::{Registrar, Truth};
+
+const FRONTENDS: usize = 2;
+const BACKENDS: usize = 3;
+const USERS: usize = 4;
+const CLIENTS: usize = 8;
+
+/// Faults happen until then.
+const FAULTS_END: Instant = Instant(20_000_000_000);
+
+/// What is not over by then never ends.
+const WORLD_END: Instant = Instant(900_000_000_000);
+
+/// Bytes that may stand unread in a connection: what the window of the network lets through.
+const INBOX_BYTES_MAX: usize = 96 * 1024;
+
+/// Turns of a world; past it something spins.
+const TURNS_MAX: u64 = 3_000_000;
+
+/// What came of a world.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// What must not happen and did.
+    pub violations: Vec<String>,
+    /// Commands of clients that were answered OK.
+    pub answered_ok: usize,
+    /// Commands of clients that were answered NO or BAD.
+    pub answered_no: usize,
+    /// Changes of the list that the master acknowledged.
+    pub changes: usize,
+    /// Faults that were done.
+    pub faults: usize,
+    /// Turns that were taken.
+    pub turns: u64,
+}
+
+/// A whole murder.
+pub struct World {
+    dice: Dice,
+    now: Instant,
+    net: Net,
+    frontends: Vec<Host>,
+    backends: Vec<Backend>,
+    master: Host,
+    clients: Vec<Client>,
+    clients_to_come: usize,
+    registrar: Registrar,
+    wakes: BTreeSet<(Instant, Owner)>,
+    /// When those who are down come back.
+    revivals: Vec<(Instant, Owner)>,
+    master_up: bool,
+    frontends_up: [bool; FRONTENDS],
+    config: Arc<imap::Config>,
+    outcome: Outcome,
+    trace: bool,
+}
+
+fn user(n: usize) -> String {
+    format!("user{n}")
+}
+
+/// Where mailboxes live: each user's at his home, each shared one at a backend of its own.
+fn mailboxes() -> Vec<(String, usize)> {
+    let mut all = Vec::new();
+    for n in 0..USERS {
+        all.push((format!("user.{}", user(n)), n % BACKENDS));
+        all.push((format!("user.{}.Sent", user(n)), n % BACKENDS));
+    }
+    for n in 0..BACKENDS {
+        all.push((format!("shared{n}"), n));
+    }
+    all
+}
+
+fn server(n: usize) -> String {
+    format!("be{}", n + 1)
+}
+
+fn entry(name: &str, at: usize) -> Change {
+    let acl = match name.strip_prefix("user.").and_then(|rest| rest.split('.').next()) {
+        Some(owner) => format!("{owner}\tlrswipkxtecdan\t"),
+        None => "anyone\tlrswipkxtecd\t".to_owned(),
+    };
+    Change::Active(Entry {
+        name: name.as_bytes().into(),
+        location: Location(format!("{}!default", server(at)).into_bytes().into()),
+        acl: acl.into_bytes().into(),
+    })
+}
+
+impl World {
+    /// Makes the world of a seed.
+    pub fn new(seed: u64, trace: bool) -> World {
+        let mut dice = Dice::new(seed);
+        let weather = Weather {
+            delay_max: Duration::from_micros(50 + dice.roll() % 20_000),
+            short_sends: [0, 100, 500][dice.below(3)],
+            split_reads: [0, 50, 600][dice.below(3)],
+        };
+        let mut stored = Stored { is_complete: true, ..Stored::default() };
+        let mut editor = Editor::empty();
+        for (name, at) in mailboxes() {
+            let change = entry(&name, at);
+            editor.apply(&change);
+            stored.entries.insert(name.into_bytes(), change);
+        }
+        let backends = (0..BACKENDS).map(|n| {
+            let own = mailboxes().into_iter().filter(move |(_, at)| *at == n);
+            Backend::new(&server(n), own.map(|(name, _)| name))
+        });
+        let mut world = World {
+            now: Instant(0),
+            net: Net::new(weather),
+            frontends: (0..FRONTENDS).map(|_| frontend(&mut dice, Stored::default())).collect(),
+            backends: backends.collect(),
+            master: master(stored),
+            clients: Vec::new(),
+            clients_to_come: CLIENTS,
+            registrar: Registrar::default(),
+            wakes: BTreeSet::new(),
+            revivals: Vec::new(),
+            master_up: true,
+            frontends_up: [true; FRONTENDS],
+            config: Arc::new(machines::imap_config()),
+            outcome: Outcome::default(),
+            trace,
+            dice,
+        };
+        for n in 0..FRONTENDS {
+            world.wake(Instant(0), Owner::Frontend(n));
+        }
+        world
+    }
+
+    /// Runs the world to its end.
+    pub fn run(mut self) -> Outcome {
+        let mut next_chance = Instant(1_000_000);
+        while self.outcome.turns < TURNS_MAX && self.now < WORLD_END {
+            if self.now >= next_chance || self.wakes.is_empty() {
+                self.now = self.now.max(next_chance);
+                next_chance = self.now + Duration::from_millis(20);
+                self.chance();
+                if self.is_over() {
+                    break;
+                }
+            }
+            let Some(&(at, owner)) = self.wakes.first() else { continue };
+            if at > next_chance {
+                self.now = next_chance;
+                continue;
+            }
+            self.wakes.pop_first();
+            self.now = self.now.max(at);
+            self.outcome.turns += 1;
+            self.turn(owner);
+        }
+        self.judge();
+        self.outcome
+    }
+
+    fn wake(&mut self, at: Instant, owner: Owner) {
+        self.wakes.insert((at, owner));
+    }
+
+    /// Whoever is awake takes a turn.
+    fn turn(&mut self, owner: Owner) {
+        match owner {
+            Owner::Client(usize::MAX) => {
+                let active = self.now < FAULTS_END;
+                self.registrar.turn(&mut self.net, self.now, &mut self.dice, active);
+            }
+            Owner::Client(n) => self.clients[n].turn(&mut self.net, self.now, &mut self.dice),
+            Owner::Backend(n) => self.backends[n].turn(&mut self.net, self.now, &mut self.dice),
+            Owner::Frontend(n) if self.frontends_up[n] => {
+                let dials = self.frontends[n].turn(&mut self.net, self.now, &mut self.dice);
+                for dial in dials {
+                    self.dial(n, dial);
+                }
+                if let Some(at) = self.frontends[n].next_turn(&self.net, self.now) {
+                    self.wake(at.max(Instant(self.now.0 + 1)), owner);
+                }
+            }
+            Owner::Master if self.master_up => {
+                self.master.turn(&mut self.net, self.now, &mut self.dice);
+                if let Some(at) = self.master.next_turn(&self.net, self.now) {
+                    self.wake(at.max(Instant(self.now.0 + 1)), owner);
+                }
+            }
+            Owner::Frontend(_) | Owner::Master => {}
+        }
+        for (at, owner) in self.net.take_wakes() {
+            self.wake(at, owner);
+        }
+    }
+
+    /// Makes a connection that a frontend asked for.
+    fn dial(&mut self, from: usize, dial: Dial) {
+        let me = Owner::Frontend(from);
+        let end = match dial.service {
+            Service::Mupdate if self.master_up => {
+                let (ours, theirs) = self.net.connect(me, Owner::Master);
+                let session = machines::master_connection(self.origin());
+                self.master.carrier.accept(session, theirs, &mut self.net, self.now);
+                self.wake(self.now, Owner::Master);
+                Some(ours)
+            }
+            Service::Imap => {
+                let to = self.backends.iter().position(|at| at.name == dial.server && at.is_up());
+                to.map(|to| {
+                    let (ours, theirs) = self.net.connect(me, Owner::Backend(to));
+                    self.backends[to].accept(theirs);
+                    self.wakes.insert((self.now, Owner::Backend(to)));
+                    ours
+                })
+            }
+            Service::Mupdate | Service::Pop3 | Service::Lmtp | Service::Sieve => None,
+        };
+        self.frontends[from].dialled(dial, end, &mut self.net, self.now);
+        self.wake(Instant(self.now.0 + 1), me);
+    }
+
+    /// What happens by chance: clients come, connections break, servers die and come back.
+    fn chance(&mut self) {
+        if self.clients_to_come > 0 && self.dice.per_mille(300) {
+            self.client_comes();
+        }
+        if self.registrar.wants_connection() && self.master_up && self.now < FAULTS_END {
+            let (ours, theirs) = self.net.connect(Owner::Client(usize::MAX), Owner::Master);
+            let session = machines::master_connection(self.origin());
+            self.master.carrier.accept(session, theirs, &mut self.net, self.now);
+            self.registrar.connected(ours);
+            self.wake(self.now, Owner::Master);
+        }
+        self.wake(self.now, Owner::Client(usize::MAX));
+        for n in 0..self.clients.len() {
+            self.wake(self.now, Owner::Client(n));
+        }
+        let now = self.now;
+        let back: Vec<_> = self.revivals.iter().filter(|(at, _)| *at <= now).map(|(_, who)| *who).collect();
+        self.revivals.retain(|(at, _)| *at > now);
+        for who in back {
+            self.revive(who);
+        }
+        if self.now < FAULTS_END && self.dice.per_mille(15) {
+            self.fault();
+        }
+        for (at, owner) in self.net.take_wakes() {
+            self.wake(at, owner);
+        }
+    }
+
+    fn client_comes(&mut self) {
+        let frontend = self.dice.below(FRONTENDS);
+        if !self.frontends_up[frontend] {
+            return;
+        }
+        self.clients_to_come -= 1;
+        let name = user(self.dice.below(USERS));
+        let number = self.clients.len();
+        let (ours, theirs) = self.net.connect(Owner::Client(number), Owner::Frontend(frontend));
+        let session = imap::Session::new(self.config.clone(), self.origin());
+        self.frontends[frontend].carrier.accept(Box::new(session), theirs, &mut self.net, self.now);
+        let mut boxes = vec!["INBOX".to_owned(), "INBOX.Sent".to_owned()];
+        if self.dice.per_mille(600) {
+            boxes.push(format!("shared{}", self.dice.below(BACKENDS)));
+        }
+        let steps = 5 + self.dice.below(30);
+        self.clients.push(Client::new(&name, ours, boxes, steps, self.trace));
+        self.wake(self.now, Owner::Frontend(frontend));
+    }
+
+    fn origin(&mut self) -> Origin {
+        origin(&mut self.dice)
+    }
+
+    fn fault(&mut self) {
+        self.outcome.faults += 1;
+        let pause = Duration::from_millis(1) + self.dice.time(Duration::from_secs(4));
+        let back = self.now + pause;
+        let who = match self.dice.below(10) {
+            0..5 => Owner::Backend(self.dice.below(BACKENDS)),
+            5 | 6 => Owner::Frontend(self.dice.below(FRONTENDS)),
+            7 | 8 => Owner::Master,
+            _ => Owner::Client(self.dice.below(self.clients.len().max(1))),
+        };
+        if self.revivals.iter().any(|(_, other)| *other == who) {
+            return;
+        }
+        if self.trace {
+            println!("{:>12} {who:?} dies for {pause:?}", self.now.0);
+        }
+        self.net.reset_all(who, self.now);
+        match who {
+            Owner::Backend(n) => self.backends[n].set_up(false),
+            Owner::Frontend(n) => self.frontends_up[n] = false,
+            Owner::Master => self.master_up = false,
+            Owner::Client(_) => return,
+        }
+        self.revivals.push((back, who));
+    }
+
+    fn revive(&mut self, who: Owner) {
+        match who {
+            Owner::Backend(n) => self.backends[n].set_up(true),
+            Owner::Frontend(n) => {
+                let stored = self.frontends[n].stored.clone();
+                self.frontends[n] = frontend(&mut self.dice, stored);
+                self.frontends_up[n] = true;
+            }
+            Owner::Master => {
+                self.master = master(self.master.stored.clone());
+                self.master_up = true;
+            }
+            Owner::Client(_) => {}
+        }
+        self.wake(self.now, who);
+    }
+
+    /// All clients are gone, nobody is down, and the lists had time to become equal.
+    fn is_over(&self) -> bool {
+        self.now >= FAULTS_END + Duration::from_secs(60)
+            && self.clients_to_come == 0
+            && self.clients.iter().all(|client| client.over)
+    }
+
+    fn judge(&mut self) {
+        let outcome = &mut self.outcome;
+        if outcome.turns >= TURNS_MAX {
+            outcome.violations.push(format!("{TURNS_MAX} turns and no end"));
+        }
+        for client in &mut self.clients {
+            outcome.violations.append(&mut client.violations);
+            outcome.answered_ok += client.answered_ok;
+            outcome.answered_no += client.answered_no;
+            if !client.over {
+                let waits = client.pending();
+                outcome
+                    .violations
+                    .push(format!("client of {} waits for {waits} answers for ever", client.user));
+            }
+        }
+        for backend in &mut self.backends {
+            outcome.violations.append(&mut backend.violations);
+        }
+        outcome.violations.append(&mut self.registrar.violations);
+        outcome.changes = self.registrar.acknowledged;
+        if self.net.inbox_bytes_seen_max > INBOX_BYTES_MAX {
+            outcome.violations.push(format!("{} bytes stood unread", self.net.inbox_bytes_seen_max));
+        }
+        self.judge_lists();
+        self.judge_leaks();
+    }
+
+    /// The master holds what it acknowledged; frontends hold what the master holds.
+    fn judge_lists(&mut self) {
+        let master = contents(&self.master.directory.published().load().list);
+        for (n, frontend) in self.frontends.iter().enumerate() {
+            let held = contents(&frontend.directory.published().load().list);
+            if held != master {
+                let (ours, theirs) = (held.len(), master.len());
+                self.outcome
+                    .violations
+                    .push(format!("frontend {n} holds another list than the master: {ours} names, {theirs}"));
+            }
+        }
+        for (name, truth) in self.registrar.truth() {
+            let held = match master.get(name.as_bytes()) {
+                Some(Change::Active(entry)) => Some(String::from_utf8_lossy(&entry.acl).into_owned()),
+                Some(Change::Reserved { .. } | Change::Deleted { .. }) | None => None,
+            };
+            let right = match truth {
+                Truth::Acknowledged(told) => held == *told,
+                Truth::Either(one, other) => held == *one || held == *other,
+            };
+            if !right {
+                self.outcome.violations.push(format!("master holds {held:?} of {name}, expected {truth:?}"));
+            }
+        }
+    }
+
+    /// When all clients are gone a frontend has its connection to the master and no other.
+    fn judge_leaks(&mut self) {
+        for (n, frontend) in self.frontends.iter().enumerate() {
+            let (sessions, connections) =
+                (frontend.carrier.driver.sessions(), frontend.carrier.driver.connections());
+            if sessions != 1 || connections != 1 {
+                self.outcome.violations.push(format!(
+                    "frontend {n} is left with {sessions} sessions and {connections} connections"
+                ));
+            }
+        }
+    }
+}
+
+fn origin(dice: &mut Dice) -> Origin {
+    Origin {
+        random: dice.bytes(),
+        started_unix: 1_800_000_000,
+        client_address: "127.0.0.1:1".into(),
+        tls: false,
+    }
+}
+
+fn frontend(dice: &mut Dice, stored: Stored) -> Host {
+    let directory = Directory::new(directory::Config::slave(), loaded(&stored));
+    Host::new(directory, stored, Some(machines::slave(&origin(dice))))
+}
+
+fn master(stored: Stored) -> Host {
+    let directory = Directory::new(directory::Config::master(), loaded(&stored));
+    Host::new(directory, stored, None)
+}
+
+fn loaded(stored: &Stored) -> Loaded {
+    let mut list = Editor::empty();
+    for change in stored.entries.values() {
+        list.apply(change);
+    }
+    Loaded { list, sequence: stored.sequence, was_complete: stored.is_complete }
+}
