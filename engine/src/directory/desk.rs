@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use protocols::proxy::{Event, Instant, Output, Question, QuestionId, Session, Side, Taken, Then};
 
@@ -12,14 +13,19 @@ use crate::shard::MakeSession;
 
 /// Makes the session; `timer` is where the host says when it wants to be asked.
 pub(super) fn spawn(timer: Arc<AtomicU64>) -> MakeSession {
-    Box::new(move || Box::new(Desk { timer, is_due: true, is_asking: false, next: 0 }))
+    Box::new(move || Box::new(Desk { timer, is_due: true, is_asking: false, next: 0, seen: Instant(0) }))
 }
+
+/// How long the desk rests when nothing is due.
+const AT_LATEST: Duration = Duration::from_secs(3600);
 
 struct Desk {
     timer: Arc<AtomicU64>,
     is_due: bool,
     is_asking: bool,
     next: u32,
+    /// When it was called last.
+    seen: Instant,
 }
 
 impl Session for Desk {
@@ -27,7 +33,8 @@ impl Session for Desk {
         Taken { n: input.len(), then: Then::More }
     }
 
-    fn handle_event(&mut self, event: Event, _now: Instant) {
+    fn handle_event(&mut self, event: Event, now: Instant) {
+        self.seen = now;
         if matches!(event, Event::Answer { .. }) {
             self.is_asking = false;
         } else {
@@ -36,6 +43,7 @@ impl Session for Desk {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        self.seen = now;
         if self.poll_timeout().is_some_and(|at| at <= now) {
             self.timer.store(u64::MAX, Ordering::Relaxed);
             self.is_due = true;
@@ -53,11 +61,9 @@ impl Session for Desk {
         Some(Output::Ask { id: QuestionId(self.next), question: Question::Capabilities })
     }
 
+    /// There is always a next time: a driver ends a session that waits for nothing.
     fn poll_timeout(&self) -> Option<Instant> {
-        match self.timer.load(Ordering::Relaxed) {
-            u64::MAX => None,
-            at => Some(Instant(at)),
-        }
+        Some(Instant(self.timer.load(Ordering::Relaxed)).min(self.seen + AT_LATEST))
     }
 }
 
@@ -91,6 +97,6 @@ mod tests {
         assert!(!asks(&mut *desk));
         desk.handle_timeout(Instant(50));
         assert!(asks(&mut *desk));
-        assert_eq!(desk.poll_timeout(), None);
+        assert_eq!(desk.poll_timeout(), Some(Instant(50) + AT_LATEST), "it waits for something always");
     }
 }
