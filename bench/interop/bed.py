@@ -108,20 +108,32 @@ class Bed:
         if self.frontend == "cyrus":
             self.murder("start", self.folder, "frontend")
             return
-        log = open(self.conf("rookeryd.log"), "ab")
+        log, ready = open(self.conf("rookeryd.log"), "ab"), self.notify_socket()
         self.process = subprocess.Popen(
             [f"{self.binaries}/rookeryd", "-D", "-C", self.conf("rookery.conf"), "-M", self.conf("cyrus.conf"),
-             "-p", self.conf("rookeryd.pid")], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
+             "-p", self.conf("rookeryd.pid")], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
+            env={**os.environ, "NOTIFY_SOCKET": self.conf("notify")})
         end = time.monotonic() + READY_SECONDS
         while time.monotonic() < end:
             if self.process.poll() is not None:
                 raise RuntimeError(f"rookeryd exited {self.process.returncode}: {self.log_tail()}")
             try:
-                if Session(self.address, timeout=2).greeting:
+                if b"READY=1" in ready.recv(4096):
                     return
-            except (OSError, Lost):
-                time.sleep(0.02)
-        raise RuntimeError(f"rookeryd gave no greeting in {READY_SECONDS} s: {self.log_tail()}")
+            except TimeoutError:
+                pass
+        raise RuntimeError(f"rookeryd was not READY in {READY_SECONDS} s: {self.log_tail()}")
+
+    def notify_socket(self):
+        """Where rookeryd says that its list is live, as it says to systemd."""
+        path = self.conf("notify")
+        if os.path.exists(path):
+            os.unlink(path)
+        ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        ready.bind(path)
+        os.chmod(path, 0o666)
+        ready.settimeout(0.1)
+        return ready
 
     def log_tail(self):
         """The end of rookeryd's log."""

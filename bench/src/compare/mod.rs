@@ -124,7 +124,7 @@ fn throughput(
             }
         }
         let medians: Vec<Option<f64>> = seen.iter().map(|values| report::median(values)).collect();
-        rows.push(compared(&case.name, &medians, |us| format!("{us:.2}")));
+        rows.push(compared(&case.name, kinds, &medians, |us| format!("{us:.2}")));
     }
     Ok(format!(
         "CPU microseconds for one operation, medians of {} runs\n{}",
@@ -163,7 +163,7 @@ fn idle(
             );
             slopes.push(report::slope(&points).map(|bytes| bytes / 1024.0));
         }
-        rows.push(compared(name, &slopes, |kib| format!("{kib:.2}")));
+        rows.push(compared(name, kinds, &slopes, |kib| format!("{kib:.2}")));
     }
     Ok(format!("\nKiB (PSS) for one idle session, slope over {steps:?}\n{}", report::table(&rows)))
 }
@@ -179,11 +179,12 @@ fn header(kinds: &[Kind]) -> Vec<String> {
     head
 }
 
-/// Values, and the ratios of the last one (ours) to the others.
-fn compared(name: &str, values: &[Option<f64>], text: impl Fn(f64) -> String) -> Vec<String> {
+/// Values, and the ratios of the last one to the others if it is ours.
+fn compared(name: &str, kinds: &[Kind], values: &[Option<f64>], text: impl Fn(f64) -> String) -> Vec<String> {
     let mut row = vec![name.to_owned()];
     row.extend(values.iter().map(|value| value.map_or_else(|| "-".to_owned(), &text)));
-    if let Some((Some(ours), others)) = values.split_last() {
+    let ours_is_last = matches!(kinds.last(), Some(Kind::Rookery(_)));
+    if let (true, Some((Some(ours), others))) = (ours_is_last, values.split_last()) {
         let ratio = |other: &Option<f64>| {
             other.map_or_else(|| "-".to_owned(), |other| format!("{:.2}", ours / other))
         };

@@ -40,6 +40,7 @@ pub(super) struct Client {
     input_at: usize,
     begun: Instant,
     state: State,
+    has_answered: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,6 +74,7 @@ impl Client {
             input_at: 0,
             begun: Instant::now(),
             state: State::ExpectGreeting,
+            has_answered: false,
         })
     }
 
@@ -83,6 +85,11 @@ impl Client {
     /// Not logged in yet.
     pub(super) fn is_connecting(&self) -> bool {
         self.state == State::ExpectGreeting
+    }
+
+    /// Whether the operation that was answered was the first; asked once for each.
+    pub(super) fn is_first_answer(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_answered, true)
     }
 
     /// The script is at its end.

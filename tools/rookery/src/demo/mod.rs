@@ -213,7 +213,8 @@ fn configuration(listen: SocketAddr, master: SocketAddr, backends: &[Backend]) -
     let (proxy, proxy_password) = PROXY;
     let (postman, postman_password) = POSTMAN;
     let imapd = format!(
-        "configdirectory: /nonexistent\nservername: localhost\nadmins: cyrus\nallowplaintext: yes\n\
+        "configdirectory: /nonexistent\nservername: localhost\nadmins: cyrus\naltnamespace: no\n\
+         unixhierarchysep: no\nallowplaintext: yes\n\
          sasl_pwcheck_method: backend\nsasl_mech_list: PLAIN LOGIN\nserverlist: {}\n\
          mupdate_server: {master}\nmupdate_authname: {postman}\nmupdate_username: {postman}\n\
          mupdate_password: {postman_password}\nmupdate_retry_delay: 1\nproxy_authname: {proxy}\n\
