@@ -6,11 +6,12 @@ mod relay;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use engine::shard::{Inbox, Listener, ListenerId, ShardConfig, ToShard, listen_tcp, pipes, run};
+use protocols::proxy::{Event, Instant as Moment, Output, Session, Side, Taken, Then};
 use relay::{OneBackend, PIPED};
 use socket2::SockRef;
 
@@ -216,4 +217,44 @@ fn a_stopped_shard_cuts_what_is_there() {
     inbox.send(ToShard::Stop);
     thread.join().expect("the shard");
     assert!(matches!(stream.read(&mut [0; 5]), Ok(0) | Err(_)));
+}
+
+/// A session that wants nothing.
+struct Idle;
+
+impl Session for Idle {
+    fn handle_input(&mut self, _: Side, input: &[u8], _: Moment) -> Taken {
+        Taken { n: input.len(), then: Then::More }
+    }
+
+    fn handle_event(&mut self, _: Event, _: Moment) {}
+
+    fn handle_timeout(&mut self, _: Moment) {}
+
+    fn poll_output(&mut self, _: &mut Vec<u8>) -> Option<Output> {
+        None
+    }
+
+    fn poll_timeout(&self) -> Option<Moment> {
+        None
+    }
+}
+
+#[test]
+fn a_parked_shard_is_woken_by_its_inbox_every_time() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Running { inbox, thread, .. } = start(echo());
+    let (woke, wakes) = mpsc::channel();
+    for round in 0..20 {
+        // Several times as long as a shard waits before it parks.
+        thread::sleep(Duration::from_millis(5));
+        let woke = woke.clone();
+        inbox.send(ToShard::Spawn(Box::new(move || {
+            woke.send(round).expect("the test listens");
+            Box::new(Idle)
+        })));
+        assert_eq!(wakes.recv_timeout(Duration::from_secs(10)), Ok(round), "the shard sleeps on");
+    }
+    inbox.send(ToShard::Stop);
+    thread.join().expect("the shard");
 }

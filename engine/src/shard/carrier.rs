@@ -422,16 +422,16 @@ impl<H: Host> Carrier<H> {
     }
 
     fn inbox_woke(&mut self) {
-        let mut count = [0; 8];
-        // Nonblocking; what it counts is looked at in the queue itself.
-        let _ = rustix::io::read(self.inbox.wake(), &mut count);
+        let mut wakes = [0; 64];
+        // Nonblocking; what woke the shard is looked at in the queue itself.
+        let _ = rustix::io::read(self.inbox.woken(), &mut wakes);
         self.watch_inbox();
     }
 
-    /// Waits for the inbox's eventfd once.
+    /// Waits for the inbox once.
     pub(super) fn watch_inbox(&mut self) {
         use std::os::fd::AsRawFd;
-        let fd = self.inbox.wake().as_raw_fd();
+        let fd = self.inbox.woken().as_raw_fd();
         self.ring.poll(fd, libc::POLLIN, Token::of(Kind::Inbox, 0));
     }
 

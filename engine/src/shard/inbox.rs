@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use driver::SessionId;
 use protocols::proxy::{Answer, Event, OpenError, QuestionId, Session};
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::{ConnectPlan, ListenerId};
 
@@ -67,7 +67,11 @@ struct Shared {
     filled: AtomicBool,
     /// The reader waits, or is about to: wake it.
     waiting: AtomicBool,
+    /// A pipe, not an eventfd: while a thread writes to an eventfd the kernel does not signal
+    /// another one from the wake-up (`in_eventfd`) but later, and only once (seen on 6.18): a shard
+    /// that has parked on the eventfd of its ring would be woken the first time and never again.
     wake: OwnedFd,
+    woken: OwnedFd,
 }
 
 /// Sends to one shard; cheap to clone.
@@ -78,14 +82,15 @@ impl Inbox {
     /// A way into a shard and its reading end, which [`run`](super::run) takes.
     ///
     /// # Errors
-    /// No descriptor is left for the eventfd.
+    /// No descriptor is left for the pipe.
     pub fn new() -> io::Result<(Inbox, InboxReader)> {
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let (woken, wake) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let shared = Arc::new(Shared {
             queue: Mutex::new(Vec::new()),
             filled: AtomicBool::new(false),
             waiting: AtomicBool::new(false),
             wake,
+            woken,
         });
         Ok((Inbox(Arc::clone(&shared)), InboxReader(shared)))
     }
@@ -96,8 +101,8 @@ impl Inbox {
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).push(message);
         self.0.filled.store(true, Ordering::SeqCst);
         if self.0.waiting.swap(false, Ordering::SeqCst) {
-            // A full counter wakes as well as one more would; there is no other failure.
-            let _ = rustix::io::write(&self.0.wake, &1u64.to_ne_bytes());
+            // A full pipe wakes as well as one byte more would; there is no other failure.
+            let _ = rustix::io::write(&self.0.wake, &[1]);
         }
     }
 }
@@ -106,9 +111,9 @@ impl Inbox {
 pub struct InboxReader(Arc<Shared>);
 
 impl InboxReader {
-    /// The eventfd that is written when the reader waits.
-    pub(super) fn wake(&self) -> BorrowedFd<'_> {
-        self.0.wake.as_fd()
+    /// Becomes readable when something was sent while the reader waited.
+    pub(super) fn woken(&self) -> BorrowedFd<'_> {
+        self.0.woken.as_fd()
     }
 
     /// Moves what is queued to `to`. Without news this is one load.
@@ -128,7 +133,7 @@ impl InboxReader {
         true
     }
 
-    /// The reader is awake: nobody need write the eventfd.
+    /// The reader is awake: nobody need write to the pipe.
     pub(super) fn end_waiting(&self) {
         self.0.waiting.store(false, Ordering::Relaxed);
     }
