@@ -103,9 +103,12 @@ def once(expected, seen):
     return None if theirs == normalise.exchange(seen) else "  other lines"
 
 
-def no_status_of_what_is_no_mailbox(expected, seen):
-    """Cyrus' lines without the STATUS of the place above the shared folders."""
+def one_place_without_status(expected, seen):
+    """Cyrus' lines; the place above the shared folders once, and without a STATUS."""
     theirs = [line for line in normalise.exchange(expected) if not line.startswith(b'* STATUS "Shared Folders" (')]
+    place = b'* LIST (\\HasChildren \\NonExistent) "/" "Shared Folders"'
+    if theirs.count(place) == 2:
+        theirs.remove(place)
     return None if theirs == normalise.exchange(seen) else "  other lines"
 
 
@@ -118,11 +121,13 @@ def own_metadata(expected, seen):
     return None if alike else "  other lines"
 
 
-def parent_in_a_domain(expected, seen):
-    """Cyrus' lines, with the children that the others of them show."""
-    before, behind = b'* LIST (\\HasNoChildren) "." user.user001@example.org', b'* LIST (\\HasChildren) "." user.user001@example.org'
-    theirs = sorted(behind if line == before else line for line in normalise.exchange(expected))
-    return None if theirs == sorted(normalise.exchange(seen)) else "  other lines"
+def same_user_in_two_domains(expected, seen):
+    """Cyrus' lines, but the user of the domain has his child, and his namesake of no domain is there."""
+    mine, namesake = (b'* LIST (\\%s) "." user.user001' + domain for domain in (b"@example.org", b""))
+    theirs = [mine % b"HasChildren" if line == mine % b"HasNoChildren" else line for line in normalise.exchange(expected)]
+    if seen.command.endswith(" *"):
+        theirs.append(namesake % b"HasChildren")
+    return None if sorted(theirs) == sorted(normalise.exchange(seen)) else "  other lines"
 
 
 class Known:
@@ -153,10 +158,11 @@ KNOWN = [
           "verbs by which servers talk to servers are refused to users"),
     Known(r"AUTHENTICATE PLAIN", r"\+\nTAG BAD", "RFC 9051 section 6.2.2: invalid base64 is BAD", session="sasl8"),
     Known(r'LIST "" inbox', r'\* LIST \(\\Has(No)?Children\) "[./]" INBOX\nTAG OK', "INBOX is INBOX in any case"),
-    Known(r'LIST "" "%" RETURN \(STATUS .*', no_status_of_what_is_no_mailbox,
-          "no mailbox is there to have a STATUS", configuration="unix"),
+    Known(r'LIST "" "%" RETURN \(STATUS .*', one_place_without_status,
+          "Cyrus tells it once a backend, each time with the STATUS of a mailbox below", configuration="unix"),
     Known(r'LIST "" "%"', once, "Cyrus lists DELETED twice", session="admin"),
-    Known(r'LIST "" (\*|"\*@example.org")', parent_in_a_domain, "Cyrus looks for children behind the domain",
+    Known(r'LIST "" (\*|"\*@example.org")', same_user_in_two_domains,
+          "Cyrus takes user.x@domain and user.x for one, and sees no child before the domain",
           configuration="domains", session="domain admin"),
     Known(r"SELECT .*|EXAMINE .*", select_tells_closed,
           "RFC 7162 section 3.2.11: CLOSED wherever the old mailbox was; ENABLED answers ENABLE only"),
