@@ -57,6 +57,9 @@ pub struct Config {
 pub enum Starttls {
     /// Never.
     Never,
+    /// As Cyrus' slave does: when no mechanism that keeps the password secret is offered without. The master of Cyrus 3.6.1
+    /// dies sooner or later of a slave that is connected by TLS.
+    WhenNeeded,
     /// If the master offers it.
     Offered,
     /// Always: without it there is no login.

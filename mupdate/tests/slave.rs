@@ -5,7 +5,7 @@
 mod world;
 
 use mupdate::directory::{Config, Wait};
-use mupdate::slave;
+use mupdate::slave::{self, Starttls};
 use protocols::proxy::{Answer, Event, Finding, Freshness, Knowledge, Side, Unavailable};
 use world::{Machine, World, master_config, slave_config};
 
@@ -44,6 +44,28 @@ fn reconnect(world: &mut World, slave: usize) {
     world.opened(slave);
     world.send(slave, GREETING);
     assert_eq!(world.send(slave, "A01 OK \"Authenticated\"\r\n"), "U01 UPDATE\r\n");
+}
+
+/// What a slave says first to a master that offers STARTTLS and these mechanisms.
+fn first_word(starttls: Starttls, mechanisms: &str) -> String {
+    let mut world = World::new(Config::slave());
+    let slave = world.add(Machine::slave(slave::Config { starttls, ..slave_config() }));
+    world.pass(0);
+    world.opened(slave);
+    let said = world.send(
+        slave,
+        &format!("* AUTH {mechanisms}\r\n* STARTTLS\r\n* OK MUPDATE \"m\" \"C\" \"3\" \"(master)\"\r\n"),
+    );
+    said.split_inclusive(' ').take(2).collect::<String>().trim().into()
+}
+
+#[test]
+fn tls_is_begun_when_it_is_needed_to_keep_the_password() {
+    assert_eq!(first_word(Starttls::WhenNeeded, "\"PLAIN\" \"SCRAM-SHA-256\""), "A01 AUTHENTICATE");
+    assert_eq!(first_word(Starttls::WhenNeeded, "\"PLAIN\""), "S01 STARTTLS");
+    assert_eq!(first_word(Starttls::WhenNeeded, ""), "S01 STARTTLS");
+    assert_eq!(first_word(Starttls::Offered, "\"SCRAM-SHA-256\""), "S01 STARTTLS");
+    assert_eq!(first_word(Starttls::Never, "\"SCRAM-SHA-256\""), "A01 AUTHENTICATE");
 }
 
 #[test]

@@ -25,8 +25,8 @@ pub struct Directory {
     pub password: Secret,
     /// `force_sasl_client_mech`; `None` is any.
     pub mechanisms: Option<Vec<Box<str>>>,
-    /// `rookery_mupdate_starttls`: `never`, `offered` or `required`; by default used where it is
-    /// offered if an authority to check the master with is configured.
+    /// `rookery_mupdate_starttls`: `never`, `needed`, `offered` or `required`; by default `needed` if
+    /// an authority to check the master with is configured.
     pub starttls: Starttls,
     /// `mupdate_retry_delay`: base of the wait before connecting again, and the time between NOOPs.
     pub retry_delay: Duration,
@@ -97,10 +97,14 @@ pub(super) fn settings(imapd: &Imapd, file: &str, folder: &Path) -> Result<Direc
 }
 
 fn starttls(imapd: &Imapd) -> Result<Starttls, ConfError> {
-    let choices =
-        [("never", Starttls::Never), ("offered", Starttls::Offered), ("required", Starttls::Required)];
+    let choices = [
+        ("never", Starttls::Never),
+        ("needed", Starttls::WhenNeeded),
+        ("offered", Starttls::Offered),
+        ("required", Starttls::Required),
+    ];
     let can_check = ["tls_client_ca_file", "tls_client_ca_dir"].iter().any(|key| imapd.value(key).is_some());
-    let default = if can_check { Starttls::Offered } else { Starttls::Never };
+    let default = if can_check { Starttls::WhenNeeded } else { Starttls::Never };
     imapd.choice("rookery_mupdate_starttls", &choices, default)
 }
 

@@ -126,9 +126,9 @@ impl Login {
     }
 
     fn greeted(&mut self) -> Next {
-        if !self.tls && self.starttls_offered && self.policy != Starttls::Never {
-            self.state = State::ExpectStarttls;
-            return Next::Send(b"S01 STARTTLS\r\n".to_vec());
+        let may_start = !self.tls && self.starttls_offered;
+        if may_start && matches!(self.policy, Starttls::Offered | Starttls::Required) {
+            return self.start_tls();
         }
         if !self.tls && self.policy == Starttls::Required {
             return Next::Failed("the master does not offer STARTTLS, which is required".into());
@@ -139,13 +139,25 @@ impl Login {
             self.credentials.authzid.is_empty()
                 || Mechanism::parse(name).is_some_and(Mechanism::carries_authzid)
         });
-        let Some(mechanism) = sasl::choose(usable, allowed.as_deref(), self.tls) else {
+        let chosen = sasl::choose(usable, allowed.as_deref(), self.tls);
+        if may_start
+            && self.policy == Starttls::WhenNeeded
+            && chosen.is_none_or(|mechanism| mechanism.sends_password())
+        {
+            return self.start_tls();
+        }
+        let Some(mechanism) = chosen else {
             return Next::Failed("the master offers no mechanism that we may use".into());
         };
         match Client::new(mechanism, self.credentials.clone(), self.nonce) {
             Ok(client) => self.authenticate(mechanism, client),
             Err(error) => Next::Failed(error.to_string()),
         }
+    }
+
+    fn start_tls(&mut self) -> Next {
+        self.state = State::ExpectStarttls;
+        Next::Send(b"S01 STARTTLS\r\n".to_vec())
     }
 
     /// ```text

@@ -59,7 +59,7 @@ const OWN: &[Known] = &[
     own("rookery_backend_starttls", Kind::Choice(&["needed", "offered", "required"])),
     own("rookery_drain", Kind::Duration),
     own("rookery_list_path", Kind::Text),
-    own("rookery_mupdate_starttls", Kind::Choice(&["never", "offered", "required"])),
+    own("rookery_mupdate_starttls", Kind::Choice(&["never", "needed", "offered", "required"])),
     own("rookery_send_id", Kind::Switch),
     own("rookery_user", Kind::Text),
     Known { security: true, ..own("sasl_mech_list", Kind::Text) },
