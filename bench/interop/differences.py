@@ -21,6 +21,7 @@ CAPABILITIES_LEFT_OUT = {
     "X-SIEVE-MAILBOX": "private to a backend",
     "UNAUTHENTICATE": "9.22: told to administrators, not proxied",
     "AUTH=SCRAM-SHA-256": "sasl_pwcheck_method: backend needs the password itself",
+    "AUTH=SCRAM-SHA-256-PLUS": "the same",
     "AUTH=DIGEST-MD5": "not served: obsolete (RFC 6331)",
 }
 # All that is told before login; Cyrus tells everything at once.
@@ -43,7 +44,9 @@ def capabilities_as_listed(expected, seen):
     if their_rest != our_rest:
         return f"  around the capabilities: {their_rest} there, {our_rest} here"
     wanted = theirs - set(CAPABILITIES_LEFT_OUT)
-    if any(word.startswith("AUTH=") for word in theirs):
+    if seen.command != "CAPABILITY":
+        wanted = {word for word in wanted if not word.startswith("AUTH=")}     # no use behind a login
+    elif any(word.startswith("AUTH=") for word in theirs):
         wanted = {word for word in wanted if CAPABILITIES_BEFORE_LOGIN.fullmatch(word) or word.startswith("MUPDATE=")}
     lost, more = wanted - ours, ours - wanted
     return f"  not here: {sorted(lost)}; only here: {sorted(more)}" if lost or more else None
