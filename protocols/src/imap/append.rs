@@ -9,6 +9,7 @@
 //! Message bytes are never held: a literal is one `Forward`.
 
 use super::backend::Offer;
+use super::creatable::{Creatable, Verdict};
 use super::grammar::{Response, Status, response};
 use super::route::{Arrival, MAY_BE_DONE, Route, UNREACHABLE, is_elsewhere, name_out, push};
 use super::task::{Context, Line, News, Task, Want};
@@ -16,9 +17,6 @@ use crate::proxy::{BackendId, Instant, Side};
 use crate::wire::{Announced, line, literal};
 
 const TOO_BIG: &[u8] = b"NO [TOOBIG] Message size exceeds fixed limit";
-/// RFC 9051 section 6.3.12: "unless it is certain that the destination mailbox cannot be created,
-/// the server MUST send the response code [TRYCREATE]".
-const TRY_CREATE: &[u8] = b"NO [TRYCREATE] Mailbox does not exist";
 
 /// One APPEND.
 pub(super) struct Append {
@@ -35,6 +33,9 @@ pub(super) struct Append {
 
 enum Step {
     Routing,
+    /// There is no such mailbox: may the client create it?
+    Ask(Want, Creatable),
+    ExpectParent(Creatable),
     Send(BackendId),
     /// The head was sent; this literal follows.
     ExpectGo {
@@ -110,8 +111,18 @@ impl Append {
             Arrival::At(_) if is_too_big => self.refuse(TOO_BIG),
             Arrival::At(id) => self.step = Step::Send(*id),
             Arrival::Same | Arrival::Absent if !self.held.is_empty() => self.step = Step::Answer,
-            Arrival::Same | Arrival::Absent => self.refuse(TRY_CREATE),
+            Arrival::Same | Arrival::Absent => {
+                let (creatable, verdict) = Creatable::new(self.route.name(), cx);
+                self.follow(creatable, verdict);
+            }
             Arrival::Unavailable(text) => self.refuse(text),
+        }
+    }
+
+    fn follow(&mut self, creatable: Creatable, verdict: Verdict) {
+        match verdict {
+            Verdict::Ask(find) => self.step = Step::Ask(find, creatable),
+            Verdict::Answer(text) => self.refuse(text),
         }
     }
 
@@ -230,10 +241,16 @@ fn announce(content: &[u8], announced: Option<Announced>, offer: Offer, out: &mu
 
 impl Task for Append {
     fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, _now: Instant) {
-        match (&self.step, &news) {
+        match (&mut self.step, &news) {
             (Step::Routing, _) => {
                 if let Some(arrival) = self.route.handle_news(&news, cx) {
                     self.arrive(&arrival, cx);
+                }
+            }
+            (Step::ExpectParent(creatable), News::Found(finding)) => {
+                let verdict = creatable.handle_finding(finding, cx);
+                if let Step::ExpectParent(creatable) = std::mem::replace(&mut self.step, Step::End) {
+                    self.follow(creatable, verdict);
                 }
             }
             (_, News::Lost(id)) => self.lost(*id),
@@ -268,6 +285,10 @@ impl Task for Append {
                 self.step = Step::Routing;
                 self.route.poll_want()
             }
+            Step::Ask(find, creatable) => {
+                self.step = Step::ExpectParent(creatable);
+                Some(find)
+            }
             Step::Send(id) => Some(self.send_head(id, cx, out)),
             Step::Literal { at, len } => {
                 self.step = Step::ExpectLine(at);
@@ -289,7 +310,8 @@ impl Task for Append {
                 Some(Want::Reply)
             }
             Step::Over => Some(Want::Done),
-            waiting @ (Step::ExpectGo { .. }
+            waiting @ (Step::ExpectParent(_)
+            | Step::ExpectGo { .. }
             | Step::ExpectLine(_)
             | Step::ExpectReply(_)
             | Step::SkipLine(_)

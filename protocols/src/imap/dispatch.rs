@@ -58,7 +58,11 @@ impl Session {
             Verb::Enable => self.enable(tag, command.args, now),
             Verb::Login => self.bad(tag, b"BAD Already logged in"),
             Verb::Authenticate => self.bad(tag, b"BAD Already authenticated"),
-            _ => match self.begin(&command) {
+            verb => match self.begin(&command) {
+                Ok(task) if matches!(verb, Verb::Select | Verb::Examine) => {
+                    self.select_enables(command.args);
+                    self.start(tag, task, now);
+                }
                 Ok(task) => self.start(tag, task, now),
                 Err(refusal) if refusal.is_bad => self.bad(tag, &refusal.text),
                 Err(refusal) => {
@@ -104,6 +108,19 @@ impl Session {
         let args = self.arguments(command, select_args)?;
         let name = self.internal(&args.mailbox)?;
         Ok(Box::new(Select::new(command.verb, name, &args.mailbox, args.parameters)))
+    }
+
+    /// SELECT (CONDSTORE) enables it for the whole session (RFC 7162 section 3.1), so also at the
+    /// backends that are selected later.
+    fn select_enables(&mut self, args: &[u8]) {
+        let condstore = select_args(args).is_ok_and(|args| args.condstore) && self.is_offered("CONDSTORE");
+        if let Phase::User(user) = &mut self.phase {
+            user.enabled.condstore |= condstore;
+        }
+    }
+
+    fn is_offered(&self, wanted: &str) -> bool {
+        self.capabilities().split(' ').any(|name| name == wanted)
     }
 
     fn begin_append(&self, command: &Command<'_>) -> Begun {
@@ -269,11 +286,9 @@ impl Session {
             return;
         };
         let has = |wanted: &[u8]| names.iter().any(|name| name.eq_ignore_ascii_case(wanted));
-        let capabilities = self.capabilities();
-        let is_offered = |wanted: &str| capabilities.split(' ').any(|name| name == wanted);
-        let qresync = has(b"QRESYNC") && is_offered("QRESYNC");
+        let qresync = has(b"QRESYNC") && self.is_offered("QRESYNC");
         // "A server that supports QRESYNC MUST enable CONDSTORE with it" (RFC 7162 section 3.2.3).
-        let condstore = qresync || (has(b"CONDSTORE") && is_offered("CONDSTORE"));
+        let condstore = qresync || (has(b"CONDSTORE") && self.is_offered("CONDSTORE"));
         self.bad_commands = 0;
         let Phase::User(user) = &mut self.phase else { return };
         user.enabled = Extensions {

@@ -12,13 +12,13 @@ use crate::wire::quote::string_out;
 const CYRUS_3_6: &str = "ACL ANNOTATE-EXPERIMENT-1 BINARY CATENATE CHILDREN CONDSTORE \
     CREATE-SPECIAL-USE ESEARCH ESORT LIST-EXTENDED LIST-MYRIGHTS LIST-STATUS METADATA MOVE MULTIAPPEND NAMESPACE \
     OBJECTID PREVIEW QRESYNC QUOTA RIGHTS=kxten SAVEDATE SEARCH=FUZZY SORT SORT=DISPLAY SPECIAL-USE STATUS=SIZE \
-    THREAD=ORDEREDSUBJECT THREAD=REFERENCES UIDPLUS UNSELECT WITHIN LIST-METADATA NO_ATOMIC_RENAME SORT=MODSEQ \
+    THREAD=ORDEREDSUBJECT THREAD=REFERENCES UIDPLUS UNSELECT WITHIN DIGEST=SHA1 LIST-METADATA NO_ATOMIC_RENAME SORT=MODSEQ \
     SORT=UID THREAD=REFS X-CREATEDMODSEQ XLIST X-QUOTA=STORAGE X-QUOTA=MESSAGE X-QUOTA=X-ANNOTATION-STORAGE \
     X-QUOTA=X-NUM-FOLDERS";
 
 /// What a backend offers that no client of a frontend gets: it is the frontend's own, or between
 /// servers, or not built here.
-const NOT_PASSED: [&str; 30] = [
+const NOT_PASSED: [&str; 29] = [
     "IMAP4rev1",
     "IMAP4rev2",
     "LITERAL+",
@@ -32,7 +32,6 @@ const NOT_PASSED: [&str; 30] = [
     "COMPRESS=DEFLATE",
     "URLAUTH",
     "URLAUTH=BINARY",
-    "DIGEST=SHA1",
     "NOTIFY",
     "REPLACE",
     "UTF8=ACCEPT",
@@ -53,6 +52,9 @@ const NOT_PASSED: [&str; 30] = [
 
 /// Beginnings of capabilities that are a backend's own.
 const NOT_PASSED_PREFIXES: [&str; 4] = ["AUTH=", "MUPDATE=", "APPENDLIMIT", "XAPPLEPUSHSERVICE"];
+
+/// RFC 7889: the largest message.
+const APPEND_LIMIT: &str = "APPENDLIMIT=";
 
 /// The greeting.
 pub(super) fn greeting(config: &Config, tls: bool) -> Vec<u8> {
@@ -106,10 +108,16 @@ pub(super) fn after_login(config: &Config, offered: &BackendCapabilities) -> Str
     if config.commands.idle {
         list.push("IDLE");
     }
-    if let Some(limit) = config.capabilities.append_limit {
-        list.push(&format!("APPENDLIMIT={limit}"));
+    if let Some(limit) = append_limit(config, offered) {
+        list.push(&format!("{APPEND_LIMIT}{limit}"));
     }
     list.text
+}
+
+/// The limit that holds for every mailbox: where the backends' differ, ours alone can be told.
+fn append_limit(config: &Config, offered: &BackendCapabilities) -> Option<u64> {
+    let theirs = offered.common.iter().find_map(|name| name.strip_prefix(APPEND_LIMIT)?.parse().ok());
+    config.capabilities.append_limit.into_iter().chain(theirs).min()
 }
 
 /// Whether a password may come over this connection as it is.
@@ -228,6 +236,22 @@ mod tests {
         };
         let text = after_login(&Config::default(), &offered);
         assert_eq!(text, "IMAP4rev1 LITERAL+ ID ENABLE QRESYNC LOGINDISABLED IDLE");
+    }
+
+    #[test]
+    fn lowest_append_limit_is_told() {
+        let told = |ours, theirs: &[&str]| {
+            let mut config = Config::default();
+            config.capabilities.append_limit = ours;
+            let common = theirs.iter().map(|name| Box::from(*name)).collect();
+            let text = after_login(&config, &BackendCapabilities { common, servers: 2 });
+            text.split(' ').find(|name| name.starts_with("APPENDLIMIT")).map(str::to_owned)
+        };
+        assert_eq!(told(None, &["APPENDLIMIT=5000"]).as_deref(), Some("APPENDLIMIT=5000"));
+        assert_eq!(told(Some(4000), &["APPENDLIMIT=5000"]).as_deref(), Some("APPENDLIMIT=4000"));
+        assert_eq!(told(Some(6000), &["APPENDLIMIT=5000"]).as_deref(), Some("APPENDLIMIT=5000"));
+        assert_eq!(told(Some(6000), &[]).as_deref(), Some("APPENDLIMIT=6000"));
+        assert_eq!(told(None, &["APPENDLIMIT=x", "APPENDLIMIT"]), None);
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub mod task;
 pub mod acl;
 mod append;
 pub mod copy;
+mod creatable;
 mod folder;
 mod idle;
 pub mod list;

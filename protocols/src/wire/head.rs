@@ -54,6 +54,8 @@ pub fn extent(input: &[u8], literal_max: u64, head_max: usize) -> Result<Extent,
         match behind.filter(|behind| *behind < head_max) {
             None => return Err(too_long),
             Some(behind) if behind > input.len() => return Ok(stop),
+            // An empty literal is asked for like any other: it is over when something stands behind.
+            Some(_) if announced.len == 0 && end == input.len() => return Ok(stop),
             Some(behind) => begins = behind,
         }
     }
@@ -95,6 +97,14 @@ mod tests {
             };
             assert_eq!(command(&HEAD[..cut]), Ok(expected), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn empty_literal_is_told_until_something_stands_behind_it() {
+        let announced = Announced { len: 0, sync: true, binary: false };
+        assert_eq!(command(b"a X {0}\r\n"), Ok(Extent::Literal { announced, begins: 9 }));
+        assert_eq!(command(b"a X {0}\r\n\r"), Ok(Extent::Partial { begins: 9 }));
+        assert_eq!(command(b"a X {0}\r\n\r\n"), Ok(Extent::Complete { len: 11 }));
     }
 
     #[test]

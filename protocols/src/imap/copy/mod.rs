@@ -16,10 +16,10 @@ use super::agenda::{
     server_of, string_for,
 };
 use super::backend::Offer;
+use super::creatable::{Creatable, Verdict};
 use super::grammar::CopyArgs;
 use super::task::{Context, Line, News, Task, Want};
 use crate::mailbox::acl::{self, Rights};
-use crate::mailbox::names;
 use crate::proxy::{BackendId, Finding, Freshness, Instant, Side};
 
 use across::Across;
@@ -70,6 +70,8 @@ enum Phase {
     ExpectSource {
         server: Vec<u8>,
     },
+    /// There is no destination: may the client create it?
+    ExpectParent(Creatable),
     /// A connection to the other server.
     ExpectBackend,
     /// Passed on; the tagged line ends it.
@@ -122,12 +124,24 @@ impl CopyTask {
         }
     }
 
-    /// "Unless it is certain that the destination mailbox can not be created, the server MUST send the
-    /// response code [TRYCREATE]" (RFC 3501 section 6.4.7): only administrators create at the top.
     fn finish_absent(&mut self, cx: &Context<'_>) {
-        let name = internal(&self.request.mailbox, cx).unwrap_or_default();
-        let is_possible = cx.identity.is_admin || names::parents(&name).next().is_some();
-        self.finish(cx, if is_possible { b"NO [TRYCREATE] Mailbox does not exist" } else { NO_MAILBOX });
+        match internal(&self.request.mailbox, cx) {
+            Ok(name) => {
+                let (creatable, verdict) = Creatable::new(&name, cx);
+                self.follow(creatable, verdict, cx);
+            }
+            Err(refusal) => self.finish(cx, refusal),
+        }
+    }
+
+    fn follow(&mut self, creatable: Creatable, verdict: Verdict, cx: &Context<'_>) {
+        match verdict {
+            Verdict::Ask(find) => {
+                self.agenda.want(find);
+                self.phase = Phase::ExpectParent(creatable);
+            }
+            Verdict::Answer(result) => self.finish(cx, result),
+        }
     }
 
     /// `tag [UID ]COPY set mailbox` to the server that has both.
@@ -193,6 +207,10 @@ impl Task for CopyTask {
     fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, _now: Instant) {
         match (news, std::mem::replace(&mut self.phase, Phase::Over)) {
             (News::Found(finding), Phase::ExpectDestination) => self.handle_destination(finding, cx),
+            (News::Found(finding), Phase::ExpectParent(mut creatable)) => {
+                let verdict = creatable.handle_finding(&finding, cx);
+                self.follow(creatable, verdict, cx);
+            }
             (News::Found(finding), Phase::ExpectSource { server }) => self.handle_source(finding, server, cx),
             (News::Backend(Err(_)), Phase::ExpectBackend) => self.finish(cx, SERVER_UNAVAILABLE),
             (News::Backend(Ok(destination)), Phase::ExpectBackend) => match cx.selected {
@@ -225,6 +243,7 @@ impl Task for CopyTask {
             Phase::Relaying(_)
             | Phase::Start
             | Phase::ExpectDestination
+            | Phase::ExpectParent(_)
             | Phase::ExpectSource { .. }
             | Phase::ExpectBackend
             | Phase::Over => aside_of(backend, line, cx),

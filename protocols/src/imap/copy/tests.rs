@@ -199,8 +199,14 @@ fn refusals_before_anything_is_sent() {
     assert_eq!(top.news(News::Found(Finding::Absent)), ["C> A1 NO Mailbox does not exist\r\n", "done"]);
     let mut absent = host(Action::Copy, By::Sequence, "1 INBOX.nosuch");
     absent.wants();
-    let refused = absent.news(News::Found(Finding::Absent));
+    assert_eq!(absent.news(News::Found(Finding::Absent)).len(), 1, "the parent is asked for");
+    let refused = absent.news(found("user.user001", "backend1", "user001\tlrswipkxte\t"));
     assert_eq!(refused, ["C> A1 NO [TRYCREATE] Mailbox does not exist\r\n", "done"]);
+    let mut denied = host(Action::Move, By::Sequence, "1 team02.nosuch");
+    denied.wants();
+    denied.news(News::Found(Finding::Absent));
+    let refused = denied.news(found("team02", "backend2", "anyone\tlrswi\t"));
+    assert_eq!(refused, ["C> A1 NO Mailbox does not exist\r\n", "done"]);
     let mut unknown = host(Action::Copy, By::Sequence, "1 nosuch");
     unknown.wants();
     let refused = unknown.news(News::Found(Finding::Unknown));
