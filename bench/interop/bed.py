@@ -159,6 +159,13 @@ class Bed:
         """The process whose descriptors and memory are watched, None for Cyrus' many."""
         return self.process.pid if self.process else None
 
+    def master_died(self):
+        """Whether Cyrus' mupdate master died as TLS connections end (9.37), which answers for nothing here."""
+        if "--tls" not in self.options or not os.path.exists(f"{self.folder}/syslog"):
+            return False
+        with open(f"{self.folder}/syslog", "rb") as f:
+            return any(b" master/master[" in line and b"signaled to death by signal 11 " in line for line in f)
+
     # ------------------------------------------------------------ sessions and instances
     def session(self, user=None, name=None, record=None, address=None, port=143, tls=None, timeout=20):
         """A session, logged in when a user is given."""

@@ -427,4 +427,5 @@ def domains(d):
 
 
 SCENARIOS = [before_login, authenticate, listing, selected_state, selecting, enabling, appending, copying, moving,
-             acls_and_quotas, metadata, folders, administering, server_verbs, idling, pipelining, tls_and_starttls, domains]
+             acls_and_quotas, metadata, folders, administering, idling, pipelining, tls_and_starttls, domains,
+             server_verbs]        # last: Cyrus does what some of them say

@@ -70,9 +70,43 @@ def listed_difference_must_look_as_listed():
     assert differences.judge("plain", cyrus, answer("LOCALCREATE x", "a1 BAD no")) is not None
 
 
+def closed_is_allowed_once_and_in_front():
+    cyrus = answer("SELECT x", "* ENABLED CONDSTORE", "* 5 EXISTS", "a1 OK [READ-WRITE] Completed")
+    judge = lambda *lines: differences.judge("plain", cyrus, answer("SELECT x", *lines))
+    assert judge("* OK [CLOSED] Ok", "* 5 EXISTS", "a1 OK [READ-WRITE] done") is None
+    assert judge("* 5 EXISTS", "* OK [CLOSED] Ok", "a1 OK [READ-WRITE] done") is not None
+    assert judge("* OK [CLOSED] Ok", "* OK [CLOSED] Ok", "* 5 EXISTS", "a1 OK [READ-WRITE] done") is not None
+    assert judge("* OK [CLOSED] Ok", "* 6 EXISTS", "a1 OK [READ-WRITE] done") is not None
+
+
+def source_set_of_copy_must_fit():
+    cyrus = answer("COPY 1:2 x", "a1 OK [COPYUID 9 6:7] Completed")
+    cyrus.session = "copy"
+
+    def judge(line):
+        ours = answer("COPY 1:2 x", line)
+        ours.session = "copy"
+        return differences.judge("plain", cyrus, ours)
+    assert judge("a1 OK [COPYUID 9 1,3 6:7] Completed") is None
+    assert judge("a1 OK [COPYUID 9 1 6:7] Completed") is not None
+    assert judge("a1 OK [COPYUID 9 1:2 6:8] Completed") is not None
+    assert judge("a1 NO no") is not None
+
+
+def capability_that_is_not_listed_is_seen():
+    cyrus = answer("LOGIN a b", "a1 OK [CAPABILITY IMAP4rev1 ACL SCAN] in")
+    judge = lambda line: differences.judge("plain", cyrus, answer("LOGIN a b", line))
+    assert judge("a1 OK [CAPABILITY ACL IMAP4rev1] in") is None
+    assert judge("a1 OK [CAPABILITY IMAP4rev1] in") is not None
+    assert judge("a1 OK [CAPABILITY ACL IMAP4rev1 IDLE] in") is not None
+    assert judge("a1 OK in") is not None
+    assert judge("a1 NO in") is not None
+
+
 TESTS = [ids_and_texts_are_free, list_order_is_free, missing_list_line_is_seen, doubled_list_line_is_seen, other_status_is_seen,
          other_code_is_seen, fetched_byte_is_seen, fetch_order_is_seen, lost_capability_is_seen, exists_in_select_is_seen,
-         listed_difference_must_look_as_listed]
+         listed_difference_must_look_as_listed, closed_is_allowed_once_and_in_front, source_set_of_copy_must_fit,
+         capability_that_is_not_listed_is_seen]
 
 
 def run(report):
