@@ -49,7 +49,8 @@ struct Carried {
 impl Carried {
     /// Whether what arrives is wanted.
     fn reads(&self) -> bool {
-        (self.receiving || self.splice.is_some()) && !self.over
+        let splices = self.splice.as_ref().is_some_and(|splice| splice.pipe.is_empty());
+        (self.receiving || splices) && !self.over
     }
 }
 
