@@ -1,4 +1,5 @@
-"""A MUPDATE master that misbehaves in one chosen way."""
+"""A MUPDATE master that misbehaves in one chosen way, or that pushes at once where Cyrus' takes 5 s."""
+import base64
 import socket
 import threading
 
@@ -7,10 +8,11 @@ GREETING = (b'* AUTH "PLAIN"\r\n* PARTIAL-UPDATE\r\n'
 
 
 class FakeMaster:
-    """Listens; `dump` is what follows `UPDATE` (a function of the tag), then the connection ends."""
+    """Listens; `dump` is what follows `UPDATE` (a function of the tag). Then the connection ends, or
+    with `stays` serves NOOP and brings what is pushed."""
 
-    def __init__(self, address, port, dump):
-        self.dump, self.updates = dump, threading.Semaphore(0)
+    def __init__(self, address, port, dump, stays=False):
+        self.dump, self.updates, self.stays, self.streams = dump, threading.Semaphore(0), stays, []
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind((address, port))
@@ -42,17 +44,44 @@ class FakeMaster:
                     if verb == b"UPDATE":
                         f.write(self.dump(tag))
                         f.flush()
+                        if self.stays:
+                            self.streams.append(connection)
                         self.updates.release()
-                        return
+                        if not self.stays:
+                            return
+                        continue
                     f.write(tag + (b' OK "done"\r\n' if verb != b"LOGOUT" else b' OK "bye-bye"\r\n'))
                     f.flush()
             except OSError:
                 return
 
+    def push(self, line):
+        """Tells every stream of a change, at once."""
+        for stream in self.streams:
+            stream.sendall(line)
+
     def close(self):
-        """No more connections."""
+        """No more connections, and none of those that stream."""
         self.open = False
         self.listener.close()
+        for stream in self.streams:
+            stream.shutdown(socket.SHUT_RDWR)
+
+
+def dump_of(address, port, name, password):
+    """What a real master answers to `U01 UPDATE`, its OK included."""
+    with socket.create_connection((address, port), 10) as connection, connection.makefile("rb") as lines:
+        while not lines.readline().startswith(b"* OK"):
+            pass
+        plain = base64.b64encode(f"\0{name}\0{password}".encode()).decode()
+        connection.sendall(f'A01 AUTHENTICATE "PLAIN" "{plain}"\r\n'.encode())
+        answer = lines.readline()
+        assert answer.startswith(b"A01 OK"), answer
+        connection.sendall(b"U01 UPDATE\r\n")
+        dump = [lines.readline()]
+        while dump[-1] and not dump[-1].startswith(b"U01 OK"):
+            dump.append(lines.readline())
+        return b"".join(dump)
 
 
 def bye_in_the_dump(tag):

@@ -33,6 +33,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         inbox.send(ToShard::Drain { within: Duration::from_secs(1) });
     });
-    run(config, OneBackend { backend: backend.parse()? }, reader)?;
+    run(config, OneBackend { backend: backend.parse()?, outcomes: None }, reader)?;
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! What a frontend shard asks of its surroundings.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{self, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand;
@@ -127,6 +128,17 @@ impl Host for FrontendHost {
             Notice::Capabilities { server, capabilities } => {
                 self.shared.backends.health.answered(&server);
                 self.shared.backends.offered.seen(&server, capabilities);
+            }
+        }
+    }
+
+    fn connected(&mut self, server: &str, result: io::Result<()>) {
+        let Shared { backends, log, .. } = &*self.shared;
+        match result {
+            Ok(()) => backends.health.answered(server),
+            Err(error) => {
+                backends.health.failed(server, time::Instant::now());
+                log.write(Level::Info, &format!("cannot connect to {server}: {error}"));
             }
         }
     }

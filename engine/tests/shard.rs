@@ -39,6 +39,10 @@ struct Running {
 }
 
 fn start(backend: SocketAddr) -> Running {
+    start_with(OneBackend { backend, outcomes: None })
+}
+
+fn start_with(host: OneBackend) -> Running {
     let (inbox, reader) = Inbox::new().expect("a descriptor");
     let mut config = ShardConfig::new(0);
     config.pipes = pipes(8).expect("descriptors");
@@ -51,7 +55,7 @@ fn start(backend: SocketAddr) -> Running {
         address.expect("an address")
     };
     let (lines, piped) = (listen(ListenerId(0)), listen(PIPED));
-    let thread = thread::spawn(move || run(config, OneBackend { backend }, reader).expect("a shard"));
+    let thread = thread::spawn(move || run(config, host, reader).expect("a shard"));
     Running { lines, piped, inbox, thread }
 }
 
@@ -205,6 +209,22 @@ fn a_drained_shard_accepts_what_is_queued_before_it_closes() {
     inbox.send(ToShard::Drain { within: Duration::from_secs(20) });
     thread.join().expect("the relay ends its sessions when drained");
     assert_eq!(stream.read(&mut line).expect("an orderly end"), 0);
+}
+
+#[test]
+fn outcome_of_every_connect_is_told() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let dead = TcpListener::bind("127.0.24.8:0").expect("a port").local_addr().expect("an address");
+    for (backend, stands) in [(echo(), true), (dead, false)] {
+        let (outcomes, told) = mpsc::channel();
+        let Running { lines, piped: _, inbox, thread } =
+            start_with(OneBackend { backend, outcomes: Some(outcomes) });
+        let mut stream = TcpStream::connect(lines).expect("a connection");
+        stream.write_all(b"one\r\n").expect("sent");
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(stands));
+        inbox.send(ToShard::Stop);
+        thread.join().expect("the shard");
+    }
 }
 
 #[test]

@@ -152,6 +152,15 @@ fn noops_keep_the_stream_alive_and_their_loss_ends_it() {
 }
 
 #[test]
+fn a_push_is_published_by_the_call_that_brings_it() {
+    let (mut world, slave) = live(Config::slave());
+    assert_eq!(world.send(slave, "U01 MAILBOX \"pushed\" \"b!p\" \"\"\r\n"), "", "no NOOP is asked for it");
+    assert_eq!(world.names(), ["pushed", "user.foo", "user.new"]);
+    world.send(slave, "U01 DELETE \"pushed\"\r\nU01 DELETE \"user.new\"\r\n");
+    assert_eq!(world.names(), ["user.foo"]);
+}
+
+#[test]
 fn a_barrier_answers_what_began_before_its_noop() {
     let (mut world, slave) = live(Config::slave());
     world.wait(1, find("late", Freshness::BarrierIfAbsent));

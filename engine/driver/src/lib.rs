@@ -94,8 +94,10 @@ pub struct Driver {
     splices: Vec<u32>,
     /// What a machine authors.
     scratch: Vec<u8>,
-    /// Decoded bytes on their way into a layer.
+    /// Decoded bytes on their way into a layer, and encoded ones on their way out of it: kept from
+    /// turn to turn, because fresh memory costs more than the copy.
     plain: Vec<u8>,
+    wire: Vec<u8>,
     fired: Vec<u32>,
     /// Bytes in all spill buffers.
     spilled: usize,
@@ -123,6 +125,7 @@ impl Driver {
             splices: Vec::new(),
             scratch: Vec::new(),
             plain: Vec::new(),
+            wire: Vec::new(),
             fired: Vec::new(),
             spilled: 0,
             drain: None,

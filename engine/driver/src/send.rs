@@ -189,7 +189,7 @@ impl Driver {
         let chain = mem::replace(&mut conn.out, Chain::EMPTY);
         let Some(mut state) = conn.layer.take() else { return };
         let mut plain = mem::take(&mut self.plain);
-        let mut wire = Vec::new();
+        let mut wire = mem::take(&mut self.wire);
         let mut result = Ok(());
         for (source, coding) in self.turn.walk(chain) {
             let bytes = self.turn.bytes(source, buffers);
@@ -215,6 +215,8 @@ impl Driver {
         match result {
             Ok(()) => {
                 let source = self.turn.copy(&wire);
+                wire.clear();
+                self.wire = wire;
                 if let Some(conn) = self.conns.at_mut(slot) {
                     self.turn.push(&mut conn.out, source, Coding::Wire);
                 }

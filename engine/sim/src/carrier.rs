@@ -46,6 +46,14 @@ struct Carried {
     over: bool,
 }
 
+impl Carried {
+    /// Whether what arrives is wanted.
+    fn reads(&self) -> bool {
+        let splices = self.splice.as_ref().is_some_and(|splice| splice.pipe.is_empty());
+        (self.receiving || splices) && !self.over
+    }
+}
+
 struct Splice {
     to: ConnId,
     left: u64,
@@ -122,7 +130,7 @@ impl Carrier {
     /// When a turn is wanted although nothing arrives.
     pub fn next_turn(&self, net: &Net, now: Instant) -> Option<Instant> {
         let busy = self.driver.is_restless()
-            || self.conns.values().any(|(_, at)| at.receiving && !at.over && net.is_readable(at.end, now));
+            || self.conns.values().any(|(_, at)| at.reads() && net.is_readable(at.end, now));
         if busy { Some(Instant(now.0 + 1_000)) } else { self.driver.next_deadline() }
     }
 

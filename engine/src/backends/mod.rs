@@ -68,21 +68,24 @@ impl Backends {
         }
         let (host, port) = match &parsed.place {
             Place::Unix(path) => {
-                return Reply::Connect(settings.plan(&parsed, [Endpoint::Unix(path.clone())]));
+                return Reply::Connect(settings.plan(server, &parsed, [Endpoint::Unix(path.clone())]));
             }
             Place::Host { host, port } => (host.clone(), settings.port(host, *port, service)),
         };
         let later = {
-            let (settings, parsed, server) = (Arc::clone(settings), parsed.clone(), Box::from(server));
+            let settings = Arc::clone(settings);
+            let (parsed, server): (_, Box<str>) = (parsed.clone(), server.into());
             Box::new(move |found: Result<Arc<[IpAddr]>, Unresolved>| {
                 asker.connect(match found {
-                    Ok(addresses) => Ok(settings.plan(&parsed, endpoints(&addresses, port))),
+                    Ok(addresses) => Ok(settings.plan(&server, &parsed, endpoints(&addresses, port))),
                     Err(Unresolved) => Err(OpenError::Resolve(server)),
                 });
             })
         };
         match helpers.resolve(&host, later) {
-            Some(Ok(addresses)) => Reply::Connect(settings.plan(&parsed, endpoints(&addresses, port))),
+            Some(Ok(addresses)) => {
+                Reply::Connect(settings.plan(server, &parsed, endpoints(&addresses, port)))
+            }
             Some(Err(Unresolved)) => refuse(OpenError::Resolve(server.into())),
             None => Reply::Later,
         }
@@ -104,7 +107,13 @@ impl Settings {
         of(host).or_else(|| of(short)).unwrap_or(default_port(service))
     }
 
-    fn plan(&self, server: &Server, addresses: impl IntoIterator<Item = Endpoint>) -> ConnectPlan {
+    /// `name` is the server string that `server` was read from.
+    fn plan(
+        &self,
+        name: &str,
+        server: &Server,
+        addresses: impl IntoIterator<Item = Endpoint>,
+    ) -> ConnectPlan {
         let mut addresses: SmallVec<[Endpoint; 2]> = addresses.into_iter().collect();
         if let Some(bind) = self.bind {
             // A socket bound to one family reaches no address of the other.
@@ -115,6 +124,7 @@ impl Settings {
         }
         let host: Box<str> = server.host().into();
         ConnectPlan {
+            server: name.into(),
             addresses,
             layer: server.tls.then(|| LayerKind::TlsClient { server_name: host.clone() }),
             opened: Opened { host, tls: server.tls, noauth: server.noauth },
@@ -152,7 +162,11 @@ mod tests {
     fn plan_has_the_layer_and_name_of_the_server() {
         let settings = Settings::default();
         let server = Server::parse("be1.example.com:993/tls").unwrap();
-        let plan = settings.plan(&server, endpoints(&[IpAddr::from([127, 0, 0, 1])], 993));
+        let plan = settings.plan(
+            "be1.example.com:993/tls",
+            &server,
+            endpoints(&[IpAddr::from([127, 0, 0, 1])], 993),
+        );
         assert_eq!(plan.layer, Some(LayerKind::TlsClient { server_name: "be1.example.com".into() }));
         assert_eq!(plan.addresses[..], [Endpoint::Ip("127.0.0.1:993".parse().unwrap())]);
         assert_eq!(plan.deadline, Duration::from_secs(10));
@@ -164,7 +178,7 @@ mod tests {
         let settings = Settings { bind: Some(IpAddr::from([127, 0, 0, 2])), ..Settings::default() };
         let server = Server::parse("be1").unwrap();
         let both = [IpAddr::from([127, 0, 0, 1]), "::1".parse().unwrap()];
-        let plan = settings.plan(&server, endpoints(&both, 143));
+        let plan = settings.plan("be1", &server, endpoints(&both, 143));
         assert_eq!(plan.addresses.len(), 1);
         assert_eq!(plan.bind, Some("127.0.0.2:0".parse().unwrap()));
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mupdate::directory::Config;
 use mupdate::slave::Starttls;
 use protocols::conf::{ConfError, DurationUnit, Imapd};
 use protocols::secret::Secret;
@@ -38,6 +39,8 @@ pub struct Directory {
     pub accept_empty: bool,
     /// `rookery_list_path`: the copy that a restart serves from; in memory only when `None`.
     pub store: Option<PathBuf>,
+    /// The server whose mailboxes are listed without one: `servername` with `mupdate_config: unified`.
+    pub own_server: Option<Box<[u8]>>,
     /// `{configdirectory}/socket/mupdate.target`.
     pub kick_socket: Option<PathBuf>,
 }
@@ -52,8 +55,8 @@ impl Directory {
         text(self) == text(other)
             && rest(self) == rest(other)
             && self.password.expose() == other.password.expose()
-            && (self.accept_empty, &self.store, self.starttls)
-                == (other.accept_empty, &other.store, other.starttls)
+            && (self.accept_empty, &self.store, self.starttls, &self.own_server)
+                == (other.accept_empty, &other.store, other.starttls, &other.own_server)
     }
 }
 
@@ -69,7 +72,7 @@ pub(super) fn settings(imapd: &Imapd, file: &str, folder: &Path) -> Result<Direc
         return Err(value.error("proxyservers is set, which makes this a backend: expected a frontend"));
     }
     let text = |key| imapd.text(key).unwrap_or_default().as_bytes().into();
-    let percent = imapd.integer("rookery_hold_back_percent", HOLD_BACK_PERCENT)?;
+    let percent = imapd.integer("rookery_hold_back_percent", i64::from(Config::slave().hold_back_percent))?;
     Ok(Directory {
         server: server.text.as_str().into(),
         authname: text("mupdate_authname"),
@@ -92,8 +95,15 @@ pub(super) fn settings(imapd: &Imapd, file: &str, folder: &Path) -> Result<Direc
         store: Some(
             imapd.text("rookery_list_path").map_or_else(|| folder.join("rookery-list"), PathBuf::from),
         ),
+        own_server: own_server(imapd)?,
         kick_socket: Some(folder.join("socket/mupdate.target")),
     })
+}
+
+fn own_server(imapd: &Imapd) -> Result<Option<Box<[u8]>>, ConfError> {
+    let choices = [("standard", false), ("unified", true), ("replicated", false)];
+    let is_unified = imapd.choice("mupdate_config", &choices, false)?;
+    Ok(is_unified.then(|| super::imap::servername(imapd).as_bytes().into()))
 }
 
 fn starttls(imapd: &Imapd) -> Result<Starttls, ConfError> {
@@ -107,6 +117,3 @@ fn starttls(imapd: &Imapd) -> Result<Starttls, ConfError> {
     let default = if can_check { Starttls::WhenNeeded } else { Starttls::Never };
     imapd.choice("rookery_mupdate_starttls", &choices, default)
 }
-
-/// The share of the list that a dump may delete when nothing else is said.
-const HOLD_BACK_PERCENT: i64 = 30;

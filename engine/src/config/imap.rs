@@ -33,7 +33,7 @@ pub(crate) fn config(
     let limit = imapd.size("maxmessagesize", 1024, 0)?;
     let append_limit = u64::try_from(limit).ok().filter(|bytes| *bytes > 0);
     Ok(Config {
-        servername: imapd.text("servername").map_or_else(hostname, Box::from),
+        servername: servername(imapd),
         version: default.version.clone(),
         server_info: imapd.choice("serverinfo", &server_info, ServerInfo::On)?,
         id_response: imapd.switch("imapidresponse", true)?,
@@ -56,8 +56,10 @@ pub(crate) fn config(
     })
 }
 
-fn hostname() -> Box<str> {
-    rustix::system::uname().nodename().to_string_lossy().into()
+/// `servername`, else the name of this host.
+pub(super) fn servername(imapd: &Imapd) -> Box<str> {
+    let host = || rustix::system::uname().nodename().to_string_lossy().into();
+    imapd.text("servername").map_or_else(host, Box::from)
 }
 
 fn words(imapd: &Imapd, key: &str) -> Box<[Box<str>]> {

@@ -78,6 +78,16 @@ fn configuration_of_a_cyrus_frontend_is_read() {
 }
 
 #[test]
+fn list_is_guarded_as_by_default_in_mupdate_and_unified_names_its_server() {
+    let standard = load(IMAPD, CYRUS).unwrap().directory;
+    assert_eq!(standard.hold_back_percent, 20);
+    assert_eq!(standard.own_server, None);
+    let unified = load(&format!("{IMAPD}mupdate_config: unified\n"), CYRUS).unwrap().directory;
+    assert_eq!(unified.own_server.as_deref(), Some(&b"frontend"[..]));
+    assert!(!unified.is_same(&standard));
+}
+
+#[test]
 fn lines_that_are_not_served_are_told() {
     let notes = load(IMAPD, CYRUS).unwrap().notes;
     assert!(notes.iter().any(|(level, text)| *level == Level::Warn

@@ -13,7 +13,9 @@ use crate::shard::MakeSession;
 
 /// Makes the session; `timer` is where the host says when it wants to be asked.
 pub(super) fn spawn(timer: Arc<AtomicU64>) -> MakeSession {
-    Box::new(move || Box::new(Desk { timer, is_due: true, is_asking: false, next: 0, seen: Instant(0) }))
+    Box::new(move || {
+        Box::new(Desk { timer, is_due: true, is_asking: false, is_ending: false, next: 0, seen: Instant(0) })
+    })
 }
 
 /// How long the desk rests when nothing is due.
@@ -23,6 +25,7 @@ struct Desk {
     timer: Arc<AtomicU64>,
     is_due: bool,
     is_asking: bool,
+    is_ending: bool,
     next: u32,
     /// When it was called last.
     seen: Instant,
@@ -35,7 +38,9 @@ impl Session for Desk {
 
     fn handle_event(&mut self, event: Event, now: Instant) {
         self.seen = now;
-        if matches!(event, Event::Answer { .. }) {
+        if matches!(event, Event::Drain { .. }) {
+            self.is_ending = true;
+        } else if matches!(event, Event::Answer { .. }) {
             self.is_asking = false;
         } else {
             self.is_due = true;
@@ -52,7 +57,7 @@ impl Session for Desk {
 
     /// Asks [`Question::Capabilities`], which is no other session's question on this shard.
     fn poll_output(&mut self, _scratch: &mut Vec<u8>) -> Option<Output> {
-        if !self.is_due || self.is_asking {
+        if !self.is_due || self.is_asking || self.is_ending {
             return None;
         }
         self.is_due = false;
@@ -61,9 +66,9 @@ impl Session for Desk {
         Some(Output::Ask { id: QuestionId(self.next), question: Question::Capabilities })
     }
 
-    /// There is always a next time: a driver ends a session that waits for nothing.
+    /// There is always a next time until the end: a driver ends a session that waits for nothing.
     fn poll_timeout(&self) -> Option<Instant> {
-        Some(Instant(self.timer.load(Ordering::Relaxed)).min(self.seen + AT_LATEST))
+        (!self.is_ending).then(|| Instant(self.timer.load(Ordering::Relaxed)).min(self.seen + AT_LATEST))
     }
 }
 
@@ -98,5 +103,7 @@ mod tests {
         desk.handle_timeout(Instant(50));
         assert!(asks(&mut *desk));
         assert_eq!(desk.poll_timeout(), Some(Instant(50) + AT_LATEST), "it waits for something always");
+        desk.handle_event(Event::Drain { deadline: Instant(90) }, Instant(60));
+        assert_eq!(desk.poll_timeout(), None, "but for its end");
     }
 }

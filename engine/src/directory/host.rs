@@ -8,7 +8,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use driver::layer::Layer;
-use mupdate::directory::{self, Directory, Effect, StoreWrite, Ticket, Wait};
+use mupdate::directory::{self, Directory, Effect, Role, StoreWrite, Ticket, Wait};
 use mupdate::slave::{self, Slave};
 use protocols::proxy::{
     Answer, Event, Finding, Instant, LayerKind, Level, Notice, PasswordVerdict, Question, QuestionId,
@@ -26,9 +26,6 @@ use crate::shard::{Accepted, Host, Inbox, ListenerId, MakeSession, PeerAddress, 
 
 /// Names compared in one slice of a resync, about a millisecond.
 const WORK_NAMES: usize = 10_000;
-
-/// Dumps that delete fewer names than this are never held back.
-const HOLD_BACK_NAMES_MIN: usize = 100;
 
 /// How long a dump may stand still: a master under load pauses for seconds.
 const DUMP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -50,9 +47,9 @@ pub(super) struct DirectoryHost {
 /// The directory's own configuration.
 pub(super) fn config(settings: &config::Directory, has_store: bool) -> directory::Config {
     directory::Config {
+        role: Role::Slave { own_server: settings.own_server.clone() },
         has_store,
         hold_back_percent: settings.hold_back_percent,
-        hold_back_names_min: HOLD_BACK_NAMES_MIN,
         ..directory::Config::slave()
     }
 }

@@ -23,6 +23,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 use std::{fs, process};
 
 use protocols::proxy::Level;
@@ -78,10 +79,13 @@ pub struct Running {
     kick_socket: Option<PathBuf>,
 }
 
+/// How long the LOGOUT from the master may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 impl Running {
     /// Stops the slave, writes what is not yet in the copy, and waits for both.
     pub fn stop(self) {
-        self.inbox.send(ToShard::Stop);
+        self.inbox.send(ToShard::Drain { within: GOODBYE });
         // A thread that panicked has stopped too.
         let _ = self.thread.join();
         if let Some(store) = self.store {

@@ -24,6 +24,8 @@ pub(super) struct Attempt {
     socket: Option<OwnedFd>,
     address: Option<SockAddr>,
     within: Timespec,
+    /// Why the last address that was tried does not answer.
+    error: Option<io::Error>,
 }
 
 impl<H: Host> Carrier<H> {
@@ -42,6 +44,7 @@ impl<H: Host> Carrier<H> {
             socket: None,
             address: None,
             within: Timespec::new(),
+            error: None,
         };
         let index = self.attempts.insert(Box::new(attempt));
         self.try_next(index);
@@ -55,12 +58,20 @@ impl<H: Host> Carrier<H> {
             attempt.socket = None;
             let left = attempt.deadline.since(now);
             let Some(endpoint) = attempt.plan.addresses.get(attempt.next).filter(|_| !left.is_zero()) else {
-                let Attempt { session, id, plan, .. } = *self.attempts.remove(index);
+                let Attempt { session, id, plan, error, .. } = *self.attempts.remove(index);
+                let error = error.unwrap_or_else(|| io::ErrorKind::TimedOut.into());
+                self.host.connected(&plan.server, Err(error));
                 self.refuse(session, id, OpenError::Connect(plan.opened.host));
                 return;
             };
             attempt.next += 1;
-            let Ok((socket, address)) = socket_for(endpoint, &attempt.plan) else { continue };
+            let (socket, address) = match socket_for(endpoint, &attempt.plan) {
+                Ok(made) => made,
+                Err(error) => {
+                    attempt.error = Some(error);
+                    continue;
+                }
+            };
             if matches!(endpoint, Endpoint::Ip(_)) {
                 tune(&socket, keepalive);
             }
@@ -82,11 +93,19 @@ impl<H: Host> Carrier<H> {
 
     pub(super) fn connected(&mut self, index: usize, result: i32) {
         if result < 0 {
+            if let Some(attempt) = self.attempts.get_mut(index) {
+                attempt.error = Some(match -result {
+                    // Its time was up.
+                    libc::ECANCELED => io::ErrorKind::TimedOut.into(),
+                    errno => io::Error::from_raw_os_error(errno),
+                });
+            }
             self.try_next(index);
             return;
         }
         let Some(attempt) = self.attempts.try_remove(index) else { return };
         let Attempt { session, id, plan, socket: Some(socket), .. } = *attempt else { return };
+        self.host.connected(&plan.server, Ok(()));
         let layer = match plan.layer.as_ref().map(|kind| self.host.layer(kind)).transpose() {
             Ok(layer) => layer,
             Err(why) => {

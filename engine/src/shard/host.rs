@@ -1,5 +1,6 @@
 //! What a shard asks of its surroundings.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub struct Accepted {
 /// How to reach a server.
 #[derive(Clone, Debug)]
 pub struct ConnectPlan {
+    /// The name that [`Host::connected`] is told.
+    pub server: Box<str>,
     /// Tried in this order until one answers. Empty is answered with `OpenError::Connect`.
     pub addresses: SmallVec<[Endpoint; 2]>,
     /// What the session is told when the connection stands.
@@ -78,6 +81,9 @@ pub trait Host {
 
     /// A session tells something that is not answered.
     fn tell(&mut self, session: SessionId, notice: Notice);
+
+    /// What became of a plan: a connection stands, or no address answered before the deadline.
+    fn connected(&mut self, _server: &str, _result: io::Result<()>) {}
 
     /// Makes a layer for `Output::Switch`, or for the connection of a plan.
     ///

@@ -20,6 +20,7 @@ mod sockets;
 mod splice;
 
 pub use config::{Keepalive, Listener, Pipe, RECEIVE_BUFFERS, ShardConfig};
+pub use driver::layer::Layer;
 pub use driver::{Limits, SessionId};
 pub use host::{Accepted, ConnectPlan, Endpoint, Host, ListenerId, PeerAddress, Reply};
 pub use inbox::{Inbox, InboxReader, MakeSession, ToShard};

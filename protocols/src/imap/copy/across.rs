@@ -134,7 +134,12 @@ impl Across {
                 cx,
                 agenda,
             ),
-            Phase::Messages | Phase::ExpectGoAhead { .. } | Phase::Tail => {
+            // The body that was to follow its `+` comes all the same, and is no response.
+            Phase::ExpectGoAhead { bytes } => {
+                agenda.want(Want::Discard { from: Side::Backend(self.source), n: bytes });
+                self.fail(b"NO [UNAVAILABLE] connection to the destination server lost", cx, agenda);
+            }
+            Phase::Messages | Phase::Tail => {
                 self.fail(b"NO [UNAVAILABLE] connection to the destination server lost", cx, agenda);
             }
             Phase::ExpectStored | Phase::ExpectExpunged | Phase::Draining { .. } | Phase::Over => {}

@@ -146,6 +146,17 @@ fn destination_that_dies_in_a_literal_ends_in_no_and_a_drained_source() {
 }
 
 #[test]
+fn body_behind_a_destination_that_dies_before_its_go_ahead_is_thrown_away() {
+    let mut host = across(Action::Copy);
+    host.says(1, "* 1 FETCH (UID 7 FLAGS () INTERNALDATE \"21-Nov-2026 21:01:30 +0000\" BODY[] {293}\r\n");
+    assert_eq!(host.news(News::Lost(BackendId(2))), ["discard B1 293"]);
+    assert_eq!(host.line(1, ")\r\n").0, Line::Drop);
+    assert_eq!(host.line(1, "* 3 EXISTS\r\n").0, Line::Relay, "what is no body is still told");
+    let wants = host.says(1, "RK0 OK Completed\r\n");
+    assert_eq!(wants, ["C> A1 NO [UNAVAILABLE] connection to the destination server lost\r\n", "done"]);
+}
+
+#[test]
 fn early_answer_of_the_destination_abandons_it() {
     let mut host = across(Action::Copy);
     first_message(&mut host);

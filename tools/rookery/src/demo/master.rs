@@ -12,7 +12,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::Result;
 use engine::log::Log;
 use engine::shard::{
-    self, Accepted, Host, Inbox, Listener, ListenerId, PeerAddress, Reply, SessionId, ShardConfig, ToShard,
+    self, Accepted, Host, Inbox, Layer, Listener, ListenerId, PeerAddress, Reply, SessionId, ShardConfig,
+    ToShard,
 };
 use mupdate::directory::{Config, Directory, Effect, Loaded, Published, Ticket};
 use mupdate::master::{Connection, Role};
@@ -174,7 +175,7 @@ impl Host for MasterHost {
         }
     }
 
-    fn layer(&mut self, _: &LayerKind) -> Result<Box<dyn driver::layer::Layer>, Box<str>> {
+    fn layer(&mut self, _: &LayerKind) -> Result<Box<dyn Layer>, Box<str>> {
         Err("the demo's master has no certificate".into())
     }
 

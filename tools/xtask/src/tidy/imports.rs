@@ -7,23 +7,21 @@ use anyhow::{Context, Result};
 use super::Finding;
 
 /// Every package of the workspace: folder, and the packages of ours that it may depend on.
-const MAY_IMPORT: [(&str, &[&str]); 11] = [
+const MAY_IMPORT: [(&str, &[&str]); 10] = [
     ("protocols", &[]),
     ("mupdate", &["protocols"]),
     ("mupdate/store", &["mupdate", "protocols"]),
-    ("perf", &[]),
-    ("engine/driver", &["protocols", "perf"]),
+    ("engine/driver", &["protocols"]),
     ("engine/sim", &["driver", "mupdate", "protocols"]),
-    ("engine", &["driver", "mupdate", "perf", "protocols", "store"]),
-    ("bench", &["backends", "perf", "protocols"]),
+    ("engine", &["driver", "mupdate", "protocols", "store"]),
+    ("bench", &["backends", "protocols"]),
     ("bench/backends", &["protocols"]),
     ("tools/rookery", &["backends", "engine", "mupdate", "protocols", "store"]),
     ("tools/xtask", &[]),
 ];
 
 /// Names of our packages as they appear in a manifest.
-const OURS: [&str; 9] =
-    ["backends", "driver", "engine", "mupdate", "perf", "protocols", "sim", "store", "bench"];
+const OURS: [&str; 8] = ["backends", "bench", "driver", "engine", "mupdate", "protocols", "sim", "store"];
 
 /// Crates that only the engine may name.
 const ENGINE_ONLY: [&str; 2] = ["glommio", "io-uring"];
