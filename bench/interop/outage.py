@@ -1,4 +1,5 @@
 """What a client sees when a backend or the master goes away, and that nobody else notices."""
+import signal
 import time
 
 from drive import message
@@ -223,6 +224,32 @@ def master_killed(bed):
     comes_to_itself(bed, s)
 
 
+def frontend_killed(bed):
+    """After kill -9 it serves its own copy at once, without a master, and is in step when there is one."""
+    s = bed.session("user001")
+    assert s.command("CREATE INBOX.BeforeKill").status == "OK"
+    before = sorted(s.command('LIST "" "*"').named("LIST"))
+    bed.stop("master")
+    bed.stop_frontend(signal.SIGKILL)
+    try:
+        begin = time.monotonic()
+        bed.start_frontend(live=False)
+        print(f"kill -9: served again {(time.monotonic() - begin) * 1000:.0f} ms after the new start")
+        s = bed.session("user001", timeout=NOTICE_SECONDS)
+        assert sorted(s.command('LIST "" "*"').named("LIST")) == before
+        for name in ("INBOX", "team02", "INBOX.BeforeKill"):
+            answer = s.command(f"SELECT {name}")
+            assert answer.status == "OK", (name, answer.tagged)
+        answer = s.command("SELECT INBOX.NoSuch")
+        assert b"[UNAVAILABLE]" in answer.tagged, answer.tagged
+    finally:
+        bed.start("master")
+    comes_to_itself(bed, s)
+    s = bed.session("user001")
+    assert s.command("DELETE INBOX.BeforeKill").status == "OK"
+    s.close()
+
+
 def keeps_its_list(bed, dump):
     """A master that misbehaves changes nothing of what clients see."""
     s = bed.session("user001", timeout=NOTICE_SECONDS)
@@ -289,6 +316,8 @@ CYRUS = {
 def run(report, bed, _):
     """All of them."""
     tests = [(f.__name__, f, ()) for f in (*BACKEND, push_is_seen_at_once, master_down, master_killed)]
+    if bed.frontend == "rookery":
+        tests.append(("frontend_killed", frontend_killed, ()))
     tests += [(f"keeps_its_list after {f.__name__}", keeps_its_list, (f,))
               for f in (refused, bye_in_the_dump, ends_in_the_dump, nonsense, empty)]
     for name, test, more in tests:
