@@ -287,7 +287,8 @@ def push_is_seen_at_once(bed):
         bed.start("master")
     print(f"push: the slowest of 40 was seen by LIST after {slowest * 1000:.1f} ms")
     assert slowest <= PUSH_SECONDS, f"{slowest:.3f} s"
-    comes_to_itself(bed, s)
+    if bed.frontend == "rookery":          # what Cyrus' does then is 1.8, as after `master_killed`
+        comes_to_itself(bed, s)
 
 
 def seconds_until_listed(s, fake, push, n, count):
@@ -303,7 +304,7 @@ BACKEND = [selected_and_idle, in_idle, in_a_fetch_literal, in_an_append, destina
            dead_backend_is_unavailable]
 CYRUS = {
     "selected_and_idle": None, "in_idle": None,
-    "in_a_fetch_literal": None,
+    "in_a_fetch_literal": "4.4: NO and BYE are put into the literal that was cut",
     "in_an_append": None, "destination_of_a_copy": None,
     "source_of_a_copy": "9.15: no read time-out, the session hangs",
     "dead_backend_is_unavailable": "4.2: NO without a code",
