@@ -1,4 +1,5 @@
 """What a client sees when a backend or the master goes away, and that nobody else notices."""
+import signal
 import time
 
 from drive import message
@@ -223,6 +224,32 @@ def master_killed(bed):
     comes_to_itself(bed, s)
 
 
+def frontend_killed(bed):
+    """After kill -9 it serves its own copy at once, without a master, and is in step when there is one."""
+    s = bed.session("user001")
+    assert s.command("CREATE INBOX.BeforeKill").status == "OK"
+    before = sorted(s.command('LIST "" "*"').named("LIST"))
+    bed.stop("master")
+    bed.stop_frontend(signal.SIGKILL)
+    try:
+        begin = time.monotonic()
+        bed.start_frontend(live=False)
+        print(f"kill -9: served again {(time.monotonic() - begin) * 1000:.0f} ms after the new start")
+        s = bed.session("user001", timeout=NOTICE_SECONDS)
+        assert sorted(s.command('LIST "" "*"').named("LIST")) == before
+        for name in ("INBOX", "team02", "INBOX.BeforeKill"):
+            answer = s.command(f"SELECT {name}")
+            assert answer.status == "OK", (name, answer.tagged)
+        answer = s.command("SELECT INBOX.NoSuch")
+        assert b"[UNAVAILABLE]" in answer.tagged, answer.tagged
+    finally:
+        bed.start("master")
+    comes_to_itself(bed, s)
+    s = bed.session("user001")
+    assert s.command("DELETE INBOX.BeforeKill").status == "OK"
+    s.close()
+
+
 def keeps_its_list(bed, dump):
     """A master that misbehaves changes nothing of what clients see."""
     s = bed.session("user001", timeout=NOTICE_SECONDS)
@@ -260,7 +287,8 @@ def push_is_seen_at_once(bed):
         bed.start("master")
     print(f"push: the slowest of 40 was seen by LIST after {slowest * 1000:.1f} ms")
     assert slowest <= PUSH_SECONDS, f"{slowest:.3f} s"
-    comes_to_itself(bed, s)
+    if bed.frontend == "rookery":          # what Cyrus' does then is 1.8, as after `master_killed`
+        comes_to_itself(bed, s)
 
 
 def seconds_until_listed(s, fake, push, n, count):
@@ -276,7 +304,7 @@ BACKEND = [selected_and_idle, in_idle, in_a_fetch_literal, in_an_append, destina
            dead_backend_is_unavailable]
 CYRUS = {
     "selected_and_idle": None, "in_idle": None,
-    "in_a_fetch_literal": None,
+    "in_a_fetch_literal": "4.4: NO and BYE are put into the literal that was cut",
     "in_an_append": None, "destination_of_a_copy": None,
     "source_of_a_copy": "9.15: no read time-out, the session hangs",
     "dead_backend_is_unavailable": "4.2: NO without a code",
@@ -289,6 +317,8 @@ CYRUS = {
 def run(report, bed, _):
     """All of them."""
     tests = [(f.__name__, f, ()) for f in (*BACKEND, push_is_seen_at_once, master_down, master_killed)]
+    if bed.frontend == "rookery":
+        tests.append(("frontend_killed", frontend_killed, ()))
     tests += [(f"keeps_its_list after {f.__name__}", keeps_its_list, (f,))
               for f in (refused, bye_in_the_dump, ends_in_the_dump, nonsense, empty)]
     for name, test, more in tests:
