@@ -55,7 +55,7 @@ fn parts() -> [(&'static str, Part); 7] {
         ("unit, transcript, tidy and corpus tests", |_, _| unit()),
         ("release build", |_, _| {
             let packages = ["--package", "engine", "--package", "rookery", "--package", "sim"];
-            status(cargo().args(["build", "--release", "--locked"]).args(packages))
+            status(cargo().args(["build", "--profile", "suite", "--locked"]).args(packages))
         }),
         ("simulation", |options, _| simulation(options)),
         ("demo", |_, _| demo()),
@@ -79,11 +79,11 @@ fn unit() -> Result<Tally> {
 
 fn simulation(options: &Options) -> Result<Tally> {
     let seeds = if options.long { "20000" } else { SIMULATION_SEEDS };
-    closing(Command::new(target_folder().join("release/sim")).args(["--seeds", seeds]))
+    closing(Command::new(target_folder().join("suite/sim")).args(["--seeds", seeds]))
 }
 
 fn demo() -> Result<Tally> {
-    status(Command::new(target_folder().join("release/rookery")).args(["demo", "--check"]))
+    status(Command::new(target_folder().join("suite/rookery")).args(["demo", "--check"]))
 }
 
 /// Runs the tests against real Cyrus servers with the release binaries. They are installed, and the
@@ -97,7 +97,7 @@ fn interop(options: &Options, strict: bool) -> Result<Tally> {
         }
     }
     let mut run = Command::new("python3");
-    run.current_dir(root()).arg("bench/interop/run").arg(target_folder().join("release"));
+    run.current_dir(root()).arg("bench/interop/run").arg(target_folder().join("suite"));
     if !options.system && !strict {
         run.arg("--no-system");
     }
