@@ -53,7 +53,7 @@ fn parts() -> [(&'static str, Part); 7] {
             status(cargo().args(lints))
         }),
         ("unit, transcript, tidy and corpus tests", |_, _| unit()),
-        ("release build", |_, _| {
+        ("optimised build", |_, _| {
             let packages = ["--package", "engine", "--package", "rookery", "--package", "sim"];
             status(cargo().args(["build", "--profile", "suite", "--locked"]).args(packages))
         }),
@@ -86,7 +86,7 @@ fn demo() -> Result<Tally> {
     status(Command::new(target_folder().join("suite/rookery")).args(["demo", "--check"]))
 }
 
-/// Runs the tests against real Cyrus servers with the release binaries. They are installed, and the
+/// Runs the tests against real Cyrus servers with the optimised binaries. Cyrus is installed, and the
 /// test hosts named in /etc, only when that is allowed; else the tests that need them are skipped.
 fn interop(options: &Options, strict: bool) -> Result<Tally> {
     if options.system || strict {
