@@ -11,7 +11,7 @@
 //! is. While streaming a NOOP goes out after every `retry_delay` without one, and for every barrier
 //! that is wanted.
 
-mod login;
+pub mod login;
 
 use std::collections::VecDeque;
 use std::time::Duration;

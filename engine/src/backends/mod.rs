@@ -2,20 +2,18 @@
 
 mod capabilities;
 mod health;
-mod server_name;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use protocols::conf::server::{Place, Server, default_port};
 use protocols::proxy::{LayerKind, OpenError, Opened, Service};
 use smallvec::SmallVec;
 
 pub use capabilities::Offered;
 pub use health::{BARRED_FOR, Health, Note};
-pub(crate) use server_name::port;
-pub use server_name::{Place, Server, default_port};
 
 use crate::helpers::{Asker, Helpers, Unresolved};
 use crate::shard::{ConnectPlan, Endpoint, Reply};

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use protocols::conf::server::port;
 use protocols::conf::{ConfError, DurationUnit, Imapd};
 
 use super::addresses;
-use crate::backends::{Settings, port};
+use crate::backends::Settings;
 
 /// Services with a port option of their own (`rookery_HOST_SERVICE_port`).
 const SERVICES: [&str; 3] = ["pop3", "lmtp", "sieve"];

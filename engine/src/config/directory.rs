@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use mupdate::directory::Config;
 use mupdate::slave::Starttls;
+use protocols::conf::server::Server;
 use protocols::conf::{ConfError, DurationUnit, Imapd};
 use protocols::secret::Secret;
 
 use super::{missing, wrong};
-use crate::backends::Server;
 
 /// Where the list comes from and where its copy lies.
 #[derive(Clone, Debug)]

@@ -24,8 +24,8 @@ const LOGIN_LINE_BYTES_MAX: usize = 32 * 1024;
 /// Mechanisms that are looked at in a greeting.
 const OFFERED_MAX: usize = 64;
 
-/// The login of one connection.
-pub(super) struct Login {
+/// The login of one connection. Tools drive it too.
+pub struct Login {
     state: State,
     host: Box<str>,
     tls: bool,
@@ -48,15 +48,24 @@ enum State {
 }
 
 /// What comes next.
-pub(super) enum Next {
+pub enum Next {
     /// More lines.
     Read,
     /// This goes to the master.
     Send(Vec<u8>),
-    /// TLS.
+    /// TLS with the host of this name, then [`Login::secured`].
     Tls(Box<str>),
-    /// A derived key is needed.
-    Salt { hash: ScramHash, password: Secret, salt: Box<[u8]>, iterations: u32 },
+    /// A derived key is needed, for [`Login::salted_password`].
+    Salt {
+        /// Which hash.
+        hash: ScramHash,
+        /// The password, prepared.
+        password: Secret,
+        /// The master's salt.
+        salt: Box<[u8]>,
+        /// The master's count.
+        iterations: u32,
+    },
     /// Logged in.
     Done,
     /// One sentence why not.
@@ -64,7 +73,8 @@ pub(super) enum Next {
 }
 
 impl Login {
-    pub(super) fn new(config: &Config, opened: &Opened, nonce: [u8; 18]) -> Login {
+    /// Begins on a connection that stands. `nonce` is used once.
+    pub fn new(config: &Config, opened: &Opened, nonce: [u8; 18]) -> Login {
         Login {
             state: State::ExpectGreeting,
             host: opened.host.clone(),
@@ -87,7 +97,7 @@ impl Login {
     }
 
     /// Takes a line without its end.
-    fn line(&mut self, line: &[u8]) -> Next {
+    pub fn line(&mut self, line: &[u8]) -> Next {
         match std::mem::replace(&mut self.state, State::Over) {
             State::ExpectGreeting => {
                 self.state = State::ExpectGreeting;
@@ -222,7 +232,7 @@ impl Login {
     }
 
     /// Takes the key that [`Next::Salt`] asked for.
-    pub(super) fn salted_password(&mut self, salted: &Secret) -> Next {
+    pub fn salted_password(&mut self, salted: &Secret) -> Next {
         if !matches!(self.state, State::ExpectSalt(_)) {
             return Next::Read;
         }
@@ -235,7 +245,8 @@ impl Login {
         }
     }
 
-    fn secured(&mut self) {
+    /// TLS is on: the master greets again.
+    pub fn secured(&mut self) {
         self.tls = true;
         self.starttls_offered = false;
         self.mechanisms.clear();

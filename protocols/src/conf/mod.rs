@@ -5,6 +5,7 @@ pub mod cyrus;
 pub mod imapd;
 mod mailbox;
 pub mod options;
+pub mod server;
 mod values;
 
 pub use cyrus::CyrusConf;

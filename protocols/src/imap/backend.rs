@@ -127,7 +127,7 @@ pub(super) enum Phase {
 }
 
 /// As whom a connection logs in.
-pub(super) enum LoginAs {
+pub enum LoginAs {
     /// As `proxy_authname`, for the user.
     Proxy {
         /// The authorization identity.

@@ -21,8 +21,8 @@ const AUTH_TAG: &[u8] = b"RKA";
 /// Lines that a backend may say before it is logged in; a server that says more is none.
 const LINES_MAX: u16 = 256;
 
-/// A login in progress.
-pub(super) struct Login {
+/// A login in progress. Tools drive it too.
+pub struct Login {
     who: LoginAs,
     opened: Opened,
     nonce: [u8; 18],
@@ -44,13 +44,22 @@ enum Stage {
 
 /// What a login wants after what it was told.
 #[derive(Debug)]
-pub(super) enum Step {
+pub enum Step {
     /// More lines.
     Wait,
     /// TLS; then [`Login::secured`].
     Secure,
     /// PBKDF2; then [`Login::salted`].
-    Salt { hash: ScramHash, password: Secret, salt: Box<[u8]>, iterations: u32 },
+    Salt {
+        /// Which hash.
+        hash: ScramHash,
+        /// The password, prepared.
+        password: Secret,
+        /// The server's salt.
+        salt: Box<[u8]>,
+        /// The server's count.
+        iterations: u32,
+    },
     /// Logged in.
     Ready(Ready),
     /// The server refused name and password.
@@ -61,23 +70,23 @@ pub(super) enum Step {
 
 /// What is known of a connection that logged in.
 #[derive(Debug)]
-pub(super) struct Ready {
+pub struct Ready {
     /// What it offers.
-    pub(super) offer: Offer,
+    pub offer: Offer,
     /// Its capabilities, in its words.
-    pub(super) capabilities: Vec<u8>,
+    pub capabilities: Vec<u8>,
 }
 
 impl Login {
     /// Begins on a connection that stands. `nonce` is used once.
-    pub(super) fn new(who: LoginAs, opened: Opened, nonce: [u8; 18]) -> Login {
+    pub fn new(who: LoginAs, opened: Opened, nonce: [u8; 18]) -> Login {
         let secured = opened.tls;
         let stage = Stage::ExpectGreeting;
         Login { who, opened, nonce, stage, secured, capabilities: Vec::new(), lines: 0 }
     }
 
     /// Host part of the server's name: what its certificate must carry.
-    pub(super) fn host(&self) -> &str {
+    pub fn host(&self) -> &str {
         &self.opened.host
     }
 
@@ -92,7 +101,7 @@ impl Login {
     }
 
     /// Takes a line of the server, its end included. What is sent is appended to `out`.
-    pub(super) fn handle_line(&mut self, line: &[u8], config: &Config, out: &mut Vec<u8>) -> Step {
+    pub fn handle_line(&mut self, line: &[u8], config: &Config, out: &mut Vec<u8>) -> Step {
         self.lines += 1;
         if self.lines > LINES_MAX {
             return Step::Failed("too many lines before login");
@@ -106,13 +115,13 @@ impl Login {
     }
 
     /// TLS is on.
-    pub(super) fn secured(&mut self, out: &mut Vec<u8>) -> Step {
+    pub fn secured(&mut self, out: &mut Vec<u8>) -> Step {
         self.secured = true;
         self.ask_capabilities(out)
     }
 
     /// PBKDF2 is done.
-    pub(super) fn salted(&mut self, salted: Secret, out: &mut Vec<u8>) -> Step {
+    pub fn salted(&mut self, salted: Secret, out: &mut Vec<u8>) -> Step {
         match std::mem::replace(&mut self.stage, Stage::ExpectGreeting) {
             Stage::Salting(mut client) => {
                 let step = client.salted_password(&salted);

@@ -14,7 +14,7 @@ mod timers;
 
 pub mod backend;
 mod connect;
-mod login;
+pub mod login;
 
 mod agenda;
 mod running;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use protocols::proxy::{OpenError, Service};
+use crate::proxy::{OpenError, Service};
 
 /// A server string.
 ///
@@ -82,8 +82,8 @@ fn host_and_port(text: &str) -> Option<(&str, Option<u16>)> {
     Some((host, port))
 }
 
-/// `1*DIGIT`, not 0.
-pub(crate) fn port(digits: &str) -> Option<u16> {
+/// Reads a port: `1*DIGIT`, not 0.
+pub fn port(digits: &str) -> Option<u16> {
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
