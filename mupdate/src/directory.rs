@@ -7,10 +7,12 @@
 //!   slave:   DumpBegins, Dump*, DumpEnds ──> builder ──diff──> publish        (or hold back)
 //!            Learn ──> editor ──> publish at once, store behind
 //!   master:  Commit ──> rules ──> store ──> publish, answer                   (group commit)
+//!                         └──> ledger: conflicts, reservations, addresses ──> store
 //! ```
 
 mod commit;
 mod dump;
+mod ledger;
 mod log;
 mod snapshot;
 mod wait;
@@ -26,11 +28,16 @@ use protocols::proxy::{
 use crate::list::{Editor, List, is_storable_change};
 use crate::master::rules::Rules;
 
+pub use ledger::{
+    ADDRESSES_MAX, CONFLICTS_MAX, Conflict, ConflictKind, ConflictOutcome, KeptNote, Note, RESERVATIONS_MAX,
+    Reservation, ReservationCause, SERVERS_OF_ADDRESS_MAX, UnfinishedMove,
+};
 pub use snapshot::{Published, Snapshot, WaitForBarrier};
 pub use wait::Wait;
 
 use commit::Commits;
 use dump::Dump;
+use ledger::Ledger;
 use log::Log;
 use wait::Waiting;
 
@@ -94,12 +101,14 @@ pub struct Loaded {
     pub sequence: u64,
     /// The store holds a list that was complete once.
     pub was_complete: bool,
+    /// What a master remembered beside the list.
+    pub notes: Vec<KeptNote>,
 }
 
 impl Loaded {
     /// Nothing was stored.
     pub fn nothing() -> Loaded {
-        Loaded { list: Editor::empty(), sequence: 0, was_complete: false }
+        Loaded { list: Editor::empty(), sequence: 0, was_complete: false, notes: Vec::new() }
     }
 }
 
@@ -135,6 +144,8 @@ pub enum StoreWrite {
         changes: Vec<Change>,
         /// Of the last change.
         sequence: u64,
+        /// What a master remembers, in any order.
+        notes: Vec<Note>,
     },
     /// This list in the place of all that was stored.
     Replace {
@@ -142,6 +153,8 @@ pub enum StoreWrite {
         list: Arc<List>,
         /// Of the last change in it.
         sequence: u64,
+        /// What a master remembers, in any order.
+        notes: Vec<Note>,
     },
 }
 
@@ -167,6 +180,7 @@ pub struct Directory {
     dump: Dump,
     waiting: Waiting,
     commits: Commits,
+    ledger: Ledger,
     backlog: Backlog,
     effects: VecDeque<Effect>,
 }
@@ -189,11 +203,12 @@ impl Directory {
             (Role::Slave { .. }, true) => Knowledge::Stale,
             (Role::Slave { .. }, false) => Knowledge::NeverSynced,
         };
-        let published = snapshot::publication(Snapshot {
-            list: loaded.list.publish(),
-            knowledge,
-            sequence: loaded.sequence,
-        });
+        let list = loaded.list.publish();
+        let ledger = match &config.role {
+            Role::Master(_) => Ledger::load(&loaded.notes, &list),
+            Role::Slave { .. } => Ledger::default(),
+        };
+        let published = snapshot::publication(Snapshot { list, knowledge, sequence: loaded.sequence });
         Directory {
             log: Log::new(loaded.sequence),
             waiting: Waiting::new(config.barrier_deadline),
@@ -203,6 +218,7 @@ impl Directory {
             knowledge,
             dump: Dump::None,
             commits: Commits::default(),
+            ledger,
             backlog: Backlog::default(),
             effects: VecDeque::new(),
             config,
@@ -248,7 +264,11 @@ impl Directory {
                 self.source_lost(&why);
                 self.answer(ticket, DirectoryAnswer::Done);
             }
-            DirectoryQuestion::Commit { request } => self.commit(ticket, request),
+            DirectoryQuestion::Commit { request, requester } => self.commit(ticket, &request, &requester),
+            DirectoryQuestion::Listed { requester } => {
+                self.listed(&requester);
+                self.answer(ticket, DirectoryAnswer::Done);
+            }
             DirectoryQuestion::Changes { since } => {
                 let page = self.log.page(since, self.published.load().sequence);
                 self.answer(ticket, DirectoryAnswer::Changes(page.ok_or(Unavailable)));
@@ -312,9 +332,13 @@ impl Directory {
         }
         let changes = std::mem::take(&mut self.backlog.changes);
         if std::mem::take(&mut self.backlog.replace) {
-            return Some(StoreWrite::Replace { list: self.editor.publish(), sequence: self.sequence });
+            let (list, sequence) = (self.editor.publish(), self.sequence);
+            return Some(StoreWrite::Replace { list, sequence, notes: Vec::new() });
         }
-        (!changes.is_empty()).then_some(StoreWrite::Append { changes, sequence: self.sequence })
+        if changes.is_empty() {
+            return None;
+        }
+        Some(StoreWrite::Append { changes, sequence: self.sequence, notes: Vec::new() })
     }
 
     /// Applies changes of the stream and publishes them.

@@ -4,8 +4,10 @@
 
 mod world;
 
-use mupdate::directory::Config;
-use mupdate::master;
+use mupdate::directory::{Config, Role};
+use mupdate::master::rules::{Rules, Takeover};
+use mupdate::master::{self};
+use protocols::proxy::Origin;
 use protocols::sasl::base64_out;
 use world::{Machine, World, master_config};
 
@@ -208,7 +210,8 @@ fn a_noop_tells_everything_before_its_ok() {
 
 #[test]
 fn a_partial_stream_has_only_its_servers() {
-    let mut world = master();
+    let lenient = Rules { takeover: Takeover::Allowed, ..Rules::default() };
+    let mut world = World::new(Config { role: Role::Master(lenient), ..Config::master() });
     let (backend, slave) = (login(&mut world), login(&mut world));
     world.send(backend, "1 ACTIVATE \"a\" \"be1!p\" \"\"\r\n2 ACTIVATE \"b\" \"be2!p\" \"\"\r\n");
     assert_eq!(
@@ -274,4 +277,55 @@ fn who_says_nothing_is_let_go_but_a_stream_stays() {
     world.send(stream, "U01 UPDATE\r\n");
     world.pass(4 * 3600);
     assert!(!world.machines[stream].closed);
+}
+
+fn login_from(world: &mut World, address: &str) -> usize {
+    let origin = Origin { client_address: address.into(), ..world::origin() };
+    let machine = world.add(Machine::server_of(master_config(), origin));
+    world.machines[machine].take_out();
+    world.send(machine, "A AUTHENTICATE \"PLAIN\" \"AHBvc3RtYW4AcHctcG9zdG1hbg==\"\r\n");
+    machine
+}
+
+#[test]
+fn a_leftover_copy_does_not_take_a_mailbox_over_but_a_push_of_the_list_does() {
+    let mut world = master();
+    let one = login_from(&mut world, "192.0.2.1:40000");
+    let two = login_from(&mut world, "[::ffff:192.0.2.2]:40000");
+    assert_eq!(world.send(one, "1 ACTIVATE \"a\" \"be1!p\" \"\"\r\n"), "1 OK \"done\"\r\n");
+    world.send(two, "1 ACTIVATE \"b\" \"be2!p\" \"\"\r\n");
+    let no = "NO \"mailbox is active on another server\"\r\n";
+    assert_eq!(world.send(two, "2 ACTIVATE \"a\" \"be2!p\" \"\"\r\n"), format!("2 {no}"));
+    assert_eq!(world.send(two, "3 DEACTIVATE \"a\" \"be2!p\"\r\n"), format!("3 {no}"));
+    assert_eq!(world.send(two, "4 DELETE \"a\"\r\n"), format!("4 {no}"));
+    world.send(two, "5 LIST \"be2\"\r\n");
+    assert_eq!(world.send(two, "6 ACTIVATE \"a\" \"be2!p\" \"\"\r\n"), format!("6 {no}"), "no server's list");
+    world.send(two, "7 LIST \"BE2!\"\r\n");
+    assert_eq!(world.send(two, "8 ACTIVATE \"a\" \"be2!p\" \"\"\r\n"), "8 OK \"done\"\r\n");
+    let conflicts = world.directory.conflicts();
+    assert_eq!(conflicts.len(), 3, "ACTIVATE, DEACTIVATE, DELETE");
+    assert!(conflicts.iter().all(|conflict| conflict.address == "192.0.2.2".parse().ok()));
+}
+
+#[test]
+fn a_backend_finds_its_own_in_any_case_of_letters() {
+    let mut world = master();
+    let machine = login(&mut world);
+    world.send(machine, "1 ACTIVATE \"a\" \"BE1!p\" \"\"\r\n2 ACTIVATE \"b\" \"be10!p\" \"\"\r\n");
+    let list = world.send(machine, "3 LIST \"be1!\"\r\n");
+    assert_eq!(list, "3 MAILBOX \"a\" \"BE1!p\" \"\"\r\n3 OK \"list complete\"\r\n");
+}
+
+#[test]
+fn a_source_that_lists_shows_its_unfinished_moves() {
+    let mut world = master();
+    let machine = login(&mut world);
+    world.send(machine, "1 ACTIVATE \"a\" \"be1!p\" \"\"\r\n2 DEACTIVATE \"a\" \"be1!p\"\r\n");
+    world.pass(30);
+    assert_eq!(world.send(machine, "3 LIST \"be1!\"\r\n").lines().count(), 2);
+    let unfinished = world.directory.unfinished_moves();
+    assert_eq!(
+        (unfinished.len(), unfinished[0].deactivated_unix, unfinished[0].listed_unix),
+        (1, Some(0), 30)
+    );
 }

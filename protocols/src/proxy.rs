@@ -14,6 +14,8 @@
 //! at to reach another side takes none of them and asks for a `Forward`; the driver moves them and
 //! offers what stands behind.
 
+mod directory;
+
 use std::fmt;
 use std::ops::Add;
 use std::sync::Arc;
@@ -23,6 +25,8 @@ use smallvec::SmallVec;
 
 use crate::mailbox::{Identity, Rights};
 use crate::secret::Secret;
+
+pub use directory::{Change, ChangePage, DirectoryAnswer, DirectoryQuestion, MasterRequest, Requester};
 
 /// Bytes of one not yet decided line head that a machine may leave untaken with [`Then::More`].
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
@@ -451,6 +455,19 @@ impl Location {
             None => &self.0,
         }
     }
+
+    /// Whether this is at a server, in any case of letters; its partition may be left out.
+    pub fn is_at(&self, server: &[u8]) -> bool {
+        self.server().is_some_and(|own| own.eq_ignore_ascii_case(server))
+    }
+
+    /// Whether both are at one server, or both name none.
+    pub fn shares_server(&self, other: &Location) -> bool {
+        match other.server() {
+            Some(server) => self.is_at(server),
+            None => self.server().is_none(),
+        }
+    }
 }
 
 /// A page of the list.
@@ -524,117 +541,6 @@ pub struct BackendCapabilities {
     pub common: Vec<Box<str>>,
     /// Servers that `common` was made of; zero means none was seen yet.
     pub servers: usize,
-}
-
-/// A change of the list as MUPDATE tells it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Change {
-    /// MAILBOX or ACTIVATE.
-    Active(Entry),
-    /// RESERVE, or DEACTIVATE at the master.
-    Reserved {
-        /// The internal name.
-        name: Box<[u8]>,
-        /// Where.
-        location: Location,
-    },
-    /// DELETE.
-    Deleted {
-        /// The internal name.
-        name: Box<[u8]>,
-    },
-}
-
-impl Change {
-    /// The internal name that changes.
-    pub fn name(&self) -> &[u8] {
-        match self {
-            Change::Active(entry) => &entry.name,
-            Change::Reserved { name, .. } | Change::Deleted { name } => name,
-        }
-    }
-}
-
-/// What the MUPDATE machines ask of the directory.
-#[derive(Debug)]
-pub enum DirectoryQuestion {
-    /// Slave: a dump begins. What it brings is set aside until it is complete.
-    DumpBegins,
-    /// Slave: entries of the dump.
-    Dump(Vec<Change>),
-    /// Slave: the dump is complete; compare, publish, be live. What was pushed since is behind it.
-    DumpEnds,
-    /// Slave: changes from the stream, in order.
-    Learn(Vec<Change>),
-    /// Slave: a NOOP that was sent for [`Event::BarrierWanted`] came back.
-    BarrierReached,
-    /// Slave: the source is gone. An unfinished dump is dropped, the list stays, stale.
-    SourceLost {
-        /// One sentence for the log.
-        why: Box<str>,
-    },
-    /// Master: do this change durably if the rules allow it.
-    Commit {
-        /// RESERVE, ACTIVATE, DEACTIVATE or DELETE.
-        request: MasterRequest,
-    },
-    /// Master: a page of changes behind a sequence number, for an UPDATE stream.
-    Changes {
-        /// The last sequence number that the stream has told.
-        since: u64,
-    },
-    /// Master: the sequence number of the newest change.
-    Sequence,
-}
-
-/// A change as a backend asks for it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum MasterRequest {
-    /// RESERVE.
-    Reserve {
-        /// The internal name.
-        name: Box<[u8]>,
-        /// Where.
-        location: Location,
-    },
-    /// ACTIVATE.
-    Activate(Entry),
-    /// DEACTIVATE.
-    Deactivate {
-        /// The internal name.
-        name: Box<[u8]>,
-        /// Where.
-        location: Location,
-    },
-    /// DELETE.
-    Delete {
-        /// The internal name.
-        name: Box<[u8]>,
-    },
-}
-
-/// Answers to [`DirectoryQuestion`].
-#[derive(Debug)]
-pub enum DirectoryAnswer {
-    /// To what a slave tells: it was taken.
-    Done,
-    /// To `Commit`: done, or the text of the NO.
-    Committed(Result<(), &'static str>),
-    /// To `Changes`: in order; `Err` when the log does not reach back that far.
-    Changes(Result<ChangePage, Unavailable>),
-    /// To `Sequence`.
-    Sequence(u64),
-}
-
-/// A page of changes.
-#[derive(Clone, Debug)]
-pub struct ChangePage {
-    /// In order of commit.
-    pub changes: Vec<Change>,
-    /// The sequence number of the last one; the `since` of the next page.
-    pub upto: u64,
-    /// Nothing stands behind this page.
-    pub complete: bool,
 }
 
 /// What a machine tells without waiting for an answer.

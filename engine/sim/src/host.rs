@@ -205,13 +205,13 @@ impl Host {
         while let Some(write) = self.directory.poll_store() {
             moved = true;
             match write {
-                StoreWrite::Append { changes, sequence } => {
+                StoreWrite::Append { changes, sequence, .. } => {
                     for change in changes {
                         self.stored.apply(change);
                     }
                     self.stored.sequence = sequence;
                 }
-                StoreWrite::Replace { list, sequence } => {
+                StoreWrite::Replace { list, sequence, .. } => {
                     self.stored.entries = contents(&list);
                     self.stored.sequence = sequence;
                 }

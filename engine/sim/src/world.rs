@@ -433,5 +433,5 @@ fn loaded(stored: &Stored) -> Loaded {
     for change in stored.entries.values() {
         list.apply(change);
     }
-    Loaded { list, sequence: stored.sequence, was_complete: stored.is_complete }
+    Loaded { list, sequence: stored.sequence, was_complete: stored.is_complete, ..Loaded::nothing() }
 }

@@ -55,11 +55,7 @@ pub(super) fn start(mut store: Store, requests: Arc<Requests>) -> io::Result<Sto
     let (sender, writes) = sync_channel(WRITES_MAX);
     let thread = thread::Builder::new().name("store".into()).spawn(move || {
         for write in writes {
-            let result = match write {
-                StoreWrite::Append { changes, sequence } => store.append(&changes, sequence),
-                StoreWrite::Replace { list, sequence } => store.replace(&list, sequence),
-            };
-            requests.push(Request::Stored(result.map_err(|error| error.to_string().into())));
+            requests.push(Request::Stored(store.write(&write).map_err(|error| error.to_string().into())));
         }
     })?;
     Ok(StoreThread { sender, thread })

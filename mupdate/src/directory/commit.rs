@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use protocols::proxy::{Change, DirectoryAnswer, Level, MasterRequest};
+use protocols::proxy::{Change, DirectoryAnswer, Level, MasterRequest, Requester};
 
 use crate::list::{Applied, Editor, List};
-use crate::master::rules;
+use crate::master::rules::{self, Claim, Standing};
 
-use super::{Directory, Role, StoreWrite, Ticket};
+use super::{ConflictOutcome, Directory, ReservationCause, Role, StoreWrite, Ticket};
 
 /// Changes that may wait for the store; past it a commit is refused.
 pub(super) const COMMITS_MAX: usize = 100_000;
@@ -28,12 +28,12 @@ struct Batch {
     /// Who waits for the OK. A commit that changes nothing waits too: what it found may not be
     /// stored yet.
     tickets: Vec<Ticket>,
-    /// The list with these changes and the number of the last.
+    /// The list with these changes and the number of the last; none when there are none.
     list: Option<(Arc<List>, u64)>,
 }
 
 impl Directory {
-    pub(super) fn commit(&mut self, ticket: Ticket, request: MasterRequest) {
+    pub(super) fn commit(&mut self, ticket: Ticket, request: &MasterRequest, requester: &Requester) {
         let Role::Master(policy) = &self.config.role else {
             self.answer(ticket, DirectoryAnswer::Committed(Err("read-only session")));
             return;
@@ -42,9 +42,56 @@ impl Directory {
             self.answer(ticket, DirectoryAnswer::Committed(Err("too many changes wait for the disk")));
             return;
         }
-        match rules::decide(&self.editor, request, policy) {
+        let standing = self.editor.locate(request.name());
+        let standing = standing.map(|(location, reserved)| Standing { location, reserved });
+        let servers = self.ledger.servers(requester.address);
+        let claim = Claim { listed: requester.listed.as_deref(), servers };
+        let decision = rules::decide(standing.as_ref(), request, claim, policy);
+        if let (true, Some(standing)) = (decision.conflict, &standing) {
+            self.contradicted(request, standing, decision.change.is_ok(), requester);
+        }
+        match decision.change {
             Err(no) => self.answer(ticket, DirectoryAnswer::Committed(Err(no))),
-            Ok(change) => self.accept_commit(ticket, change),
+            Ok(change) => {
+                if let Some(change) = &change {
+                    self.ledger.changed(change, cause(request), requester);
+                }
+                self.accept_commit(ticket, change);
+            }
+        }
+        if !self.config.has_store {
+            self.ledger.discard_notes();
+        }
+    }
+
+    fn contradicted(
+        &mut self,
+        request: &MasterRequest,
+        standing: &Standing,
+        is_done: bool,
+        requester: &Requester,
+    ) {
+        let (outcome, what) = match is_done {
+            true => (ConflictOutcome::Done, "done"),
+            false => (ConflictOutcome::Refused, "refused"),
+        };
+        self.ledger.contradicted(request, &standing.location, outcome, requester, self.sequence);
+        let verb = match request {
+            MasterRequest::Activate(_) => "ACTIVATE",
+            MasterRequest::Deactivate { .. } => "DEACTIVATE",
+            MasterRequest::Delete { .. } => "DELETE",
+            MasterRequest::Reserve { .. } => "RESERVE",
+        };
+        let from =
+            requester.address.map_or_else(|| "a local client".to_owned(), |address| address.to_string());
+        let name = String::from_utf8_lossy(request.name());
+        let owner = String::from_utf8_lossy(&standing.location.0);
+        self.say(Level::Notice, format!("{verb} of {name} by {from}, but it is active at {owner}: {what}"));
+    }
+
+    pub(super) fn listed(&mut self, requester: &Requester) {
+        if let Some(server) = &requester.listed {
+            self.ledger.listed(server, requester.unix_time);
         }
     }
 
@@ -70,7 +117,7 @@ impl Directory {
 
     pub(super) fn next_commits(&mut self) -> Option<StoreWrite> {
         let mut batch = std::mem::take(&mut self.commits.waiting);
-        if batch.changes.is_empty() && !self.backlog.replace {
+        if batch.changes.is_empty() && !self.backlog.replace && !self.ledger.has_notes() {
             // Those who wait found what the batch before changed, which is stored.
             for ticket in batch.tickets {
                 self.answer(ticket, DirectoryAnswer::Committed(Ok(())));
@@ -78,13 +125,18 @@ impl Directory {
             return None;
         }
         let changes = std::mem::take(&mut batch.changes);
-        let (list, sequence) = (self.editor.publish(), self.sequence);
+        let (sequence, notes) = (self.sequence, self.ledger.take_notes());
+        if changes.is_empty() && !self.backlog.replace {
+            self.commits.out = Some(batch);
+            return Some(StoreWrite::Append { changes, sequence, notes });
+        }
+        let list = self.editor.publish();
         batch.list = Some((list.clone(), sequence));
         self.commits.out = Some(batch);
         if std::mem::take(&mut self.backlog.replace) {
-            return Some(StoreWrite::Replace { list, sequence });
+            return Some(StoreWrite::Replace { list, sequence, notes });
         }
-        Some(StoreWrite::Append { changes, sequence: self.sequence })
+        Some(StoreWrite::Append { changes, sequence, notes })
     }
 
     pub(super) fn commits_stored(&mut self) {
@@ -102,6 +154,8 @@ impl Directory {
         self.say(Level::Warn, format!("cannot store changes of the mailbox list: {why}"));
         let published = self.published.load_full();
         self.editor = Editor::new(&published.list);
+        self.ledger.forget_written();
+        self.ledger.match_list(&published.list);
         // What the store has of the lost batch is unknown: the next write is the whole list.
         self.backlog.replace = true;
         self.sequence = published.sequence;
@@ -110,6 +164,16 @@ impl Directory {
         let waiting = std::mem::take(&mut self.commits.waiting);
         for ticket in out.tickets.into_iter().chain(waiting.tickets) {
             self.answer(ticket, DirectoryAnswer::Committed(Err("cannot store the change")));
+        }
+    }
+}
+
+/// Why a name is reserved when this request reserves it.
+fn cause(request: &MasterRequest) -> ReservationCause {
+    match request {
+        MasterRequest::Deactivate { .. } => ReservationCause::Deactivate,
+        MasterRequest::Activate(_) | MasterRequest::Delete { .. } | MasterRequest::Reserve { .. } => {
+            ReservationCause::Reserve
         }
     }
 }

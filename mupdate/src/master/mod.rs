@@ -16,12 +16,13 @@ pub mod rules;
 mod stream;
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use protocols::proxy::{
     AUTHORED_BYTES_MAX, Answer, Close, DirectoryAnswer, Event, Instant, LayerKind, Level, Notice, Origin,
-    Output, Question, QuestionId, Session, Side, Taken, Then,
+    Output, Question, QuestionId, Requester, Session, Side, Taken, Then,
 };
 use protocols::sasl;
 
@@ -88,6 +89,11 @@ pub struct Connection {
     phase: Phase,
     tls: bool,
     user: Vec<u8>,
+    address: Option<IpAddr>,
+    /// The server whose prefix was listed last.
+    listed: Option<Box<[u8]>>,
+    /// When the machine was first called.
+    began: Option<Instant>,
     input: Vec<u8>,
     input_min: usize,
     /// Where the literal stands for which the go-ahead was given.
@@ -127,12 +133,16 @@ impl Connection {
     /// Begins on an accepted connection.
     pub fn new(config: Arc<Config>, origin: Origin) -> Connection {
         let tls = origin.tls;
+        let address = origin.client_address.parse::<SocketAddr>();
         let mut connection = Connection {
             config,
             origin,
             phase: Phase::ExpectLogin,
             tls,
             user: Vec::new(),
+            address: address.ok().map(|address| address.ip().to_canonical()),
+            listed: None,
+            began: None,
             input: Vec::new(),
             input_min: 0,
             gone_ahead: 0,
@@ -196,6 +206,16 @@ impl Connection {
 
     fn log(&mut self, level: Level, text: String) {
         self.asks.push_back(Output::Tell(Notice::Log { level, text: text.into() }));
+    }
+
+    /// Who asks, for the rules of the master.
+    fn requester(&mut self, now: Instant) -> Requester {
+        let began = *self.began.get_or_insert(now);
+        Requester {
+            address: self.address,
+            listed: self.listed.clone(),
+            unix_time: self.origin.started_unix + now.since(began).as_secs(),
+        }
     }
 
     /// Ends the connection when all is written.
@@ -298,7 +318,7 @@ impl Connection {
             | Verb::Reserve
             | Verb::Compress
             | Verb::Unknown => match Write::of(command.verb) {
-                Some(write) => self.commit(tag, write, &arguments),
+                Some(write) => self.commit(tag, write, &arguments, now),
                 None => self.refuse(tag, UNRECOGNIZED),
             },
         }
@@ -352,7 +372,7 @@ impl Connection {
             Answer::Password(verdict) => self.password_checked(verdict, now),
             Answer::ScramKeys(keys) => self.scram_keys(keys, now),
             Answer::Found(finding) => self.found(finding),
-            Answer::Page(page) => self.page(&page),
+            Answer::Page(page) => self.page(&page, now),
             Answer::Directory(DirectoryAnswer::Sequence(sequence)) => self.sequence(sequence),
             Answer::Directory(DirectoryAnswer::Changes(changes)) => self.changes(changes),
             Answer::Barrier(result) => self.barrier(result),
@@ -397,6 +417,7 @@ impl Session for Connection {
         if matches!(self.phase, Phase::LoggedIn) {
             self.deadline = now + self.config.idle_timeout;
         }
+        self.began.get_or_insert(now);
         self.input.extend_from_slice(input);
         self.read(now);
         Taken { n: input.len(), then: Then::More }
@@ -430,6 +451,7 @@ impl Session for Connection {
     fn handle_timeout(&mut self, now: Instant) {
         // The first call: a machine is made without knowing the time.
         if self.deadline == Instant(0) {
+            self.began.get_or_insert(now);
             self.deadline = now + self.config.login_timeout;
             return;
         }

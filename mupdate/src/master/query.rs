@@ -1,8 +1,8 @@
 //! FIND, LIST, NOOP and the commands that change the list.
 
 use protocols::proxy::{
-    DirectoryQuestion, Entry, Finding, Freshness, ListPage, ListQuery, ListedEntry, Location, MasterRequest,
-    Question, QuestionId, Reserved,
+    DirectoryQuestion, Entry, Finding, Freshness, Instant, ListPage, ListQuery, ListedEntry, Location,
+    MasterRequest, Question, QuestionId, Reserved,
 };
 
 use crate::grammar::{Verb, message_out};
@@ -81,6 +81,9 @@ impl Connection {
     }
 
     pub(super) fn list(&mut self, tag: &[u8], prefix: &[u8]) {
+        if let Some(server) = server_of(prefix) {
+            self.listed = Some(server.into());
+        }
         let next = Some(Box::default());
         self.query = Some(Query::List { tag: tag.to_vec(), prefix: prefix.to_vec(), next });
         self.pump_query();
@@ -102,21 +105,32 @@ impl Connection {
         }
     }
 
-    pub(super) fn page(&mut self, page: &ListPage) {
+    pub(super) fn page(&mut self, page: &ListPage, now: Instant) {
         match self.query.take() {
             Some(Query::List { tag, prefix, .. }) => {
                 for listed in &page.entries {
-                    if listed.entry.location.0.starts_with(&prefix) {
+                    if is_prefix(&prefix, &listed.entry.location) {
                         self.listed(&tag, listed);
                     }
                 }
                 match &page.next {
                     Some(next) => self.query = Some(Query::List { tag, prefix, next: Some(next.clone()) }),
-                    None => self.say(&tag, "OK", "list complete"),
+                    None => {
+                        self.say(&tag, "OK", "list complete");
+                        self.tell_listed(&prefix, now);
+                    }
                 }
             }
             Some(Query::Dump { .. }) => self.dump_page(page),
             other => self.query = other,
+        }
+    }
+
+    /// Tells the master's directory that a server knows its part of the list.
+    fn tell_listed(&mut self, prefix: &[u8], now: Instant) {
+        if server_of(prefix).is_some() && !self.is_slave() {
+            let requester = self.requester(now);
+            self.ask(Question::Directory(DirectoryQuestion::Listed { requester }));
         }
     }
 
@@ -138,7 +152,7 @@ impl Connection {
     }
 
     /// Asks for a change. The number of arguments was checked.
-    pub(super) fn commit(&mut self, tag: &[u8], write: Write, arguments: &[&[u8]]) {
+    pub(super) fn commit(&mut self, tag: &[u8], write: Write, arguments: &[&[u8]], now: Instant) {
         let name: Box<[u8]> = arguments[0].into();
         let location = || Location(arguments[1].into());
         let request = match write {
@@ -149,7 +163,8 @@ impl Connection {
             Write::Deactivate => MasterRequest::Deactivate { name, location: location() },
             Write::Delete => MasterRequest::Delete { name },
         };
-        let question = self.ask(Question::Directory(DirectoryQuestion::Commit { request }));
+        let requester = self.requester(now);
+        let question = self.ask(Question::Directory(DirectoryQuestion::Commit { request, requester }));
         self.commits.push_back(Commit { tag: tag.to_vec(), question: Some(question), answer: None });
     }
 
@@ -169,5 +184,20 @@ impl Connection {
 
     pub(super) fn is_slave(&self) -> bool {
         matches!(self.config.role, Role::Slave { .. })
+    }
+}
+
+/// The server of a prefix `server!`, as a backend lists what is its own.
+fn server_of(prefix: &[u8]) -> Option<&[u8]> {
+    let server = prefix.strip_suffix(b"!")?;
+    (!server.is_empty() && !server.contains(&b'!')).then_some(server)
+}
+
+/// Whether a LIST with this prefix has the location: a server in any case of letters, so that a
+/// backend does not miss mailboxes of its own.
+fn is_prefix(prefix: &[u8], location: &Location) -> bool {
+    match server_of(prefix) {
+        Some(server) => location.is_at(server),
+        None => location.0.starts_with(prefix),
     }
 }

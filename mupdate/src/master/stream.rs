@@ -197,7 +197,6 @@ impl Connection {
 
 impl Stream {
     fn wants(&self, location: &Location) -> bool {
-        self.hosts.is_empty()
-            || location.server().is_some_and(|server| self.hosts.iter().any(|host| **host == *server))
+        self.hosts.is_empty() || self.hosts.iter().any(|host| location.is_at(host))
     }
 }

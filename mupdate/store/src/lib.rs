@@ -6,7 +6,7 @@
 //! ```text
 //!   meta     "format"    1                    list-N   sort key -> "A" len location acl
 //!            "list"      N, the keyspace used                       "R" len location
-//!            "sequence"  of the last change
+//!            "sequence"  of the last change        notes    what a master remembers beside the list
 //! ```
 //!
 //! A list that is replaced is written to a new keyspace, which then becomes the one that is used:
@@ -17,8 +17,8 @@ mod record;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-use mupdate::directory::Loaded;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+use mupdate::directory::{KeptNote, Loaded, Note, StoreWrite};
 use mupdate::list::{Builder, Editor, List, key};
 use protocols::proxy::Change;
 
@@ -33,6 +33,9 @@ const SET_ASIDE_MAX: u32 = 100;
 
 /// The keyspace of numbers.
 const META: &str = "meta";
+
+/// The keyspace of what a master remembers beside the list.
+const NOTES: &str = "notes";
 
 /// Why the store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +105,7 @@ pub struct Store {
     path: PathBuf,
     database: Database,
     meta: Keyspace,
+    notes: Keyspace,
     list: Keyspace,
     generation: u64,
 }
@@ -129,12 +133,28 @@ impl Store {
         }
     }
 
+    /// Does what a directory wants written, all of it or nothing. On the disk when it returns.
+    ///
+    /// # Errors
+    /// `Disk`, as `append` and `replace`.
+    pub fn write(&mut self, write: &StoreWrite) -> Result<(), StoreError> {
+        let result = match write {
+            StoreWrite::Append { changes, sequence, notes } => self.try_append(changes, *sequence, notes),
+            StoreWrite::Replace { list, sequence, notes } => self.try_replace(list, *sequence, notes),
+        };
+        result.map_err(|error| disk(&self.path, &error))
+    }
+
     /// Writes changes in order, all or none; `sequence` is the number of the last. On the disk when
     /// it returns.
     ///
     /// # Errors
     /// `Disk`: whether the changes were written is unknown.
     pub fn append(&mut self, changes: &[Change], sequence: u64) -> Result<(), StoreError> {
+        self.try_append(changes, sequence, &[]).map_err(|error| disk(&self.path, &error))
+    }
+
+    fn try_append(&mut self, changes: &[Change], sequence: u64, notes: &[Note]) -> fjall::Result<()> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
         for change in changes {
             let key = key::key(change.name());
@@ -144,7 +164,8 @@ impl Store {
             }
         }
         batch.insert(&self.meta, "sequence", sequence.to_be_bytes());
-        batch.commit().map_err(|error| disk(&self.path, &error))
+        write_notes(&mut batch, &self.notes, notes);
+        batch.commit()
     }
 
     /// Writes a list in the place of all that is stored. On the disk when it returns.
@@ -152,10 +173,10 @@ impl Store {
     /// # Errors
     /// `Disk`: the list that was stored before is still there.
     pub fn replace(&mut self, list: &List, sequence: u64) -> Result<(), StoreError> {
-        self.try_replace(list, sequence).map_err(|error| disk(&self.path, &error))
+        self.try_replace(list, sequence, &[]).map_err(|error| disk(&self.path, &error))
     }
 
-    fn try_replace(&mut self, list: &List, sequence: u64) -> fjall::Result<()> {
+    fn try_replace(&mut self, list: &List, sequence: u64, notes: &[Note]) -> fjall::Result<()> {
         let generation = self.generation + 1;
         remove_others(&self.database, self.generation)?;
         let new = keyspace(&self.database, generation)?;
@@ -171,6 +192,7 @@ impl Store {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
         batch.insert(&self.meta, "list", generation.to_be_bytes());
         batch.insert(&self.meta, "sequence", sequence.to_be_bytes());
+        write_notes(&mut batch, &self.notes, notes);
         batch.commit()?;
         let old = std::mem::replace(&mut self.list, new);
         self.generation = generation;
@@ -186,6 +208,15 @@ impl Store {
     }
 }
 
+fn write_notes(batch: &mut OwnedWriteBatch, keyspace: &Keyspace, notes: &[Note]) {
+    for (key, value) in notes {
+        match value {
+            Some(value) => batch.insert(keyspace, key.as_slice(), value.as_slice()),
+            None => batch.remove(keyspace, key.as_slice()),
+        }
+    }
+}
+
 fn open_and_load(path: &Path) -> Result<(Store, Loaded), StoreError> {
     let database = open_database(path)?;
     let fail = |error: fjall::Error| damaged(path, &error.to_string());
@@ -196,14 +227,16 @@ fn open_and_load(path: &Path) -> Result<(Store, Loaded), StoreError> {
         Some(found) => return Err(StoreError::Format { path: path.into(), found }),
     }
     let sequence = number(path, &meta, "sequence")?;
+    let notes = database.keyspace(NOTES, KeyspaceCreateOptions::default).map_err(fail)?;
     let generation = number(path, &meta, "list")?.unwrap_or(0);
     let list = keyspace(&database, generation).map_err(fail)?;
     let loaded = Loaded {
         list: load(path, &list)?,
         sequence: sequence.unwrap_or(0),
         was_complete: sequence.is_some(),
+        notes: load_notes(path, &notes)?,
     };
-    Ok((Store { path: path.into(), database, meta, list, generation }, loaded))
+    Ok((Store { path: path.into(), database, meta, notes, list, generation }, loaded))
 }
 
 fn open_database(path: &Path) -> Result<Database, StoreError> {
@@ -261,6 +294,15 @@ fn load(path: &Path, list: &Keyspace) -> Result<Editor, StoreError> {
         builder.push(&change);
     }
     Ok(builder.finish())
+}
+
+fn load_notes(path: &Path, notes: &Keyspace) -> Result<Vec<KeptNote>, StoreError> {
+    let mut loaded = Vec::new();
+    for row in notes.iter() {
+        let (key, value) = row.into_inner().map_err(|error| damaged(path, &error.to_string()))?;
+        loaded.push((key.to_vec(), value.to_vec()));
+    }
+    Ok(loaded)
 }
 
 fn number(path: &Path, meta: &Keyspace, name: &str) -> Result<Option<u64>, StoreError> {

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use mupdate::directory::StoreWrite;
 use mupdate::list::generate::Generator;
 use mupdate::list::{Editor, List};
 use protocols::proxy::Change;
@@ -74,6 +75,24 @@ fn what_was_appended_is_there_after_reopening() {
     assert!(again.loaded.was_complete);
     assert_eq!(again.loaded.sequence, 3001);
     assert!(rows(&again.loaded.list.publish()) == rows(&expected.publish()), "the lists are equal");
+}
+
+#[test]
+fn what_a_master_remembers_is_there_after_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut opened = open(folder.path());
+    let note =
+        |key: &str, value: Option<&str>| (key.as_bytes().to_vec(), value.map(|v| v.as_bytes().to_vec()));
+    let notes = vec![note("a", Some("1")), note("b", Some("2"))];
+    opened.store.write(&StoreWrite::Append { changes: changes(1, 10), sequence: 10, notes }).unwrap();
+    let list = applied(&changes(2, 10)).publish();
+    let notes = vec![note("a", None), note("c", Some("3"))];
+    opened.store.write(&StoreWrite::Replace { list, sequence: 20, notes }).unwrap();
+    opened.store.write(&StoreWrite::Append { changes: vec![], sequence: 20, notes: vec![] }).unwrap();
+    drop(opened);
+    let again = open(folder.path());
+    assert_eq!(again.loaded.notes, [(b"b".to_vec(), b"2".to_vec()), (b"c".to_vec(), b"3".to_vec())]);
+    assert_eq!(again.loaded.sequence, 20);
 }
 
 #[test]

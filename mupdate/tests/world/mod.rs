@@ -68,7 +68,11 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn server(config: master::Config) -> Machine {
-        Machine::new(Box::new(Connection::new(Arc::new(config), origin())), Side::Client)
+        Machine::server_of(config, origin())
+    }
+
+    pub(crate) fn server_of(config: master::Config, origin: Origin) -> Machine {
+        Machine::new(Box::new(Connection::new(Arc::new(config), origin)), Side::Client)
     }
 
     pub(crate) fn slave(config: slave::Config) -> Machine {
