@@ -16,6 +16,7 @@ use protocols::proxy::{Knowledge, Level};
 
 use crate::backends::Backends;
 use crate::config::{Configuration, Listen};
+use crate::control::{self, Control};
 use crate::directory::{self, Client, DirectoryError, Surroundings};
 use crate::helpers::Helpers;
 use crate::host::{FrontendHost, Settings, Shared};
@@ -78,6 +79,7 @@ pub struct Frontend {
     shared: Arc<Shared>,
     shards: Vec<Running>,
     directory: directory::Running,
+    control: Option<Control>,
     settings: crate::config::Directory,
     addresses: Vec<(Box<str>, SocketAddr)>,
 }
@@ -119,7 +121,7 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         backends: Backends::default(),
         directory: directory.client.clone(),
         settings: ArcSwap::from_pointee(Settings::of(&configuration)),
-        sessions: AtomicU64::new(0),
+        sessions: cores.iter().map(|_| AtomicU64::new(0)).collect(),
     });
     let connections_max = usize::try_from(fit.nofile.saturating_sub(OTHER_DESCRIPTORS).max(64))
         .unwrap_or(usize::MAX)
@@ -136,13 +138,40 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         config.pipes = pipes.split_off(pipes.len() - share);
         shards.push(run_shard(config, Arc::clone(&shared), inbox, reader)?);
     }
+    let control = start_control(&configuration, &shared);
     Ok(Frontend {
         shared,
         shards,
         directory,
+        control,
         settings: configuration.directory,
         addresses: sockets.addresses,
     })
+}
+
+/// Without its control socket a frontend still serves its users.
+fn start_control(configuration: &Configuration, shared: &Arc<Shared>) -> Option<Control> {
+    let path = configuration.process.control_socket.as_deref()?;
+    let counts = Arc::clone(shared);
+    let watched = control::Watched {
+        program: control::Program::Rookeryd,
+        source: Some(configuration.directory.server.clone()),
+        directory: shared.directory.clone(),
+        sessions: Box::new(move || sessions(&counts).collect()),
+        log: shared.log.clone(),
+    };
+    match control::start(path, watched) {
+        Ok(control) => Some(control),
+        Err(error) => {
+            shared.log.write(Level::Warn, &format!("no control socket {}: {error}", path.display()));
+            None
+        }
+    }
+}
+
+/// Sessions that stand, shard by shard.
+fn sessions(shared: &Shared) -> impl Iterator<Item = u64> {
+    shared.sessions.iter().map(|count| count.load(Ordering::Relaxed))
 }
 
 fn run_shard(
@@ -151,7 +180,7 @@ fn run_shard(
     inbox: Inbox,
     reader: InboxReader,
 ) -> io::Result<Running> {
-    let host = FrontendHost::new(Arc::clone(&shared), inbox.clone());
+    let host = FrontendHost::new(Arc::clone(&shared), inbox.clone(), config.index);
     let thread = thread::Builder::new().name(format!("shard-{}", config.index)).spawn(move || {
         if let Err(error) = shard::run(config, host, reader) {
             shared.log.write(Level::Warn, &error.to_string());
@@ -178,7 +207,7 @@ impl Frontend {
 
     /// Sessions that stand.
     pub fn sessions(&self) -> u64 {
-        self.shared.sessions.load(Ordering::Relaxed)
+        sessions(&self.shared).sum()
     }
 
     /// Whether a shard has ended although nobody stopped it.
@@ -214,6 +243,7 @@ impl Frontend {
             // A thread that panicked has stopped too.
             let _ = shard.thread.join();
         }
+        drop(self.control);
         self.directory.stop();
         for service in &self.shared.settings.load().services {
             if let Listen::Unix(path) = &service.listen {

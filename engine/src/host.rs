@@ -36,8 +36,8 @@ pub struct Shared {
     pub directory: Client,
     /// What the configuration says; swapped whole when it is read again.
     pub settings: ArcSwap<Settings>,
-    /// Sessions that stand.
-    pub sessions: AtomicU64,
+    /// Sessions that stand, shard by shard.
+    pub sessions: Box<[AtomicU64]>,
 }
 
 /// The part of the configuration that new sessions and questions look at.
@@ -68,12 +68,14 @@ impl Settings {
 pub struct FrontendHost {
     shared: Arc<Shared>,
     inbox: Inbox,
+    /// The number of its shard.
+    index: usize,
 }
 
 impl FrontendHost {
-    /// The host of the shard behind `inbox`.
-    pub fn new(shared: Arc<Shared>, inbox: Inbox) -> FrontendHost {
-        FrontendHost { shared, inbox }
+    /// The host of the shard of this number behind `inbox`.
+    pub fn new(shared: Arc<Shared>, inbox: Inbox, index: usize) -> FrontendHost {
+        FrontendHost { shared, inbox, index }
     }
 }
 
@@ -92,7 +94,7 @@ impl Host for FrontendHost {
             },
         };
         let session = service.session(origin(peer, service.tls)?);
-        self.shared.sessions.fetch_add(1, Ordering::Relaxed);
+        self.shared.sessions[self.index].fetch_add(1, Ordering::Relaxed);
         Some(Accepted { session, layer })
     }
 
@@ -148,7 +150,7 @@ impl Host for FrontendHost {
     }
 
     fn ended(&mut self, _session: SessionId) {
-        self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.shared.sessions[self.index].fetch_sub(1, Ordering::Relaxed);
     }
 }
 

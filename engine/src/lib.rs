@@ -2,6 +2,7 @@
 
 pub mod backends;
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod directory;
 pub mod frontend;

@@ -28,7 +28,7 @@ pub(crate) fn config(
     secret: &ProcessSecret,
 ) -> Result<Config, ConfError> {
     let default = Config::default();
-    let namespace = Arc::new(namespace::namespace(imapd, file)?);
+    let namespace = Arc::new(namespace(imapd, file)?);
     let server_info = [("on", ServerInfo::On), ("min", ServerInfo::Min), ("off", ServerInfo::Off)];
     let limit = imapd.size("maxmessagesize", 1024, 0)?;
     let append_limit = u64::try_from(limit).ok().filter(|bytes| *bytes > 0);

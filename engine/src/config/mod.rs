@@ -9,6 +9,7 @@ mod imap;
 mod listen;
 mod namespace;
 mod passwords;
+mod review;
 mod tls;
 
 use std::net::IpAddr;
@@ -23,7 +24,10 @@ use protocols::secret::Secret;
 pub use directory::Directory;
 pub(crate) use imap::config as imap;
 pub use listen::Listen;
+pub use namespace::namespace;
+pub use review::{Fate, Review, Reviewed, review};
 
+use crate::control::Program;
 use crate::helpers::PasswordSource;
 use crate::log::Facility;
 use crate::services::{self, Service};
@@ -75,6 +79,8 @@ pub struct Process {
     pub pid_file: Option<PathBuf>,
     /// `master_ready_file`.
     pub ready_file: Option<PathBuf>,
+    /// `rookery_control_socket`: where operators ask; nowhere when `None`.
+    pub control_socket: Option<PathBuf>,
     /// `rookery_drain`: how long sessions have at the end.
     pub drain: std::time::Duration,
     /// `tcp_keepalive` and its numbers.
@@ -129,7 +135,7 @@ impl Configuration {
         Ok(Configuration {
             backends: Arc::new(backends::settings(imapd)?),
             passwords: passwords::source(imapd, file)?,
-            acl: namespace::policy(imapd, &namespace::namespace(imapd, file)?)?,
+            acl: namespace::policy(imapd, &namespace(imapd, file)?)?,
             process,
             tls,
             directory,
@@ -176,6 +182,7 @@ fn process(imapd: &Imapd, file: &str) -> Result<Process, ConfError> {
             })?),
         };
     Ok(Process {
+        control_socket: Some(control_socket(imapd, Path::new(directory), Program::Rookeryd)),
         directory: directory.into(),
         user: imapd.text("rookery_user").unwrap_or(crate::daemon::USER).into(),
         shards,
@@ -187,6 +194,16 @@ fn process(imapd: &Imapd, file: &str) -> Result<Process, ConfError> {
         drain: imapd.duration("rookery_drain", Seconds, DRAIN)?,
         keepalive: keepalive(imapd)?,
     })
+}
+
+/// `rookery_control_socket`, else the socket of this program in `configdirectory`. The master's has a
+/// name of its own: it may stand beside a frontend and share its files.
+pub fn control_socket(imapd: &Imapd, configdirectory: &Path, program: Program) -> PathBuf {
+    match (imapd.text("rookery_control_socket"), program) {
+        (None, _) => crate::control::default_path(configdirectory, program),
+        (Some(path), Program::Rookeryd) => path.into(),
+        (Some(path), Program::Mupdate) => format!("{path}-mupdate").into(),
+    }
 }
 
 /// Shards that `rookery_shards` may ask for.

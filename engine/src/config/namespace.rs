@@ -7,7 +7,11 @@ use protocols::mailbox::{Namespace, Rights};
 
 use super::missing;
 
-pub(super) fn namespace(imapd: &Imapd, file: &str) -> Result<Namespace, ConfError> {
+/// The options that say how mailbox names look.
+///
+/// # Errors
+/// A bad value, or prefixes that cannot be told apart.
+pub fn namespace(imapd: &Imapd, file: &str) -> Result<Namespace, ConfError> {
     let default = Namespace::default();
     let text = |key, default: Box<[u8]>| imapd.text(key).map_or(default, |text| text.as_bytes().into());
     let choices = [("off", VirtDomains::Off), ("userid", VirtDomains::UserId), ("on", VirtDomains::On)];

@@ -29,7 +29,7 @@ use notify::{Manager, Marker, State};
 use pid_file::PidFile;
 use sys::{Signal, Signals};
 
-use crate::config::{Configuration, ProcessSecret};
+use crate::config::{self, Configuration, Fate, ProcessSecret};
 use crate::frontend::{self, Frontend, Prepared, StartError};
 use crate::log::{self, Log, Target};
 use crate::shard;
@@ -92,13 +92,10 @@ pub fn run(options: &Options) -> u8 {
 
 fn serve(options: &Options) -> Result<(), Failure> {
     let secret = process_secret()?;
-    let configuration = read(options, &secret).map_err(|error| Failure::new(EX_CONFIG, error))?;
     if options.check {
-        for (_, text) in &configuration.notes {
-            println!("{text}");
-        }
-        return Ok(());
+        return check(options, &secret);
     }
+    let configuration = read(options, &secret).map_err(|error| Failure::new(EX_CONFIG, error))?;
     let signals = Signals::block().map_err(|error| Failure::new(EX_UNAVAILABLE, error))?;
     shard::preflight().map_err(|error| Failure::new(EX_UNAVAILABLE, error))?;
     let started = match options.background && !options.foreground {
@@ -115,6 +112,20 @@ fn serve(options: &Options) -> Result<(), Failure> {
     let result = daemon.supervise(frontend);
     drop(pid_file);
     result
+}
+
+/// Says of every line that is not simply honoured what becomes of it.
+fn check(options: &Options, secret: &ProcessSecret) -> Result<(), Failure> {
+    let (imapd, cyrus) = (options.config.to_string_lossy(), options.services.to_string_lossy());
+    let review = config::review(&imapd, &cyrus, &|path: &str| fs::read_to_string(path), secret);
+    for line in review.lines.iter().filter(|line| line.fate != Fate::Honoured) {
+        println!("{line}");
+    }
+    match &review.problem {
+        Some(problem) => Err(Failure::new(EX_CONFIG, problem)),
+        None if review.is_safe() => Ok(()),
+        None => Err(Failure::new(EX_CONFIG, "an option that guards security is ignored")),
+    }
 }
 
 /// Does what needs root, becomes the user, starts the rest.

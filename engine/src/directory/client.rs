@@ -2,9 +2,10 @@
 
 use std::mem;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::time::Duration;
 
-use mupdate::directory::{Published, Snapshot, Wait, WaitForBarrier};
+use mupdate::directory::{Directory, Published, Snapshot, Wait, WaitForBarrier};
 use mupdate::list::AccessPolicy;
 use protocols::mailbox::acl::{self, Policy};
 use protocols::mailbox::{Identity, Rights};
@@ -21,7 +22,12 @@ pub(super) enum Request {
     Stored(Result<(), Box<str>>),
     /// An operator takes the dump that was held back.
     Accept,
+    /// Somebody looks at what only the directory knows.
+    Look(Look),
 }
+
+/// A look at the directory, on its own thread.
+pub(super) type Look = Box<dyn FnOnce(&Directory) + Send>;
 
 /// The queue in front of the directory shard.
 pub(super) struct Requests {
@@ -119,6 +125,26 @@ impl Client {
         self.published.load().list.len()
     }
 
+    /// The list and what is known about it, as it stands.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.published.load_full()
+    }
+
+    /// Looks at what only the directory knows, behind all requests before; `None` when it does not
+    /// answer in time. Blocks: never called on a shard.
+    pub fn inspect<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Directory) -> T + Send + 'static,
+        within: Duration,
+    ) -> Option<T> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.requests.push(Request::Look(Box::new(move |directory| {
+            // Who asked may have given up.
+            let _ = sender.try_send(look(directory));
+        })));
+        receiver.recv_timeout(within).ok()
+    }
+
     /// Takes a dump that was held back because it deletes too much.
     pub fn accept_held_back(&self) {
         self.requests.push(Request::Accept);
@@ -144,5 +170,30 @@ impl AccessPolicy for Access<'_> {
 
     fn is_listed(&self, rights: Rights) -> bool {
         rights.contains(Rights::L)
+    }
+}
+
+#[cfg(test)]
+impl Client {
+    /// A client of a directory that a thread of its own serves, for as long as there is a client.
+    pub(crate) fn serving(mut directory: Directory) -> Client {
+        let (inbox, _reader) = Inbox::new().expect("a pipe for the inbox");
+        let requests = Arc::new(Requests::new(inbox));
+        let client = Client::new(directory.published(), Arc::clone(&requests), false);
+        std::thread::spawn(move || {
+            while Arc::strong_count(&requests) > 1 {
+                for request in requests.take() {
+                    match request {
+                        Request::Look(look) => look(&directory),
+                        Request::Accept => {
+                            directory.accept();
+                        }
+                        Request::Wait(..) | Request::Stored(_) => {}
+                    }
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        client
     }
 }

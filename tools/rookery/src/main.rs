@@ -1,34 +1,55 @@
 //! `rookery`: the operator's tool.
 
+mod check;
+mod cli;
+mod conflicts;
 mod demo;
+mod exit;
+mod list;
+mod locate;
+mod output;
+mod socket;
+mod status;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 
-/// The operator's tool of Rookery.
-#[derive(Parser)]
-#[command(version)]
-struct Arguments {
-    #[command(subcommand)]
-    task: Task,
-}
-
-#[derive(Subcommand)]
-enum Task {
-    /// Runs a whole murder in this process: a MUPDATE master, two backends, a frontend.
-    Demo(demo::Options),
-}
+use cli::{Arguments, Task};
+use exit::{EX_USAGE, Failure, Outcome};
+use output::Form;
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().task {
-        Task::Demo(options) => demo::run(&options),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
         Err(error) => {
-            eprintln!("rookery: {error:#}");
-            ExitCode::FAILURE
+            // Help and version are errors to clap, and no errors.
+            let status = if error.use_stderr() { EX_USAGE } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(status);
         }
+    };
+    match run(&arguments) {
+        Ok(outcome) => ExitCode::from(outcome.status()),
+        Err(failure) => {
+            if let Some(text) = failure.text() {
+                eprintln!("rookery: {text}");
+            }
+            ExitCode::from(failure.status())
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    let common = &arguments.common;
+    let form = Form::of(common.json);
+    match &arguments.task {
+        Task::Status => status::run(common, form),
+        Task::Locate(options) => locate::run(options, common, form),
+        Task::List(options) => list::run(options, common, form),
+        Task::Accept => list::accept(common, form),
+        Task::Conflicts => conflicts::run(common, form),
+        Task::Check(options) => check::run(options, common, form),
+        Task::Demo(options) => demo::run(options).map(|()| Outcome::Fine).map_err(Failure::from),
     }
 }

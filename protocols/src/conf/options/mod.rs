@@ -57,6 +57,7 @@ const OWN: &[Known] = &[
     own("rookery_hold_back_percent", Kind::Integer),
     own("rookery_shards", Kind::Integer),
     own("rookery_backend_starttls", Kind::Choice(&["needed", "offered", "required"])),
+    own("rookery_control_socket", Kind::Text),
     own("rookery_drain", Kind::Duration),
     own("rookery_list_path", Kind::Text),
     own("rookery_mupdate_starttls", Kind::Choice(&["never", "needed", "offered", "required"])),

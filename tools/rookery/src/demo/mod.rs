@@ -234,5 +234,6 @@ fn configuration(listen: SocketAddr, master: SocketAddr, backends: &[Backend]) -
     // In memory only: nothing is left behind.
     configuration.directory.store = None;
     configuration.directory.kick_socket = None;
+    configuration.process.control_socket = None;
     Ok(configuration)
 }

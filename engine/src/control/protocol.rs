@@ -1,0 +1,191 @@
+//! What travels over the control socket.
+
+use serde::{Deserialize, Serialize};
+
+/// A question.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Ask {
+    /// How the daemon is.
+    Status,
+    /// Where a mailbox is.
+    Locate {
+        /// The internal name.
+        name: String,
+    },
+    /// The mailboxes whose names match.
+    List {
+        /// Over internal names: `*` matches anything, `%` anything but a dot.
+        pattern: String,
+    },
+    /// Take the dump that is held back.
+    Accept,
+    /// A master's conflicts.
+    Conflicts,
+    /// A master's reservations.
+    Reservations,
+    /// A master's moves that came to no end.
+    UnfinishedMoves,
+}
+
+/// The last line of an answer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "end", rename_all = "snake_case")]
+pub(super) enum End {
+    /// All rows were given.
+    Done,
+    /// There is no answer, or no more of it.
+    Refused {
+        /// Lower case, no period.
+        why: String,
+    },
+}
+
+/// Which program answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Program {
+    /// A frontend.
+    Rookeryd,
+    /// The MUPDATE master, or a slave that stands alone.
+    Mupdate,
+}
+
+impl Program {
+    /// Its name, as it is started.
+    pub fn name(self) -> &'static str {
+        match self {
+            Program::Rookeryd => "rookeryd",
+            Program::Mupdate => "mupdate",
+        }
+    }
+}
+
+/// How a daemon is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// The program.
+    pub program: Program,
+    /// Its version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Since it was started.
+    pub uptime_seconds: u64,
+    /// The MUPDATE server that the list comes from; the master itself has none.
+    pub source: Option<String>,
+    /// `live`, `stale` or `never synced`.
+    pub knowledge: String,
+    /// Entries of the list, active and reserved.
+    pub mailboxes: u64,
+    /// The number of the last change in the list.
+    pub sequence: u64,
+    /// A dump that waits to be accepted.
+    pub held_back: Option<HeldBackDump>,
+    /// Sessions that stand, shard by shard.
+    pub sessions: Vec<u64>,
+}
+
+/// A dump that would delete too much.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HeldBackDump {
+    /// Names that it would delete.
+    pub deletes: u64,
+    /// Names in the list that is kept.
+    pub of: u64,
+    /// Names that it brought.
+    pub brought: u64,
+}
+
+/// What the list says of a name.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Mailbox {
+    /// The internal name.
+    pub name: String,
+    /// Whether it is there.
+    pub state: State,
+    /// Where it is; `None` when the entry names no server (`mupdate_config: replicated`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// On which partition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<String>,
+    /// Who may do what, as in MUPDATE: `id TAB rights TAB`, as often as needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acl: Option<String>,
+}
+
+/// Whether a mailbox is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It is.
+    Active,
+    /// It is being created or moved.
+    Reserved,
+    /// It is not.
+    Absent,
+    /// The list has no such name, but cannot be trusted with that.
+    Unknown,
+}
+
+/// A request that contradicted the server where a mailbox is active.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Conflict {
+    /// The internal name.
+    pub name: String,
+    /// `activate`, `deactivate` or `delete`.
+    pub asked: String,
+    /// `refused`, or `done`: then the owner has lost the mailbox.
+    pub outcome: String,
+    /// Where it was active.
+    pub owner: String,
+    /// Where the other claimant says it is; a DELETE does not say.
+    pub claimed: Option<String>,
+    /// The other claimant's address.
+    pub address: Option<String>,
+    /// Servers that had activated mailboxes from that address.
+    pub servers: Vec<String>,
+    /// When it was asked first, seconds since 1970.
+    pub first_unix: u64,
+    /// When it was asked last, seconds since 1970.
+    pub last_unix: u64,
+    /// How often.
+    pub times: u64,
+}
+
+/// A name that is reserved.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Reservation {
+    /// The internal name.
+    pub name: String,
+    /// Where.
+    pub location: String,
+    /// `reserve`: it is being created; `deactivate`: it is being moved away.
+    pub cause: String,
+    /// Since when, seconds since 1970; `None` when it came with a list from elsewhere.
+    pub since_unix: Option<u64>,
+}
+
+/// A move that broke off: its source has asked for the list of its mailboxes since, and not taken
+/// this one back.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UnfinishedMove {
+    /// The internal name.
+    pub name: String,
+    /// Where it was.
+    pub source: String,
+    /// When the move began, seconds since 1970.
+    pub deactivated_unix: Option<u64>,
+    /// When the source asked for its list last, seconds since 1970.
+    pub listed_unix: u64,
+}
+
+/// The dump that was held back is the list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Accepted {
+    /// What it was.
+    pub dump: HeldBackDump,
+    /// Entries of the list that stands.
+    pub mailboxes: u64,
+}

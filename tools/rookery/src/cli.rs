@@ -1,0 +1,62 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::{check, demo, list, locate};
+
+/// What every command ends with.
+const EXIT_STATUS: &str = "\
+Exit status: 0 all is well; 1 something differs, is absent, or was refused; 64 usage; 75 a server or daemon could \
+not be asked; 78 the configuration is wrong, or passes over something that guards security.";
+
+/// The operator's tool of Rookery: looks into the mailbox list of a running rookeryd or mupdate, and
+/// checks configurations.
+#[derive(Parser)]
+#[command(name = "rookery", version, after_help = EXIT_STATUS)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) task: Task,
+}
+
+/// What all commands understand.
+#[derive(clap::Args)]
+pub(crate) struct Common {
+    /// Configuration file: says where the sockets are, which servers there are, and how to log in there
+    #[arg(
+        short = 'C',
+        long = "config",
+        value_name = "FILE",
+        default_value = "/etc/imapd.conf",
+        global = true
+    )]
+    pub(crate) config: PathBuf,
+    /// The control socket of the daemon to ask, instead of the one that the configuration names
+    #[arg(long, value_name = "PATH", global = true)]
+    pub(crate) socket: Option<PathBuf>,
+    /// Print JSON, a value a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// The commands.
+#[derive(Subcommand)]
+pub(crate) enum Task {
+    /// Say how the daemons of this host are: version, state of the list, sessions
+    Status,
+    /// Say where mailboxes are, and who may do what there
+    Locate(locate::Options),
+    /// List the mailboxes, or those whose names match
+    List(list::Options),
+    /// Take the list that was held back because it would delete too much
+    Accept,
+    /// Show what a Rookery master refused or overrode, old reservations, and unfinished moves
+    Conflicts,
+    /// Say of every line of imapd.conf and cyrus.conf whether it is honoured
+    Check(check::Options),
+    /// Run a whole murder in this process: a MUPDATE master, two backends, a frontend
+    Demo(demo::Options),
+}

@@ -1,0 +1,172 @@
+//! `rookery conflicts`.
+
+use std::io::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use engine::control::{Ask, AskError, Conflict, Connection, Program, Reservation, UnfinishedMove};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::cli::Common;
+use crate::exit::{Failure, Outcome};
+use crate::output::{self, Form, Table, shown, span};
+use crate::socket;
+
+/// A reservation that is younger is a creation or a move under way.
+const RESERVATION_OLD_SECONDS: u64 = 600;
+
+/// What a master remembers of claims.
+struct Claims {
+    conflicts: Vec<Conflict>,
+    reservations: Vec<Reservation>,
+    unfinished: Vec<UnfinishedMove>,
+}
+
+/// Shows what the master of this host refused or overrode, its old reservations, and unfinished moves.
+///
+/// # Errors
+/// No master answers.
+pub(crate) fn run(common: &Common, form: Form) -> Result<Outcome, Failure> {
+    let mut master = socket::open(common, &[Program::Mupdate])?;
+    let claims = Claims {
+        conflicts: rows(&mut master, &Ask::Conflicts)?,
+        reservations: rows(&mut master, &Ask::Reservations)?,
+        unfinished: rows(&mut master, &Ask::UnfinishedMoves)?,
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let mut out = output::stdout();
+    match form {
+        Form::Json => write_json(&mut out, &claims)?,
+        Form::Terminal | Form::Plain => write(&mut out, form, &claims, now)?,
+    }
+    out.flush()?;
+    let is_old = |reservation: &Reservation| age(reservation.since_unix, now) >= RESERVATION_OLD_SECONDS;
+    let is_fine = claims.conflicts.is_empty()
+        && claims.unfinished.is_empty()
+        && !claims.reservations.iter().any(is_old);
+    Ok(if is_fine { Outcome::Fine } else { Outcome::Differences })
+}
+
+fn rows<T: DeserializeOwned>(master: &mut Connection, ask: &Ask) -> Result<Vec<T>, AskError> {
+    master.ask(ask)?.collect()
+}
+
+fn write_json(out: &mut impl Write, claims: &Claims) -> std::io::Result<()> {
+    for conflict in &claims.conflicts {
+        output::json(out, &Named { conflict })?;
+    }
+    for reservation in &claims.reservations {
+        output::json(out, &Reserved { reservation })?;
+    }
+    for unfinished_move in &claims.unfinished {
+        output::json(out, &Unfinished { unfinished_move })?;
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Named<'a> {
+    conflict: &'a Conflict,
+}
+
+#[derive(Serialize)]
+struct Reserved<'a> {
+    reservation: &'a Reservation,
+}
+
+#[derive(Serialize)]
+struct Unfinished<'a> {
+    unfinished_move: &'a UnfinishedMove,
+}
+
+fn write(out: &mut impl Write, form: Form, claims: &Claims, now: u64) -> std::io::Result<()> {
+    let header = ["MAILBOX", "ASKED", "WAS", "OWNER", "CLAIMED BY", "TIMES", "LAST"];
+    let mut table = Table::new(&mut *out, form, &header);
+    for conflict in &claims.conflicts {
+        table.row(vec![
+            shown(conflict.name.as_bytes()),
+            conflict.asked.clone(),
+            conflict.outcome.clone(),
+            shown(conflict.owner.as_bytes()),
+            claimant(conflict),
+            conflict.times.to_string(),
+            ago(Some(conflict.last_unix), now),
+        ])?;
+    }
+    table.finish()?;
+    let mut table = Table::new(&mut *out, form, &["MAILBOX", "RESERVED AT", "BY", "SINCE"]);
+    for reservation in &claims.reservations {
+        table.row(vec![
+            shown(reservation.name.as_bytes()),
+            shown(reservation.location.as_bytes()),
+            reservation.cause.clone(),
+            ago(reservation.since_unix, now),
+        ])?;
+    }
+    table.finish()?;
+    let mut table = Table::new(&mut *out, form, &["MAILBOX", "UNFINISHED MOVE FROM", "BEGUN", "REPAIR"]);
+    for broken in &claims.unfinished {
+        let source = shown(broken.source.as_bytes());
+        let server = source.split('!').next().unwrap_or_default().to_owned();
+        let repair = format!("ctl_mboxlist -m on {server} first, then at its destination");
+        let name = shown(broken.name.as_bytes());
+        table.row(vec![name, source, ago(broken.deactivated_unix, now), repair])?;
+    }
+    table.finish()
+}
+
+/// Who else says that it has the mailbox, as well as that is known.
+fn claimant(conflict: &Conflict) -> String {
+    let text = match (&conflict.claimed, &conflict.address) {
+        (Some(claimed), Some(address)) => format!("{claimed} ({address})"),
+        (Some(claimed), None) => claimed.clone(),
+        (None, Some(address)) if conflict.servers.is_empty() => address.clone(),
+        (None, Some(address)) => format!("{} ({address})", conflict.servers.join(", ")),
+        (None, None) => "a UNIX socket".into(),
+    };
+    shown(text.as_bytes())
+}
+
+fn age(since: Option<u64>, now: u64) -> u64 {
+    since.map_or(u64::MAX, |since| now.saturating_sub(since))
+}
+
+fn ago(since: Option<u64>, now: u64) -> String {
+    since.map_or_else(|| "unknown".into(), |since| format!("{} ago", span(now.saturating_sub(since))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_claimants_of_a_conflict_are_shown() {
+        let conflict = Conflict {
+            name: "user.fred".into(),
+            asked: "activate".into(),
+            outcome: "refused".into(),
+            owner: "backend1!default".into(),
+            claimed: Some("backend2!default".into()),
+            address: Some("10.0.0.2".into()),
+            servers: vec!["backend2".into()],
+            first_unix: 900,
+            last_unix: 940,
+            times: 3,
+        };
+        let unfinished = UnfinishedMove {
+            name: "user.joe".into(),
+            source: "backend1!default".into(),
+            deactivated_unix: None,
+            listed_unix: 990,
+        };
+        let claims =
+            Claims { conflicts: vec![conflict], reservations: Vec::new(), unfinished: vec![unfinished] };
+        let mut out = Vec::new();
+        write(&mut out, Form::Plain, &claims, 1_000).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(
+            text,
+            "user.fred\tactivate\trefused\tbackend1!default\tbackend2!default (10.0.0.2)\t3\t1 min ago\n\
+             user.joe\tbackend1!default\tunknown\tctl_mboxlist -m on backend1 first, then at its destination\n"
+        );
+    }
+}
