@@ -50,11 +50,20 @@ pub enum ShardError {
         why: String,
     },
     /// The ring, its buffers or a descriptor of the shard could not be had.
-    #[error("ring of shard {index}: {why}")]
+    #[error("ring of shard {index}: {why}{}", advice(why))]
     Ring {
         /// The shard.
         index: usize,
         /// What the system said.
         why: std::io::Error,
     },
+}
+
+/// What to set, where an error of the system says too little.
+fn advice(why: &std::io::Error) -> &'static str {
+    if why.kind() == std::io::ErrorKind::OutOfMemory {
+        ": this user's locked memory is used up: set LimitMEMLOCK=infinity (ulimit -l unlimited)"
+    } else {
+        ""
+    }
 }

@@ -58,7 +58,7 @@ pub struct Fit {
     pub nofile: u64,
 }
 
-/// Checks the kernel, io_uring, the memlock limit, and raises the descriptor limit to its maximum.
+/// Checks the kernel and io_uring, and raises the limits of descriptors and of locked memory.
 ///
 /// # Errors
 /// What stands against starting.
@@ -86,7 +86,13 @@ fn is_new_enough(release: &str) -> bool {
     }
 }
 
+/// Lifts the limit of locked memory as far as it goes: it counts for all processes of the user
+/// together, and a successor runs beside this one.
 fn memlock() -> Result<(), Unfit> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Memlock);
+    // Only root may have all; a refusal leaves what there was.
+    let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None })
+        .or_else(|_| setrlimit(Resource::Memlock, Rlimit { current: maximum, maximum }));
     match getrlimit(Resource::Memlock).current {
         Some(have) if have < MEMLOCK_BYTES_MIN => Err(Unfit::Memlock { have }),
         _ => Ok(()),

@@ -17,6 +17,12 @@ const SUBMISSIONS: u32 = 1024;
 /// Completion entries; a burst past it overflows into kernel memory and is fetched by the next enter.
 const COMPLETIONS: u32 = 8192;
 
+/// How often a ring is tried that finds the user's locked memory used up.
+const MEMORY_TRIES: u32 = 30;
+
+/// Between two tries.
+const MEMORY_PAUSE: Duration = Duration::from_millis(100);
+
 /// The group of the provided buffers.
 pub(super) const BUFFER_GROUP: u16 = 0;
 
@@ -104,7 +110,22 @@ pub(super) struct Ring {
 }
 
 impl Ring {
+    /// Makes a ring; waits a little for locked memory, which the kernel takes back only some time
+    /// after a process of the same user has ended.
     pub(super) fn new() -> io::Result<Ring> {
+        let mut left = MEMORY_TRIES;
+        loop {
+            match Ring::make() {
+                Err(why) if why.kind() == io::ErrorKind::OutOfMemory && left > 0 => {
+                    left -= 1;
+                    std::thread::sleep(MEMORY_PAUSE);
+                }
+                made => return made,
+            }
+        }
+    }
+
+    fn make() -> io::Result<Ring> {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
