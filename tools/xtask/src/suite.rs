@@ -13,6 +13,9 @@ use crate::{cargo, root, target_folder};
 /// Seeds of the short form of the simulation.
 const SIMULATION_SEEDS: &str = "1000";
 
+/// Murders that stand side by side: their tests mostly wait, three of them keep two cores busy.
+const MURDERS: &str = "3";
+
 /// How the suite is run.
 #[derive(Args)]
 pub struct Options {
@@ -98,6 +101,7 @@ fn interop(options: &Options, strict: bool) -> Result<Tally> {
     }
     let mut run = Command::new("python3");
     run.current_dir(root()).arg("bench/interop/run").arg(target_folder().join("suite"));
+    run.args(["--jobs", MURDERS]);
     if !options.system && !strict {
         run.arg("--no-system");
     }
