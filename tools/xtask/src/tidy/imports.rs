@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::Finding;
 
 /// Every package of the workspace: folder, and the packages of ours that it may depend on.
-const MAY_IMPORT: [(&str, &[&str]); 11] = [
+const MAY_IMPORT: [(&str, &[&str]); 12] = [
     ("protocols", &[]),
     ("mupdate", &["protocols"]),
     ("mupdate/store", &["mupdate", "protocols"]),
@@ -17,13 +17,14 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ("bench", &["backends", "protocols"]),
     ("bench/backends", &["protocols"]),
     ("tools/client", &["mupdate", "protocols"]),
+    ("tools/cyrusdb", &["mupdate"]),
     ("tools/rookery", &["backends", "client", "engine", "mupdate", "protocols", "store"]),
     ("tools/xtask", &[]),
 ];
 
 /// Names of our packages as they appear in a manifest.
-const OURS: [&str; 9] =
-    ["backends", "bench", "client", "driver", "engine", "mupdate", "protocols", "sim", "store"];
+const OURS: [&str; 10] =
+    ["backends", "bench", "client", "cyrusdb", "driver", "engine", "mupdate", "protocols", "sim", "store"];
 
 /// Crates that only the engine may name.
 const ENGINE_ONLY: [&str; 2] = ["glommio", "io-uring"];
