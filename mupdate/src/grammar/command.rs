@@ -132,6 +132,7 @@ fn arguments<'a>(scan: &mut Scan<'a>) -> Result<Request<'a>, Stop> {
         if scan.is_end()? {
             break;
         }
+        scan.stray_sign()?;
         let starts_string = matches!(scan.peek()?, b'"' | b'{');
         match scan.string() {
             Ok(argument) => arguments.push(argument),

@@ -103,6 +103,18 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// Skips the sign in `={0+}`, which is how a Cyrus client writes an empty initial response.
+    pub(super) fn stray_sign(&mut self) -> Result<(), Stop> {
+        if self.peek()? == b'=' {
+            match self.bytes.get(self.at + 1) {
+                Some(b'{') => self.at += 1,
+                Some(_) => {}
+                None => return Err(self.more()),
+            }
+        }
+        Ok(())
+    }
+
     /// CRLF or LF.
     pub(super) fn end(&mut self) -> Result<(), Stop> {
         let start = self.at;

@@ -187,11 +187,12 @@ impl Connection {
 
     pub(super) fn switched(&mut self, result: Result<TlsInfo, Box<str>>) {
         match result {
-            Ok(_) => {
+            Ok(info) => {
                 // What was said before in clear may be anybody's.
                 self.input = Vec::new();
                 self.input_min = 0;
                 self.tls = true;
+                self.subject = info.client_subject;
                 self.phase = Phase::ExpectLogin;
                 self.greet();
             }

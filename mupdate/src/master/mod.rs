@@ -24,7 +24,7 @@ use protocols::proxy::{
     AUTHORED_BYTES_MAX, Answer, Close, DirectoryAnswer, Event, Instant, LayerKind, Level, Notice, Origin,
     Output, Question, QuestionId, Requester, Session, Side, Taken, Then,
 };
-use protocols::sasl;
+use protocols::sasl::{self, Mechanism};
 
 use crate::grammar::{self, Command, Request, Stop, Verb, message_out};
 
@@ -88,6 +88,8 @@ pub struct Connection {
     origin: Origin,
     phase: Phase,
     tls: bool,
+    /// Whom the client's certificate names, which EXTERNAL believes.
+    subject: Option<Box<str>>,
     user: Vec<u8>,
     address: Option<IpAddr>,
     /// The server whose prefix was listed last.
@@ -139,6 +141,7 @@ impl Connection {
             origin,
             phase: Phase::ExpectLogin,
             tls,
+            subject: None,
             user: Vec::new(),
             address: address.ok().map(|address| address.ip().to_canonical()),
             listed: None,
@@ -185,11 +188,17 @@ impl Connection {
         message_out(&mut self.unsent, b"*", "OK MUPDATE", &strings);
     }
 
-    /// What is offered at the moment: nothing that shows a password in clear, unless allowed.
+    /// What is offered at the moment: nothing that shows a password in clear, unless allowed, and
+    /// EXTERNAL only to who has shown a certificate.
     fn offer(&self) -> sasl::Offer {
         let mut offer = self.config.offer.clone();
+        offer.external = self.subject.as_ref().map(|subject| subject.as_bytes().into());
         let is_clear = !self.tls && !self.config.allow_plaintext;
-        offer.mechanisms.retain(|mechanism| !(is_clear && mechanism.sends_password()));
+        let has_subject = self.subject.is_some();
+        offer.mechanisms.retain(|mechanism| {
+            let is_external = *mechanism == Mechanism::External;
+            (has_subject || !is_external) && !(is_clear && mechanism.sends_password())
+        });
         offer
     }
 
