@@ -113,7 +113,8 @@ fn starttls(imapd: &Imapd) -> Result<Starttls, ConfError> {
         ("offered", Starttls::Offered),
         ("required", Starttls::Required),
     ];
-    let can_check = ["tls_client_ca_file", "tls_client_ca_dir"].iter().any(|key| imapd.value(key).is_some());
+    let authorities = ["tls_server_ca_file", "tls_server_ca_dir", "tls_client_ca_file", "tls_client_ca_dir"];
+    let can_check = authorities.iter().any(|key| imapd.value(key).is_some());
     let default = if can_check { Starttls::WhenNeeded } else { Starttls::Never };
     imapd.choice("rookery_mupdate_starttls", &choices, default)
 }

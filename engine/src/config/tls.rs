@@ -16,11 +16,14 @@ enum Ask {
 }
 
 pub(super) fn settings(imapd: &Imapd, file: &str) -> Result<Settings, ConfError> {
+    // Who has named only one authority has one for both directions.
+    let has_own = ["tls_server_ca_file", "tls_server_ca_dir"].iter().any(|key| imapd.value(key).is_some());
+    let authorities = if has_own { "tls_server_ca" } else { "tls_client_ca" };
     Ok(Settings {
         server: pair(imapd, file, "tls_server_cert", "tls_server_key")?,
         client_certificates: client_certificates(imapd, file)?,
-        ca_file: path(imapd, "tls_client_ca_file"),
-        ca_dir: path(imapd, "tls_client_ca_dir"),
+        ca_file: path(imapd, &format!("{authorities}_file")),
+        ca_dir: path(imapd, &format!("{authorities}_dir")),
         client: pair(imapd, file, "tls_client_cert", "tls_client_key")?,
         client_by_host: client_by_host(imapd),
         versions: imapd.list("tls_versions").into_iter().map(Box::from).collect(),
@@ -44,14 +47,14 @@ fn pair(imapd: &Imapd, file: &str, certificate: &str, key: &str) -> Result<Optio
 fn client_certificates(imapd: &Imapd, file: &str) -> Result<ClientCertificates, ConfError> {
     let choices =
         [("off", Ask::Off), ("optional", Ask::Optional), ("on", Ask::Optional), ("require", Ask::Required)];
-    let (ca_file, ca_dir) = (path(imapd, "tls_server_ca_file"), path(imapd, "tls_server_ca_dir"));
+    let (ca_file, ca_dir) = (path(imapd, "tls_client_ca_file"), path(imapd, "tls_client_ca_dir"));
     match imapd.choice("tls_client_certs", &choices, Ask::Off)? {
         Ask::Off => Ok(ClientCertificates::Off),
         _ if ca_file.is_none() && ca_dir.is_none() => Err(wrong(
             imapd,
             file,
             "tls_client_certs",
-            "expected tls_server_ca_file or tls_server_ca_dir with it",
+            "expected tls_client_ca_file or tls_client_ca_dir with it",
         )),
         Ask::Optional => Ok(ClientCertificates::Optional { ca_file, ca_dir }),
         Ask::Required => Ok(ClientCertificates::Required { ca_file, ca_dir }),

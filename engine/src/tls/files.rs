@@ -38,7 +38,7 @@ pub enum TlsError {
         error: Box<str>,
     },
     /// The system has no certification authorities that could be used.
-    #[error("no certification authorities: the system has none and tls_client_ca_file is not set")]
+    #[error("no certification authorities: the system has none and tls_server_ca_file is not set")]
     NoRoots,
     /// `tls_versions` leaves nothing.
     #[error("tls_versions has none of tls1_2, tls1_3: {0}")]

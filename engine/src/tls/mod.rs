@@ -35,10 +35,11 @@ pub struct Settings {
     pub server: Option<Pair>,
     /// Whether clients are asked for a certificate, and against whom it is checked.
     pub client_certificates: ClientCertificates,
-    /// `tls_client_ca_file`: who may sign a server's certificate; the system's when neither this nor
+    /// `tls_server_ca_file`, or `tls_client_ca_file` where no authority for servers is named: who may
+    /// sign a server's certificate; the system's when neither this nor
     /// the directory is set.
     pub ca_file: Option<PathBuf>,
-    /// `tls_client_ca_dir`.
+    /// `tls_server_ca_dir` or `tls_client_ca_dir`.
     pub ca_dir: Option<PathBuf>,
     /// `tls_client_cert` and `tls_client_key`, shown to servers that ask.
     pub client: Option<Pair>,
@@ -63,7 +64,7 @@ pub enum ClientCertificates {
     /// They are not.
     #[default]
     Off,
-    /// They may show one, signed by an authority of `tls_server_ca_file` or `tls_server_ca_dir`.
+    /// They may show one, signed by an authority of `tls_client_ca_file` or `tls_client_ca_dir`.
     Optional {
         /// The file.
         ca_file: Option<PathBuf>,
