@@ -15,18 +15,26 @@ use arc_swap::ArcSwap;
 use protocols::proxy::{Knowledge, Level};
 
 use crate::backends::Backends;
-use crate::config::{Configuration, Listen};
+use crate::config::{Configuration, Listen, Source};
 use crate::control::{self, Control};
-use crate::directory::{self, Client, DirectoryError, Surroundings};
+use crate::directory::{self, Client, DirectoryError, Plan, Surroundings};
 use crate::helpers::Helpers;
 use crate::host::{FrontendHost, Settings, Shared};
 use crate::log::Log;
 use crate::services::Service;
-use crate::shard::{self, Inbox, InboxReader, Listener, ListenerId, Pipe, ShardConfig, ToShard, Unfit};
+use crate::shard::{self, Fit, Inbox, InboxReader, Listener, ListenerId, Pipe, ShardConfig, ToShard, Unfit};
 use crate::tls::{Tls, TlsError};
 
 /// Descriptors that are no connection: rings, listeners, pipes, the store, the log.
 const OTHER_DESCRIPTORS: u64 = 512;
+
+/// The directory's connections may have this part of a frontend's descriptors.
+const DIRECTORY_SHARE: usize = 16;
+
+/// Descriptors that are left for connections.
+pub(crate) fn descriptors(fit: &Fit) -> usize {
+    usize::try_from(fit.nofile.saturating_sub(OTHER_DESCRIPTORS).max(64)).unwrap_or(usize::MAX)
+}
 
 /// Why a frontend cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +121,12 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         helpers: Arc::clone(&helpers),
         backends: Arc::clone(&configuration.backends),
     };
-    let directory = directory::start(&configuration.directory, around)?;
+    let plan = Plan {
+        source: Source::Slave(Box::new(configuration.directory.clone())),
+        serving: configuration.mupdate.clone(),
+        descriptors: descriptors(&fit) / DIRECTORY_SHARE,
+    };
+    let directory = directory::start(plan, around)?;
     let shared = Arc::new(Shared {
         log,
         tls,
@@ -123,9 +136,7 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         settings: ArcSwap::from_pointee(Settings::of(&configuration)),
         sessions: cores.iter().map(|_| AtomicU64::new(0)).collect(),
     });
-    let connections_max = usize::try_from(fit.nofile.saturating_sub(OTHER_DESCRIPTORS).max(64))
-        .unwrap_or(usize::MAX)
-        / cores.len().max(1);
+    let connections_max = descriptors(&fit) * (DIRECTORY_SHARE - 1) / DIRECTORY_SHARE / cores.len().max(1);
     let mut pipes = prepared.pipes;
     let share = pipes.len() / cores.len().max(1);
     let mut shards = Vec::new();
@@ -226,6 +237,9 @@ impl Frontend {
         let mut notes = Vec::new();
         let before = self.shared.settings.load();
         settings.services = merge(&before.services, settings.services, &mut notes);
+        if !self.directory.reload(configuration.mupdate.as_ref()) {
+            notes.push("mupdate: its listener has changed: restart to use it".into());
+        }
         if !self.settings.is_same(&configuration.directory) {
             notes.push("mupdate options have changed: restart to use them".into());
         }

@@ -11,4 +11,5 @@ pub mod host;
 pub mod log;
 pub mod services;
 pub mod shard;
+pub mod standalone;
 pub mod tls;

@@ -40,8 +40,8 @@ impl Service {
 /// What a basename in `cmd` stands for.
 enum Known {
     Imap,
-    /// Runs here anyhow, without a listener.
-    Slave,
+    /// Served by the directory, or by a process beside this one.
+    Mupdate,
     /// A protocol that is served by nothing yet.
     NotServed,
 }
@@ -49,7 +49,7 @@ enum Known {
 fn known(basename: &str) -> Known {
     match basename {
         "imapd" | "proxyd" | "imap" => Known::Imap,
-        "mupdate" => Known::Slave,
+        "mupdate" => Known::Mupdate,
         _ => Known::NotServed,
     }
 }
@@ -72,8 +72,7 @@ pub(crate) fn select(
             .ok_or_else(|| entry.error("no cmd: expected cmd=\"imapd\" or another program"))?;
         match known(basename) {
             Known::Imap => services.push(imap_service(imapd, entry, &arguments, tls, secret)?),
-            Known::Slave if arguments.contains(&"-m") => notes.push((Level::Warn, note(entry, NO_MASTER))),
-            Known::Slave => notes.push((Level::Info, note(entry, SLAVE))),
+            Known::Mupdate => {}
             Known::NotServed => {
                 let text = format!("{basename} is not served by this version: nothing listens for it");
                 notes.push((Level::Warn, note(entry, &text)));
@@ -82,10 +81,6 @@ pub(crate) fn select(
     }
     Ok(services)
 }
-
-const NO_MASTER: &str = "a MUPDATE master is not run by this version: start mupdate -m beside it";
-const SLAVE: &str =
-    "the MUPDATE slave runs in this process; clients of its listener are not served by this version";
 
 fn note(entry: &Entry, text: &str) -> Box<str> {
     entry.error(text).to_string().into()

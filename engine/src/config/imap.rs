@@ -18,7 +18,7 @@ use super::{ProcessSecret, namespace, wrong};
 const TIMEOUT_MIN: Duration = Duration::from_secs(30 * 60);
 
 /// Iterations that are claimed for users who do not exist: what SCRAM passwords usually have.
-const FAKE_ITERATIONS: u32 = 4096;
+pub(super) const FAKE_ITERATIONS: u32 = 4096;
 
 /// Reads the configuration of the IMAP sessions of one service; `imapd` is that service's view.
 pub(crate) fn config(

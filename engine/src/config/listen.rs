@@ -52,20 +52,26 @@ impl Listen {
         let listen = entry
             .argument("listen")
             .ok_or_else(|| entry.error("no listen: expected a port, host:port or a path"))?;
+        Listen::parse(listen, entry.argument("proto")).map_err(|what| entry.error(what))
+    }
+
+    /// Reads `listen` and `proto` wherever they stand.
+    ///
+    /// # Errors
+    /// One sentence: it names nothing that could be listened on.
+    pub fn parse(listen: &str, proto: Option<&str>) -> Result<Listen, String> {
         if listen.starts_with('/') {
             return Ok(Listen::Unix(listen.into()));
         }
-        let families = match entry.argument("proto") {
+        let families = match proto {
             None | Some("tcp") => Families::Both,
             Some("tcp4") => Families::V4,
             Some("tcp6") => Families::V6,
-            Some(other) => {
-                return Err(entry.error(format!("bad proto: expected tcp, tcp4 or tcp6, got {other}")));
-            }
+            Some(other) => return Err(format!("bad proto: expected tcp, tcp4 or tcp6, got {other}")),
         };
         let (host, port) = split(listen);
         let port = service_port(port)
-            .ok_or_else(|| entry.error(format!("bad listen: expected a port or service name, got {port}")))?;
+            .ok_or_else(|| format!("bad listen: expected a port or service name, got {port}"))?;
         let addresses: Vec<SocketAddr> = hosts(host)
             .into_iter()
             .filter(|address| match families {
@@ -76,7 +82,7 @@ impl Listen {
             .map(|address| SocketAddr::new(address, port))
             .collect();
         if addresses.is_empty() {
-            return Err(entry.error(format!("bad listen: no address of {listen} for its proto")));
+            return Err(format!("bad listen: no address of {listen} for its proto"));
         }
         Ok(Listen::Tcp(addresses))
     }

@@ -10,6 +10,8 @@ mod listen;
 mod namespace;
 mod passwords;
 mod review;
+mod serving;
+mod standalone;
 mod tls;
 
 use std::net::IpAddr;
@@ -26,6 +28,8 @@ pub(crate) use imap::config as imap;
 pub use listen::Listen;
 pub use namespace::namespace;
 pub use review::{Fate, Review, Reviewed, review};
+pub use serving::{MasterLine, Serving};
+pub use standalone::{Command, Master, Source, Standalone};
 
 use crate::control::Program;
 use crate::helpers::PasswordSource;
@@ -56,6 +60,10 @@ pub struct Configuration {
     pub acl: Policy,
     /// What is listened on, and what serves it.
     pub services: Vec<Service>,
+    /// Who is served this frontend's list over MUPDATE.
+    pub mupdate: Option<Serving>,
+    /// A master that runs beside this frontend.
+    pub master: Option<MasterLine>,
     /// What the operator should know, for the log.
     pub notes: Vec<(Level, Box<str>)>,
 }
@@ -126,6 +134,7 @@ impl Configuration {
         let tls = tls::settings(imapd, file)?;
         let directory = directory::settings(imapd, file, &process.directory)?;
         let services = services::select(imapd, cyrus, &tls, secret, &mut notes)?;
+        let mupdate = serving::of_frontend(imapd, cyrus, file, &tls, secret, &mut notes)?;
         if services.is_empty() {
             return Err(missing(
                 file,
@@ -140,6 +149,8 @@ impl Configuration {
             tls,
             directory,
             services,
+            mupdate: mupdate.slave,
+            master: mupdate.master,
             notes,
         })
     }

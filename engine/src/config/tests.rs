@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
+use mupdate::master;
 use protocols::sasl::Mechanism;
 
 use super::*;
@@ -93,11 +94,6 @@ fn lines_that_are_not_served_are_told() {
     assert!(notes.iter().any(|(level, text)| *level == Level::Warn
         && text.as_ref()
             == "cyrus.conf:6: pop3: pop3d is not served by this version: nothing listens for it"));
-    assert!(
-        notes
-            .iter()
-            .any(|(level, text)| *level == Level::Info && text.contains("slave runs in this process"))
-    );
     assert!(!notes.iter().any(|(_, text)| text.contains("unknown option")));
     let notes = load(&format!("{IMAPD}allowplaintxt: yes\n"), CYRUS).unwrap().notes;
     assert!(notes.iter().any(|(_, text)| text.contains("imapd.conf:25: unknown option allowplaintxt")));
@@ -149,4 +145,78 @@ fn scram_is_offered_where_a_file_has_its_keys() {
     let Program::Imap(imap) = &configuration.services[0].program;
     let offered = [Mechanism::Plain, Mechanism::Login, Mechanism::ScramSha256];
     assert_eq!(imap.login.offer.mechanisms, offered);
+}
+
+/// What `murder up` writes for a master, with passwords where we can read them.
+fn master_conf(passwd: &Path, more: &str) -> String {
+    format!(
+        "configdirectory: /tmp/conf\nservername: mupdate\nadmins: cyrus postman\nallowplaintext: yes\n\
+         sasl_pwcheck_method: passwd_file\nsasl_passwd_file: {}\nmupdate_connections_max: 1024\n{more}",
+        passwd.display()
+    )
+}
+
+fn standalone(imapd: &str, cyrus: &str, is_master: bool, listen: Option<&str>) -> Result<Standalone, String> {
+    let read = |path: &str| match path {
+        "imapd.conf" => Ok(imapd.to_owned()),
+        "cyrus.conf" => Ok(cyrus.to_owned()),
+        _ => Err(io::ErrorKind::NotFound.into()),
+    };
+    let cyrus_conf = Some("cyrus.conf").filter(|_| !cyrus.is_empty());
+    let command = Command { is_master, imapd_conf: "imapd.conf", cyrus_conf, listen };
+    Standalone::load(command, &read, &ProcessSecret::default()).map_err(|error| error.to_string())
+}
+
+fn passwd() -> tempfile::NamedTempFile {
+    tempfile::NamedTempFile::new().unwrap()
+}
+
+#[test]
+fn master_listens_where_it_is_told_and_on_its_port_otherwise() {
+    let passwd = passwd();
+    let imapd = master_conf(passwd.path(), "");
+    let line = "SERVICES {\n  mm cmd=\"mupdate -m\" listen=\"127.0.0.9:4905\" proto=tcp4\n}\n";
+    let tcp = |text: &str| Listen::Tcp(vec![text.parse().unwrap()]);
+    assert_eq!(standalone(&imapd, line, true, None).unwrap().serving.listen, tcp("127.0.0.9:4905"));
+    let told = standalone(&imapd, line, true, Some("127.0.0.8:5905")).unwrap();
+    assert_eq!((told.serving.listen, told.serving.name.as_ref()), (tcp("127.0.0.8:5905"), "mm"));
+    let Listen::Tcp(all) = standalone(&imapd, "", true, None).unwrap().serving.listen else { panic!() };
+    assert!(all.len() == 2 && all.iter().all(|address| address.port() == 3905));
+    let slave = standalone(&format!("{imapd}mupdate_server: m\n"), line, false, None).err().unwrap();
+    assert!(slave.contains("no line with cmd=\"mupdate\""), "{slave}");
+}
+
+#[test]
+fn master_has_its_own_list_admins_and_limits() {
+    let passwd = passwd();
+    let own = "mm_admins: postman\nmm_mupdate_config: replicated\nrookery_master_path: /tmp/list\n";
+    let line = "SERVICES {\n  mm cmd=\"mupdate -m\" listen=\"127.0.0.9:4905\" proto=tcp4\n}\n";
+    let loaded = standalone(&master_conf(passwd.path(), own), line, true, None).unwrap();
+    let Source::Master(list) = &loaded.source else { panic!("a slave") };
+    assert_eq!(list.store.as_deref(), Some(Path::new("/tmp/list")));
+    assert_eq!(list.rules.mode, master::rules::Mode::Shared);
+    let machine = &loaded.serving.machine;
+    assert_eq!(machine.admins, [Box::from(*b"postman")]);
+    assert_eq!(machine.offer.mechanisms, [Mechanism::Plain, Mechanism::Login]);
+    assert_eq!(loaded.serving.connections_max, Some(1024));
+}
+
+#[test]
+fn master_does_not_ask_backends_for_passwords() {
+    let error =
+        standalone("configdirectory: /c\nsasl_pwcheck_method: backend\n", "", true, None).err().unwrap();
+    assert!(error.contains("saslauthd or passwd_file"), "{error}");
+}
+
+#[test]
+fn frontend_serves_its_mupdate_line_and_runs_a_master_beside() {
+    let configuration = load(IMAPD, CYRUS).unwrap();
+    let serving = configuration.mupdate.unwrap();
+    let master::Role::Slave { master } = &serving.machine.role else { panic!("a master") };
+    assert_eq!(master.as_ref(), "127.0.0.1:3905");
+    assert!(configuration.master.is_none());
+    let beside = CYRUS.replace("cmd=\"mupdate -C /x\"", "cmd=\"mupdate -m -C /x\"");
+    let configuration = load(IMAPD, &beside).unwrap();
+    assert!(configuration.mupdate.is_none());
+    assert_eq!(configuration.master.unwrap().name.as_ref(), "mupdate");
 }

@@ -8,6 +8,8 @@
 //! Nothing before the frontend starts a thread: credentials and signal masks belong to threads, and
 //! later ones inherit those of the first.
 
+mod beside;
+pub mod mupdate;
 mod notify;
 mod options;
 mod pid_file;
@@ -17,6 +19,7 @@ mod sys;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Instant;
 
 use aws_lc_rs::rand;
 use protocols::proxy::Level;
@@ -25,11 +28,13 @@ use protocols::secret::Secret;
 pub use options::Options;
 pub use privileges::USER;
 
+use beside::Beside;
 use notify::{Manager, Marker, State};
 use pid_file::PidFile;
 use sys::{Signal, Signals};
 
-use crate::config::{self, Configuration, Fate, ProcessSecret};
+use crate::config::{self, Configuration, Fate, Process, ProcessSecret};
+use crate::directory::DirectoryError;
 use crate::frontend::{self, Frontend, Prepared, StartError};
 use crate::log::{self, Log, Target};
 use crate::shard;
@@ -67,8 +72,11 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Failure {
         let status = match &error {
             StartError::Tls(_) => EX_CONFIG,
-            StartError::Directory(_) => EX_CANTCREAT,
-            StartError::Unfit(_) | StartError::Listen { .. } | StartError::System(_) => EX_UNAVAILABLE,
+            StartError::Directory(DirectoryError::Store { .. }) => EX_CANTCREAT,
+            StartError::Directory(_)
+            | StartError::Unfit(_)
+            | StartError::Listen { .. }
+            | StartError::System(_) => EX_UNAVAILABLE,
         };
         Failure::new(status, error)
     }
@@ -133,10 +141,10 @@ fn launch(
     options: &Options,
     configuration: &Configuration,
 ) -> Result<(Option<PidFile>, Log, Frontend), Failure> {
-    let pid_file = pid_file(options, configuration)?;
+    let pid_file = pid_file(options.pid_file.as_deref().or(configuration.process.pid_file.as_deref()))?;
     let prepared = prepare(configuration)?;
     privileges::drop_to(&configuration.process.user).map_err(|error| Failure::new(EX_NOPERM, error))?;
-    let log = start_log(options, configuration)?;
+    let log = start_log("rookeryd", options.foreground, &configuration.process)?;
     log.write(Level::Info, &format!("rookeryd {} starting", env!("CARGO_PKG_VERSION")));
     let frontend = frontend::start(configuration.clone(), log.clone(), prepared)?;
     Ok((pid_file, log, frontend))
@@ -155,7 +163,11 @@ struct Daemon<'a> {
 impl Daemon<'_> {
     fn supervise(mut self, frontend: Frontend) -> Result<(), Failure> {
         let mut ready = None;
+        let mut master = self.configuration.master.as_ref().map(|_| Beside::new(self.options));
         let result = loop {
+            if let Some(master) = &mut master {
+                master.look(&self.log, Instant::now());
+            }
             if ready.is_none() && frontend.is_live() {
                 ready = Some(self.announce(&frontend));
             }
@@ -164,7 +176,12 @@ impl Daemon<'_> {
             }
             match self.signals.wait(LOOK_MS) {
                 Some(Signal::Stop) => break Ok(()),
-                Some(Signal::Reload) => self.reload(&frontend, ready.is_some()),
+                Some(Signal::Reload) => {
+                    self.reload(&frontend, ready.is_some());
+                    if let Some(master) = &master {
+                        master.reload();
+                    }
+                }
                 None => {}
             }
         };
@@ -172,6 +189,9 @@ impl Daemon<'_> {
         self.tell(State::Stopping);
         self.log.write(Level::Info, &format!("stopping: {} sessions", frontend.sessions()));
         frontend.stop(self.configuration.process.drain);
+        if let Some(master) = master {
+            master.stop(&self.log);
+        }
         self.log.write(Level::Info, "stopped");
         self.log.flush();
         result
@@ -228,8 +248,7 @@ fn read(options: &Options, secret: &ProcessSecret) -> Result<Configuration, prot
     Configuration::load(&imapd, &cyrus, &|path: &str| fs::read_to_string(path), secret)
 }
 
-fn pid_file(options: &Options, configuration: &Configuration) -> Result<Option<PidFile>, Failure> {
-    let path = options.pid_file.as_deref().or(configuration.process.pid_file.as_deref());
+fn pid_file(path: Option<&Path>) -> Result<Option<PidFile>, Failure> {
     let fail = |path: &Path, error: io::Error| {
         Failure::new(EX_CANTCREAT, format!("cannot write pid file {}: {error}", path.display()))
     };
@@ -251,17 +270,16 @@ fn prepare(configuration: &Configuration) -> Result<Prepared, Failure> {
     Ok(Prepared { pipes, inherited })
 }
 
-fn start_log(options: &Options, configuration: &Configuration) -> Result<Log, Failure> {
-    let process = &configuration.process;
+fn start_log(name: &str, foreground: bool, process: &Process) -> Result<Log, Failure> {
     let ident = match &process.syslog_prefix {
-        Some(prefix) => format!("{prefix}/rookeryd"),
-        None => "rookeryd".into(),
+        Some(prefix) => format!("{prefix}/{name}"),
+        None => name.into(),
     };
     let settings = log::Settings {
         ident: ident.into(),
         facility: process.syslog_facility,
         least: process.least_level(),
-        target: if options.foreground { Target::Stderr } else { Target::Syslog },
+        target: if foreground { Target::Stderr } else { Target::Syslog },
     };
     Log::start(settings).map_err(|error| Failure::new(EX_UNAVAILABLE, error))
 }

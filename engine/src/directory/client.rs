@@ -120,6 +120,16 @@ impl Client {
         self.published.load().knowledge
     }
 
+    /// The number of the last change in the list.
+    pub fn sequence(&self) -> u64 {
+        self.published.load().sequence
+    }
+
+    /// Whether the directory shard works.
+    pub fn is_served(&self) -> bool {
+        self.requests.desk.get().is_some()
+    }
+
     /// Mailboxes in the list.
     pub fn mailboxes(&self) -> usize {
         self.published.load().list.len()

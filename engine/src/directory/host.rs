@@ -8,19 +8,23 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use driver::layer::Layer;
+use mupdate::directory::WaitForBarrier;
 use mupdate::directory::{self, Directory, Effect, Role, StoreWrite, Ticket, Wait};
 use mupdate::slave::{self, Slave};
+use protocols::mailbox::acl::Policy;
 use protocols::proxy::{
-    Answer, Event, Finding, Instant, LayerKind, Level, Notice, PasswordVerdict, Question, QuestionId,
-    Unavailable,
+    Answer, DirectoryQuestion, Event, Finding, Freshness, Instant, LayerKind, Level, ListPage, ListQuery,
+    Notice, PasswordVerdict, Question, QuestionId, ScramHash,
 };
 use protocols::sasl::Credentials;
+use protocols::secret::Secret;
 
-use super::Surroundings;
 use super::client::{Request, Requests, temper};
+use super::clients::Clients;
 use super::kick::Kick;
+use super::{KICK, Surroundings};
 use crate::backends::Backends;
-use crate::config;
+use crate::config::{self, Source};
 use crate::helpers::Asker;
 use crate::shard::{Accepted, Host, Inbox, ListenerId, MakeSession, PeerAddress, Reply, SessionId, ToShard};
 
@@ -39,18 +43,25 @@ pub(super) struct DirectoryHost {
     backends: Backends,
     inbox: Inbox,
     slave: Option<SessionId>,
+    /// Who is served the list over MUPDATE.
+    clients: Option<Clients>,
     waiting: BTreeMap<Ticket, Asker>,
     next_ticket: u64,
     accept_empty: bool,
 }
 
 /// The directory's own configuration.
-pub(super) fn config(settings: &config::Directory, has_store: bool) -> directory::Config {
-    directory::Config {
-        role: Role::Slave { own_server: settings.own_server.clone() },
-        has_store,
-        hold_back_percent: settings.hold_back_percent,
-        ..directory::Config::slave()
+pub(super) fn config(source: &Source, has_store: bool) -> directory::Config {
+    match source {
+        Source::Slave(settings) => directory::Config {
+            role: Role::Slave { own_server: settings.own_server.clone() },
+            has_store,
+            hold_back_percent: settings.hold_back_percent,
+            ..directory::Config::slave()
+        },
+        Source::Master(master) => {
+            directory::Config { role: Role::Master(master.rules), has_store, ..directory::Config::master() }
+        }
     }
 }
 
@@ -82,6 +93,7 @@ impl DirectoryHost {
         store: Option<SyncSender<StoreWrite>>,
         around: Surroundings,
         inbox: Inbox,
+        clients: Option<Clients>,
         accept_empty: bool,
     ) -> DirectoryHost {
         DirectoryHost {
@@ -92,6 +104,7 @@ impl DirectoryHost {
             backends: Backends::default(),
             inbox,
             slave: None,
+            clients,
             waiting: BTreeMap::new(),
             next_ticket: 0,
             accept_empty,
@@ -133,16 +146,20 @@ impl DirectoryHost {
 
     /// Carries out what the directory wants and says when it wants to be asked again.
     fn carry_out(&mut self, now: Instant) {
+        // First, so that the disk works while answers and pushes go out.
+        self.write_store();
         while let Some(effect) = self.directory.poll_effect() {
             match effect {
                 Effect::Answer { ticket, answer } => self.answer(ticket, answer),
                 Effect::BarrierWanted => self.tell_slave(Event::BarrierWanted),
-                // Nobody streams the list from a frontend of this version.
-                Effect::ListChanged => {}
+                Effect::ListChanged => {
+                    if let Some(clients) = &self.clients {
+                        clients.list_changed(&self.inbox);
+                    }
+                }
                 Effect::Log { level, text } => self.around.log.write(level, &text),
             }
         }
-        self.write_store();
         let next = match self.directory.has_work() {
             true => now,
             false => self.directory.poll_timeout().unwrap_or(Instant(u64::MAX)),
@@ -180,35 +197,92 @@ impl DirectoryHost {
             self.inbox.send(ToShard::Event { session, event });
         }
     }
+
+    /// A question of the slave session or of a MUPDATE client.
+    fn ask_directory(&mut self, asker: Asker, question: DirectoryQuestion, now: Instant) -> Reply {
+        match &question {
+            DirectoryQuestion::Changes { .. } | DirectoryQuestion::Sequence => {
+                if let Some(clients) = &mut self.clients {
+                    clients.streams(asker.session);
+                }
+            }
+            DirectoryQuestion::Commit { .. } | DirectoryQuestion::Listed { .. } => {}
+            DirectoryQuestion::DumpBegins
+            | DirectoryQuestion::Dump(_)
+            | DirectoryQuestion::DumpEnds
+            | DirectoryQuestion::Learn(_)
+            | DirectoryQuestion::BarrierReached
+            | DirectoryQuestion::SourceLost { .. } => self.slave = Some(asker.session),
+        }
+        let ticket = self.ticket(asker);
+        self.directory.handle(ticket, question);
+        self.carry_out(now);
+        Reply::Later
+    }
+
+    fn wait(&mut self, asker: Asker, wait: Wait, now: Instant) -> Reply {
+        let ticket = self.ticket(asker);
+        self.directory.wait(ticket, wait, now);
+        self.carry_out(now);
+        Reply::Later
+    }
+
+    fn find(&mut self, asker: Asker, name: Box<[u8]>, freshness: Freshness, now: Instant) -> Reply {
+        let found = self.directory.published().load().find(&name, freshness);
+        match found {
+            Ok(finding) => Reply::Now(Answer::Found(self.temper(finding))),
+            Err(WaitForBarrier) => self.wait(asker, Wait::Find { name, freshness }, now),
+        }
+    }
+
+    fn page(&self, query: &ListQuery) -> ListPage {
+        let snapshot = self.directory.published().load_full();
+        let page = snapshot.list.page(query, &Policy::default());
+        ListPage { entries: page.entries, next: page.next, knowledge: snapshot.knowledge }
+    }
+
+    fn check_password(
+        &self,
+        asker: Asker,
+        user: Box<[u8]>,
+        password: Secret,
+        service: &'static str,
+    ) -> Reply {
+        match &self.clients {
+            Some(clients) => {
+                self.around.helpers.check_password(&clients.passwords(), asker, user, password, service)
+            }
+            None => Reply::Now(Answer::Password(PasswordVerdict::Unavailable)),
+        }
+    }
+
+    fn scram_keys(&self, asker: Asker, user: Box<[u8]>, hash: ScramHash) -> Reply {
+        match &self.clients {
+            Some(clients) => self.around.helpers.scram_keys(&clients.passwords(), asker, user, hash),
+            None => Reply::Now(Answer::ScramKeys(None)),
+        }
+    }
 }
 
 impl Host for DirectoryHost {
-    fn accept(&mut self, _listener: ListenerId, _peer: &PeerAddress) -> Option<Accepted> {
-        Some(Accepted { session: Box::new(Kick::new()), layer: None })
+    fn accept(&mut self, listener: ListenerId, peer: &PeerAddress) -> Option<Accepted> {
+        if listener == KICK {
+            return Some(Accepted { session: Box::new(Kick::new()), layer: None });
+        }
+        self.clients.as_ref()?.accept(peer, self.directory.knowledge())
     }
 
     fn ask(&mut self, session: SessionId, id: QuestionId, question: Question, now: Instant) -> Reply {
         let asker = Asker { inbox: self.inbox.clone(), session, id };
         match question {
-            Question::Directory(question) => {
-                self.slave = Some(session);
-                let ticket = self.ticket(asker);
-                self.directory.handle(ticket, question);
-                self.carry_out(now);
-                Reply::Later
+            Question::Directory(question) => self.ask_directory(asker, question, now),
+            Question::Barrier => self.wait(asker, Wait::Barrier, now),
+            Question::Find { name, freshness } => self.find(asker, name, freshness, now),
+            Question::List(query) => Reply::Now(Answer::Page(self.page(&query))),
+            Question::CheckPassword { user, password, service } => {
+                self.check_password(asker, user, password, service)
             }
-            Question::Barrier => {
-                let ticket = self.ticket(asker);
-                self.directory.wait(ticket, Wait::Barrier, now);
-                self.carry_out(now);
-                Reply::Later
-            }
-            Question::Find { name, freshness } => {
-                let ticket = self.ticket(asker);
-                self.directory.wait(ticket, Wait::Find { name, freshness }, now);
-                self.carry_out(now);
-                Reply::Later
-            }
+            Question::ScramKeys { user, hash } => self.scram_keys(asker, user, hash),
             Question::OpenBackend { server, service, .. } => {
                 self.slave = Some(session);
                 let around = &self.around;
@@ -224,10 +298,6 @@ impl Host for DirectoryHost {
                 self.tick(now);
                 Reply::Now(Answer::Capabilities(self.backends.offered.common()))
             }
-            // No session of this shard asks these.
-            Question::List(_) => Reply::Now(Answer::Barrier(Err(Unavailable))),
-            Question::CheckPassword { .. } => Reply::Now(Answer::Password(PasswordVerdict::Unavailable)),
-            Question::ScramKeys { .. } => Reply::Now(Answer::ScramKeys(None)),
         }
     }
 
@@ -245,6 +315,9 @@ impl Host for DirectoryHost {
     fn ended(&mut self, session: SessionId) {
         if self.slave == Some(session) {
             self.slave = None;
+        }
+        if let Some(clients) = &mut self.clients {
+            clients.ended(session);
         }
     }
 }

@@ -1,45 +1,60 @@
-//! The mailbox list as the shards of a frontend see it.
+//! The mailbox list as the shards of a frontend see it, and as MUPDATE clients are served it.
 //!
-//! One thread, the directory shard, learns the list from the MUPDATE master and publishes it. The
-//! others read what is published without asking anybody; only what needs a barrier is asked.
+//! One thread, the directory shard, learns the list from the MUPDATE master, or is the master, and
+//! publishes it. The others read what is published without asking anybody; only what needs a
+//! barrier is asked.
 //!
 //! ```text
 //!   frontend shard ──Client──> snapshot                                 (nearly always)
 //!        │ ^                                   directory shard
 //!        │ └──────── inbox ──────────┐   ┌──────────────────────────┐
 //!        └──Requests, wake──> Desk ──> DirectoryHost <── Slave <──> master
-//!                                          │     ^──── Kick <── kick socket
+//!                                          │   ^ ^──── Kick <── kick socket
+//!                                          │   └────── Connection <── MUPDATE clients
 //!                                          └──> store thread
 //! ```
 
 mod client;
+mod clients;
 mod desk;
 mod host;
 mod kick;
+mod refusal;
+mod sockets;
 mod store;
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{fs, process};
 
+use ::store::OnDamage;
+use arc_swap::ArcSwap;
 use protocols::proxy::Level;
 
 pub use client::Client;
 
 use client::Requests;
+use clients::Clients;
 use host::DirectoryHost;
 use store::{Copy, StoreThread};
 
 use crate::backends;
-use crate::config;
+use crate::config::{Serving, Source};
 use crate::helpers::Helpers;
 use crate::log::Log;
-use crate::shard::{self, Inbox, Listener, ListenerId, ShardConfig, ToShard};
+use crate::shard::{self, Inbox, ListenerId, ShardConfig, ToShard};
 use crate::tls::Tls;
+
+/// The listener of the kick socket.
+const KICK: ListenerId = ListenerId(0);
+
+/// The listener of MUPDATE clients.
+const MUPDATE: ListenerId = ListenerId(1);
 
 /// Why the directory cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +66,16 @@ pub enum DirectoryError {
         path: PathBuf,
         /// What is wrong.
         why: Box<str>,
+    },
+    /// An address or path cannot be listened on.
+    #[error("cannot listen on {place} for {service}: {error}")]
+    Listen {
+        /// Address or path.
+        place: Box<str>,
+        /// The line of cyrus.conf.
+        service: Box<str>,
+        /// What the system said.
+        error: io::Error,
     },
     /// No thread or descriptor is left.
     #[error("cannot start the directory: {0}")]
@@ -69,6 +94,16 @@ pub struct Surroundings {
     pub backends: Arc<backends::Settings>,
 }
 
+/// What the directory is made with.
+pub struct Plan {
+    /// Where the list comes from.
+    pub source: Source,
+    /// Who is served it over MUPDATE.
+    pub serving: Option<Serving>,
+    /// Descriptors that its connections may have.
+    pub descriptors: usize,
+}
+
 /// The running directory.
 pub struct Running {
     /// What the shards ask.
@@ -76,14 +111,43 @@ pub struct Running {
     inbox: Inbox,
     thread: JoinHandle<()>,
     store: Option<JoinHandle<()>>,
-    kick_socket: Option<PathBuf>,
+    clients: Option<Arc<clients::Shared>>,
+    /// The TCP addresses that MUPDATE clients are served at.
+    addresses: Vec<SocketAddr>,
+    /// Sockets in the file system, to be removed at the end.
+    paths: Vec<PathBuf>,
 }
 
-/// How long the LOGOUT from the master may take.
+/// How long the LOGOUT from the master and the goodbyes to clients may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 impl Running {
-    /// Stops the slave, writes what is not yet in the copy, and waits for both.
+    /// The TCP addresses that MUPDATE clients are served at.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// MUPDATE clients that are connected.
+    pub fn connections(&self) -> usize {
+        self.clients.as_ref().map_or(0, |clients| clients.connections.load(Ordering::Relaxed))
+    }
+
+    /// Serves new MUPDATE clients in another way. Where it listens only a restart changes: `false`
+    /// when that would be needed.
+    pub fn reload(&self, serving: Option<&Serving>) -> bool {
+        match (&self.clients, serving) {
+            (None, None) => true,
+            (Some(clients), Some(serving)) => {
+                let is_same = clients.serving.load().listen == serving.listen;
+                clients.serving.store(Arc::new(serving.clone()));
+                is_same
+            }
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    /// Says goodbye to the master and to all clients, writes what is not yet in the store, and waits
+    /// for all of it.
     pub fn stop(self) {
         self.inbox.send(ToShard::Drain { within: GOODBYE });
         // A thread that panicked has stopped too.
@@ -91,23 +155,31 @@ impl Running {
         if let Some(store) = self.store {
             let _ = store.join();
         }
-        if let Some(path) = self.kick_socket {
+        for path in self.paths {
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// Loads the copy, starts the store thread and the directory shard. Must be called before the
-/// calling thread is pinned.
+/// Loads the list, listens, starts the store thread and the directory shard. Must be called before
+/// the calling thread is pinned.
 ///
 /// # Errors
-/// The copy can neither be opened nor set aside, or the system has nothing left.
-pub fn start(settings: &config::Directory, around: Surroundings) -> Result<Running, DirectoryError> {
-    let Copy { loaded, writer } = store::open(settings.store.as_deref(), &around.log)?;
-    let directory = mupdate::directory::Directory::new(host::config(settings, writer.is_some()), loaded);
+/// The list can neither be opened nor set aside, a listener cannot be made, or the system has
+/// nothing left.
+pub fn start(plan: Plan, around: Surroundings) -> Result<Running, DirectoryError> {
+    let Plan { source, serving, descriptors } = plan;
+    let (path, kick, on_damage, accept_empty) = match &source {
+        Source::Slave(s) => (&s.store, &s.kick_socket, OnDamage::SetAside, s.accept_empty),
+        // What a master has not does not exist.
+        Source::Master(m) => (&m.store, &m.kick_socket, OnDamage::Refuse, true),
+    };
+    // Before anything is listened on: a second master of the same list ends here.
+    let Copy { loaded, writer } = store::open(path.as_deref(), on_damage, &around.log)?;
+    let directory = mupdate::directory::Directory::new(host::config(&source, writer.is_some()), loaded);
     let (inbox, reader) = Inbox::new()?;
     let requests = Arc::new(Requests::new(inbox.clone()));
-    let client = Client::new(directory.published(), Arc::clone(&requests), settings.accept_empty);
+    let client = Client::new(directory.published(), Arc::clone(&requests), accept_empty);
     let (writer, store) = match writer {
         Some(writer) => {
             let StoreThread { sender, thread } = store::start(writer, Arc::clone(&requests))?;
@@ -116,12 +188,26 @@ pub fn start(settings: &config::Directory, around: Surroundings) -> Result<Runni
         None => (None, None),
     };
     let mut shard = ShardConfig::new(DIRECTORY_INDEX);
-    let kick_socket =
-        settings.kick_socket.as_deref().and_then(|path| kick_socket(path, &mut shard, &around.log));
+    shard.limits.connections_max = descriptors;
+    let (mut addresses, mut paths) = (Vec::new(), Vec::new());
+    if let Some(path) = kick.as_deref() {
+        paths.extend(sockets::kick(path, &mut shard, &around.log));
+    }
+    let clients = match serving {
+        Some(serving) => {
+            sockets::mupdate(&serving, &mut shard, &mut addresses, &mut paths)?;
+            let (serving, connections) = (ArcSwap::from_pointee(serving), AtomicUsize::new(0));
+            Some(Arc::new(clients::Shared { serving, connections }))
+        }
+        None => None,
+    };
+    let served = clients.clone().map(|shared| Clients::new(shared, descriptors));
     let log = around.log.clone();
-    let host = DirectoryHost::new(directory, requests, writer, around, inbox.clone(), settings.accept_empty);
+    let host = DirectoryHost::new(directory, requests, writer, around, inbox.clone(), served, accept_empty);
     inbox.send(ToShard::Spawn(desk::spawn(Arc::clone(&client.requests().timer))));
-    inbox.send(ToShard::Spawn(host::slave(settings)?));
+    if let Source::Slave(settings) = &source {
+        inbox.send(ToShard::Spawn(host::slave(settings)?));
+    }
     let thread = thread::Builder::new().name("directory".into()).spawn(move || {
         if let Err(error) = shard::run(shard, host, reader) {
             log.write(Level::Warn, &format!("the directory has stopped: {error}"));
@@ -130,32 +216,8 @@ pub fn start(settings: &config::Directory, around: Surroundings) -> Result<Runni
             process::exit(70);
         }
     })?;
-    Ok(Running { client, inbox, thread, store, kick_socket })
+    Ok(Running { client, inbox, thread, store, clients, addresses, paths })
 }
 
 /// The number of the directory shard in thread and log names: above all frontend shards.
 const DIRECTORY_INDEX: usize = 9999;
-
-/// Listens where other programs of this host wait for a barrier. Without its folder nobody does.
-fn kick_socket(path: &Path, shard: &mut ShardConfig, log: &Log) -> Option<PathBuf> {
-    match listen_kick(path) {
-        Ok(socket) => {
-            shard.listeners.push(Listener { id: ListenerId(0), socket, deal: Vec::new() });
-            Some(path.into())
-        }
-        Err(error) => {
-            log.write(Level::Warn, &format!("no kick socket {}: {error}", path.display()));
-            None
-        }
-    }
-}
-
-fn listen_kick(path: &Path) -> io::Result<std::os::fd::OwnedFd> {
-    if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket()) {
-        fs::remove_file(path)?;
-    }
-    let socket = shard::listen_unix(path)?;
-    // Every local program may ask for a barrier, as with Cyrus.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o777))?;
-    Ok(socket)
-}

@@ -1,4 +1,4 @@
-//! The thread that keeps the copy of the list.
+//! The thread that keeps the list on disk: a master's own, a slave's copy.
 
 use std::io;
 use std::path::Path;
@@ -33,10 +33,10 @@ pub(super) struct StoreThread {
     pub(super) thread: JoinHandle<()>,
 }
 
-/// Opens the copy in a folder. A damaged one is set aside: the master has the list.
-pub(super) fn open(path: Option<&Path>, log: &Log) -> Result<Copy, DirectoryError> {
+/// Opens the store in a folder. A damaged copy of a master's list may be set aside.
+pub(super) fn open(path: Option<&Path>, on_damage: OnDamage, log: &Log) -> Result<Copy, DirectoryError> {
     let Some(path) = path else { return Ok(Copy { loaded: Loaded::nothing(), writer: None }) };
-    let Opened { store, loaded, set_aside } = Store::open(path, OnDamage::SetAside)
+    let Opened { store, loaded, set_aside } = Store::open(path, on_damage)
         .map_err(|error| DirectoryError::Store { path: path.into(), why: error.to_string().into() })?;
     if let Some(aside) = set_aside {
         let text = format!(
@@ -46,7 +46,11 @@ pub(super) fn open(path: Option<&Path>, log: &Log) -> Result<Copy, DirectoryErro
         );
         log.write(Level::Warn, &text);
     }
-    log.write(Level::Info, &format!("{} mailboxes in the copy of the list", loaded.list.len()));
+    let what = match on_damage {
+        OnDamage::SetAside => "the copy of the list",
+        OnDamage::Refuse => "the list",
+    };
+    log.write(Level::Info, &format!("{} mailboxes in {what}", loaded.list.len()));
     Ok(Copy { loaded, writer: Some(store) })
 }
 

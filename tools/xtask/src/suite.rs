@@ -57,8 +57,8 @@ fn parts() -> [(&'static str, Part); 7] {
         }),
         ("unit, transcript, tidy and corpus tests", |_, _| unit()),
         ("optimised build", |_, _| {
-            let packages = ["--package", "engine", "--package", "rookery", "--package", "sim"];
-            status(cargo().args(["build", "--profile", "suite", "--locked"]).args(packages))
+            let packages = ["engine", "mupdate-server", "rookery", "sim"].map(|name| ["--package", name]);
+            status(cargo().args(["build", "--profile", "suite", "--locked"]).args(packages.as_flattened()))
         }),
         ("simulation", |options, _| simulation(options)),
         ("demo", |_, _| demo()),

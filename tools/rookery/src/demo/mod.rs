@@ -120,12 +120,13 @@ impl Murder {
             target: Target::Stderr,
         };
         let log = Log::start(settings)?;
-        let master = Master::start(log.clone()).context("the master does not start")?;
+        let secret = process_secret()?;
+        let master = Master::start(log.clone(), &secret).context("the master does not start")?;
         let backends = (0..USERS.len()).map(|n| Backend::start(n, master.address));
         let backends = backends.collect::<Result<Vec<_>>>().context("a backend does not start")?;
         // A frontend rightly distrusts an empty list: the backends come first.
         wait_until("the backends are registered", || master.mailboxes() >= SEEDED)?;
-        let configuration = configuration(listen, master.address, &backends)?;
+        let configuration = configuration(listen, master.address, &backends, &secret)?;
         let frontend = frontend::start(configuration, log, Prepared::default())?;
         let address = frontend.addresses().first().map(|(_, address)| *address);
         let address = address.context("the frontend listens nowhere")?;
@@ -208,7 +209,12 @@ fn welcome(whom: &str) -> Vec<u8> {
 }
 
 /// The frontend's configuration: the two texts that a Cyrus frontend would have as files.
-fn configuration(listen: SocketAddr, master: SocketAddr, backends: &[Backend]) -> Result<Configuration> {
+fn configuration(
+    listen: SocketAddr,
+    master: SocketAddr,
+    backends: &[Backend],
+    secret: &ProcessSecret,
+) -> Result<Configuration> {
     let servers: Vec<String> = backends.iter().map(|backend| backend.address.to_string()).collect();
     let (proxy, proxy_password) = PROXY;
     let (postman, postman_password) = POSTMAN;
@@ -227,13 +233,16 @@ fn configuration(listen: SocketAddr, master: SocketAddr, backends: &[Backend]) -
         "cyrus.conf" => Ok(cyrus.clone()),
         _ => Err(io::ErrorKind::NotFound.into()),
     };
-    let mut random = [0; 32];
-    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut random)?;
-    let secret = ProcessSecret(Secret::new(random));
-    let mut configuration = Configuration::load("imapd.conf", "cyrus.conf", &read, &secret)?;
+    let mut configuration = Configuration::load("imapd.conf", "cyrus.conf", &read, secret)?;
     // In memory only: nothing is left behind.
     configuration.directory.store = None;
     configuration.directory.kick_socket = None;
     configuration.process.control_socket = None;
     Ok(configuration)
+}
+
+fn process_secret() -> Result<ProcessSecret> {
+    let mut random = [0; 32];
+    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut random)?;
+    Ok(ProcessSecret(Secret::new(random)))
 }
