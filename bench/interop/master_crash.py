@@ -1,0 +1,138 @@
+"""Our master, killed under load: what it acknowledged is there, and nothing else appears."""
+import os
+import random
+import threading
+import time
+
+from master_client import Client, Gone, Master
+
+WRITERS = 6
+NAMES_EACH = 40
+# Pipelined by each writer: a kill finds commands in every state.
+IN_FLIGHT = 8
+REOPEN_SECONDS = 1.0
+
+
+class Writer(threading.Thread):
+    """Owns names, changes them in a random order, and remembers what it was told."""
+
+    def __init__(self, master, number, seed):
+        super().__init__(daemon=True)
+        self.random, self.number = random.Random(seed), number
+        self.address, self.port = master.address, master.port
+        # Name -> what may stand there: one entry when all is acknowledged, more when not.
+        self.may = {f"user.w{number}n{n}": {None} for n in range(NAMES_EACH)}
+        self.acknowledged = 0
+
+    def change(self, name):
+        """A change that its state allows, and what stands there after it."""
+        known = next(iter(self.may[name]))
+        if known is None or self.random.random() < 0.7:
+            acl = f"w{self.number}\tlrs{self.random.randrange(10 ** 6)}\t"
+            place = f"be{self.number}!p{self.random.randrange(3)}"
+            if self.random.random() < 0.2 and known is None:
+                return ("RESERVE", name, place), ("RESERVE", place, "")
+            return ("ACTIVATE", name, place, acl), ("MAILBOX", place, acl)
+        return ("DELETE", name), None
+
+    def run(self):
+        """Until the master is gone."""
+        try:
+            client = Client(self.address, self.port)
+            while True:
+                names = self.random.sample([x for x in self.may if len(self.may[x]) == 1], IN_FLIGHT)
+                sent = []
+                for name in names:
+                    command, after = self.change(name)
+                    self.may[name] = self.may[name] | {after}
+                    sent.append((name, after, client.begin(*command)))
+                for name, after, tag in sent:
+                    answer = client.end(tag)[-1]
+                    if answer[1] == b"OK":
+                        self.may[name] = {after}
+                        self.acknowledged += 1
+                    else:
+                        self.may[name] = self.may[name] - {after}
+        except Gone:
+            pass
+
+
+def round_of(master, writers, seconds):
+    """Load, a kill, a look at what is there."""
+    for writer in writers:
+        writer.start()
+    time.sleep(seconds)
+    master.kill()
+    for writer in writers:
+        writer.join(10)
+        assert not writer.is_alive(), "a writer hangs"
+    took = master.start()
+    with master.client() as client:
+        found = client.entries()
+    for writer in writers:
+        for name, may in writer.may.items():
+            assert found.pop(name, None) in may, f"{name} is not what was acknowledged"
+    return found, took
+
+
+def killed_under_load(a, rounds):
+    """Rounds of load and kill -9; each begins with what the one before left."""
+    seed = int(os.environ.get("INTEROP_SEED") or random.randrange(10 ** 9))
+    print(f"master: {rounds} kill -9 under load, INTEROP_SEED={seed}", flush=True)
+    choice, master, total = random.Random(seed), Master(a.binaries, f"{a.folder}/crash", f"{a.net}.9"), 0
+    master.start()
+    try:
+        for n in range(rounds):
+            writers = [Writer(master, n * WRITERS + k, choice.random()) for k in range(WRITERS)]
+            others_before = others(master)
+            found, took = round_of(master, writers, choice.uniform(0.02, 0.25))
+            assert found == others_before, "a name that nobody touched has changed"
+            assert took < REOPEN_SECONDS, f"open again in {took:.2f} s"
+            total += sum(writer.acknowledged for writer in writers)
+        assert total > 50 * rounds, f"only {total} acknowledged changes: no load"
+        print(f"master: {total} acknowledged changes, all there", flush=True)
+    finally:
+        master.kill()
+
+
+def others(master):
+    """What is there before a round."""
+    with master.client() as client:
+        return client.entries()
+
+
+def second_master_is_refused(a):
+    """One list has one master."""
+    with Master(a.binaries, f"{a.folder}/second", f"{a.net}.9") as first:
+        second = Master(a.binaries, f"{a.folder}/second", f"{a.net}.9")
+        try:
+            second.start()
+        except RuntimeError as e:
+            assert "in use by another process" in str(e), e
+        else:
+            second.kill()
+            raise AssertionError("two masters of one list")
+        with first.client() as client:
+            client.ok("NOOP")
+
+
+def stop_is_clean(a):
+    """SIGTERM: a BYE for everybody, status 0, and nothing is lost."""
+    master = Master(a.binaries, f"{a.folder}/stop", f"{a.net}.9")
+    master.start()
+    client = master.client()
+    client.ok("ACTIVATE", "user.a", "be1!p", "a\tlrs\t")
+    stream = master.client()
+    stream.ok("UPDATE")
+    assert master.stop() == 0
+    for one in (client, stream):
+        assert one.row()[:2] == [b"*", b"BYE"]
+    with master, master.client() as again:
+        assert again.entries() == {"user.a": ("MAILBOX", "be1!p", "a\tlrs\t")}
+
+
+def run(report, a):
+    """All of it."""
+    report.check("master/second master", second_master_is_refused, a)
+    report.check("master/stop", stop_is_clean, a)
+    report.check("master/kill -9 under load", killed_under_load, a, a.kills)
