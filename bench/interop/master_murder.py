@@ -141,8 +141,8 @@ def seeded(world):
 def changes_are_everywhere_at_once(world):
     admin = world.admin(1)
     for line in ("CREATE user.user001.Made", "SETACL user.user001.Made user002 lrs",
-                 "RENAME user.user001.Made user.user001.Named", "DELETE user.user001.Named", "CREATE shared1",
-                 "CREATE shared1.below", "SETACL shared1 anyone lrs", "DELETE shared1.below"):
+                 "RENAME user.user001.Made user.user001.Named", "SETACL user.user001.Named cyrus lrx",
+                 "DELETE user.user001.Named", "CREATE shared1", "SETACL shared1 anyone lrs"):
         ok(admin, line)
         world.agrees(AT_ONCE_SECONDS)
     admin.close()
@@ -250,6 +250,7 @@ def move_while_crashing(world):
 
     while_crashing(world, move, crashes=1)
     world.push(2, 1)
+    world.push(2, 1)                   # -m deletes a left-over copy without telling; the next -m tells
     truth = world.agrees()
     places = {place for name, (_, place, _) in truth.items() if name.startswith("user.user002")}
     assert len(places) == 1, places
@@ -291,7 +292,6 @@ def our_frontend_follows(world):
         ok(user, "STATUS INBOX.Seen (MESSAGES)")
         world.crash()
         ok(user, "STATUS INBOX.Seen (MESSAGES)")
-        ok(admin, "DELETE user.user001.Seen")
         user.close()
         admin.close()
 

@@ -1,11 +1,13 @@
 //! The MUPDATE server as a process of its own: the master, or a slave for a host without a frontend.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
-use protocols::proxy::Knowledge;
+use protocols::proxy::{Knowledge, Level};
 
-use crate::config;
+use crate::config::{self, Source};
+use crate::control::{self, Control};
 use crate::directory::{self, Client, Plan, Surroundings};
 use crate::frontend::{StartError, descriptors};
 use crate::helpers::Helpers;
@@ -17,6 +19,7 @@ use crate::tls::{Tls, TlsError};
 pub struct Standalone {
     tls: Arc<Tls>,
     directory: directory::Running,
+    control: Option<Control>,
 }
 
 /// Starts a server: loads its list, binds, serves. The calling thread must not be pinned.
@@ -32,8 +35,12 @@ pub fn start(configuration: config::Standalone, log: Log) -> Result<Standalone, 
     let around = Surroundings {
         log: log.clone(),
         tls: Arc::clone(&tls),
-        helpers: Arc::new(Helpers::start(log)?),
+        helpers: Arc::new(Helpers::start(log.clone())?),
         backends: configuration.backends,
+    };
+    let master = match &configuration.source {
+        Source::Slave(settings) => Some(settings.server.clone()),
+        Source::Master(_) => None,
     };
     let plan = Plan {
         source: configuration.source,
@@ -41,7 +48,31 @@ pub fn start(configuration: config::Standalone, log: Log) -> Result<Standalone, 
         descriptors: descriptors(&fit),
     };
     let directory = directory::start(plan, around)?;
-    Ok(Standalone { tls, directory })
+    let path = configuration.process.control_socket.as_deref();
+    let control = path.and_then(|path| start_control(path, master, &directory, log));
+    Ok(Standalone { tls, directory, control })
+}
+
+/// Without its control socket a server still serves its clients.
+fn start_control(
+    path: &Path,
+    master: Option<Box<str>>,
+    directory: &directory::Running,
+    log: Log,
+) -> Option<Control> {
+    let connections = directory.counter();
+    let watched = control::Watched {
+        program: control::Program::Mupdate,
+        source: master,
+        directory: directory.client.clone(),
+        sessions: Box::new(move || vec![u64::try_from(connections()).unwrap_or(u64::MAX)]),
+        log: log.clone(),
+    };
+    control::start(path, watched)
+        .inspect_err(|error| {
+            log.write(Level::Warn, &format!("no control socket {}: {error}", path.display()))
+        })
+        .ok()
 }
 
 impl Standalone {
@@ -82,6 +113,7 @@ impl Standalone {
 
     /// Says goodbye to all clients, writes what is not yet on the disk, and waits for it.
     pub fn stop(self) {
+        drop(self.control);
         self.directory.stop();
     }
 }

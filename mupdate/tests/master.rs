@@ -5,10 +5,10 @@
 mod world;
 
 use mupdate::directory::{Config, Role};
+use mupdate::master;
 use mupdate::master::rules::{Rules, Takeover};
-use mupdate::master::{self};
-use protocols::proxy::Origin;
-use protocols::sasl::base64_out;
+use protocols::proxy::{Event, Instant, Origin, Side, TlsInfo};
+use protocols::sasl::{Mechanism, base64_out};
 use world::{Machine, World, master_config};
 
 fn master() -> World {
@@ -328,4 +328,19 @@ fn a_source_that_lists_shows_its_unfinished_moves() {
         (unfinished.len(), unfinished[0].deactivated_unix, unfinished[0].listed_unix),
         (1, Some(0), 30)
     );
+}
+
+#[test]
+fn certificate_logs_in_by_external_and_the_empty_response_may_have_a_stray_sign() {
+    let mut config = master::Config { starttls: true, ..master_config() };
+    config.offer.mechanisms.push(Mechanism::External);
+    let mut machine = Machine::server(config);
+    assert!(!machine.take_out().contains("EXTERNAL"), "nobody has shown a certificate");
+    machine.input(b"S01 STARTTLS\r\n", Instant(1));
+    machine.take_out();
+    let info = TlsInfo { version: "TLSv1.3", client_subject: Some("postman".into()) };
+    machine.event(Event::Switched { side: Side::Client, result: Ok(info) }, Instant(1));
+    assert!(machine.take_out().contains("\"EXTERNAL\""));
+    machine.input(b"A01 AUTHENTICATE \"EXTERNAL\" ={0+}\r\n\r\n", Instant(1));
+    assert_eq!(machine.take_out(), "A01 OK \"Authenticated\"\r\n");
 }

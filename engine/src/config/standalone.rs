@@ -10,9 +10,10 @@ use protocols::proxy::Level;
 
 use super::serving::{self, Serving};
 use super::{
-    Directory, Listen, Process, ProcessSecret, Reader, backends, check_options, directory, missing, process,
-    tls,
+    Directory, Listen, Process, ProcessSecret, Reader, backends, check_options, control_socket, directory,
+    missing, process, tls,
 };
+use crate::control::Program;
 
 /// The service whose options it reads when no line of cyrus.conf names another.
 const SERVICE: &str = "mupdate";
@@ -105,7 +106,9 @@ impl Standalone {
         check_options(&all, &mut notes)?;
         let (name, listen) = place(command, read)?;
         let imapd = all.for_service(&name);
-        let process = Process { pid_file: None, ready_file: None, ..process(&imapd, file)? };
+        let process = process(&imapd, file)?;
+        let socket = control_socket(&imapd, &process.directory, Program::Mupdate);
+        let process = Process { pid_file: None, ready_file: None, control_socket: Some(socket), ..process };
         let tls = tls::settings(&imapd, file)?;
         let (source, role) = match command.is_master {
             true => (Source::Master(master(&imapd, &process)?), Role::Master),

@@ -129,7 +129,13 @@ impl Running {
 
     /// MUPDATE clients that are connected.
     pub fn connections(&self) -> usize {
-        self.clients.as_ref().map_or(0, |clients| clients.connections.load(Ordering::Relaxed))
+        self.counter()()
+    }
+
+    /// Tells how many clients are connected, for whom it outlives this.
+    pub fn counter(&self) -> impl Fn() -> usize + Send + Sync + use<> {
+        let clients = self.clients.clone();
+        move || clients.as_ref().map_or(0, |clients| clients.connections.load(Ordering::Relaxed))
     }
 
     /// Serves new MUPDATE clients in another way. Where it listens only a restart changes: `false`

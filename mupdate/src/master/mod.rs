@@ -79,6 +79,9 @@ pub struct Config {
     pub idle_timeout: Duration,
 }
 
+/// A stream of which nothing went out for so long, although something waits, is ended.
+const STREAM_STALL: Duration = Duration::from_secs(300);
+
 /// The BAD for what we do not know.
 const UNRECOGNIZED: &str = "Unrecognized command";
 
@@ -110,6 +113,8 @@ pub struct Connection {
     /// What follows when all is written: a layer, a close.
     finally: VecDeque<Output>,
     waits_for_drained: bool,
+    /// Something went out since the stream was last looked at.
+    has_drained: bool,
     deadline: Instant,
 }
 
@@ -157,6 +162,7 @@ impl Connection {
             unsent: Vec::new(),
             finally: VecDeque::new(),
             waits_for_drained: false,
+            has_drained: false,
             deadline: Instant(0),
         };
         connection.greet();
@@ -232,6 +238,13 @@ impl Connection {
         self.phase = Phase::Over;
         self.input = Vec::new();
         self.finally.push_back(Output::Close { side: Side::Client, how: Close::Flush });
+    }
+
+    /// Ends the connection at once: what waits cannot be sent.
+    fn cut(&mut self) {
+        self.phase = Phase::Over;
+        self.finally.push_back(Output::Close { side: Side::Client, how: Close::Abort });
+        self.unsent = Vec::new();
     }
 
     fn bye(&mut self, text: &str) {
@@ -435,14 +448,11 @@ impl Session for Connection {
     fn handle_event(&mut self, event: Event, now: Instant) {
         match event {
             Event::Answer { id, answer } => self.answered(id, answer, now),
-            Event::Eof(_) | Event::Reset(_) => {
-                self.phase = Phase::Over;
-                self.finally.push_back(Output::Close { side: Side::Client, how: Close::Abort });
-                self.unsent = Vec::new();
-            }
+            Event::Eof(_) | Event::Reset(_) => self.cut(),
             Event::Switched { result, .. } => self.switched(result),
             Event::Drained { .. } => {
                 self.waits_for_drained = false;
+                self.has_drained = true;
                 self.go_on(now);
             }
             Event::ListChanged => {
@@ -471,9 +481,16 @@ impl Session for Connection {
             self.read(now);
             return;
         }
-        // A stream that is written to is alive, however silent the client.
+        // A stream that is read is alive, however silent the client.
         if self.stream.is_some() {
-            self.deadline = now + self.config.idle_timeout;
+            self.deadline = now + STREAM_STALL;
+            if self.waits_for_drained && !std::mem::take(&mut self.has_drained) {
+                self.log(
+                    Level::Info,
+                    format!("mupdate stream to {} is not read", self.origin.client_address),
+                );
+                self.cut();
+            }
             return;
         }
         self.bye("idle for too long");

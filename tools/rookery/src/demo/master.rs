@@ -64,5 +64,6 @@ fn configuration(passwords: &File, secret: &ProcessSecret) -> Result<config::Sta
     let mut configuration = config::Standalone::load(command, &read, secret)?;
     configuration.source.forget_store();
     configuration.source.forget_kick_socket();
+    configuration.process.control_socket = None;
     Ok(configuration)
 }
