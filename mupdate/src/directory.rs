@@ -261,7 +261,7 @@ impl Directory {
                 self.answer(ticket, DirectoryAnswer::Done);
             }
             DirectoryQuestion::SourceLost { why } => {
-                self.source_lost(&why);
+                self.source_lost(why.as_deref());
                 self.answer(ticket, DirectoryAnswer::Done);
             }
             DirectoryQuestion::Commit { request, requester } => self.commit(ticket, &request, &requester),
@@ -398,7 +398,7 @@ impl Directory {
         self.publish_list(list, sequence);
     }
 
-    fn source_lost(&mut self, why: &str) {
+    fn source_lost(&mut self, why: Option<&str>) {
         if self.dump.is_held() {
             // The next connection brings a dump of its own.
             self.say(Level::Info, "the dump that was held back is dropped with its source".into());
@@ -407,7 +407,10 @@ impl Directory {
         if self.knowledge == Knowledge::Live {
             self.know(Knowledge::Stale);
         }
-        self.say(Level::Warn, format!("lost the mupdate master: {why}"));
+        match why {
+            Some(why) => self.say(Level::Warn, format!("lost the mupdate master: {why}")),
+            None => self.say(Level::Info, "left the mupdate master".into()),
+        }
         for (ticket, wait) in self.waiting.abandon() {
             self.answer_unproven(ticket, wait);
         }

@@ -210,7 +210,7 @@ impl Slave {
         self.batch_bytes = 0;
         self.barrier_wanted = false;
         self.input = Vec::new();
-        self.tell_directory(DirectoryQuestion::SourceLost { why: why.into() });
+        self.tell_directory(DirectoryQuestion::SourceLost { why: Some(why.into()) });
         let delay = self.config.retry_delay;
         // A different part of the randomness for every attempt, so that slaves do not come back in step.
         let jitter = u64::from(self.random[18 + (self.attempts % 14) as usize]);
@@ -383,7 +383,7 @@ impl Slave {
             self.outbox.write(Side::Backend(backend), b"Q01 LOGOUT\r\n");
             self.outbox.push(Output::Close { side: Side::Backend(backend), how: Close::Flush });
             self.phase = Phase::Over;
-            self.tell_directory(DirectoryQuestion::SourceLost { why: "this process stops".into() });
+            self.tell_directory(DirectoryQuestion::SourceLost { why: None });
         } else {
             self.phase = Phase::Over;
         }

@@ -48,8 +48,8 @@ pub enum DirectoryQuestion {
     BarrierReached,
     /// Slave: the source is gone. An unfinished dump is dropped, the list stays, stale.
     SourceLost {
-        /// One sentence for the log.
-        why: Box<str>,
+        /// One sentence for the log; `None` when the slave has left it.
+        why: Option<Box<str>>,
     },
     /// Master: do this change durably if the rules allow it.
     Commit {
