@@ -53,6 +53,7 @@ fn cases() -> Vec<Case> {
         Case { name, scenario, connections, tls }
     };
     vec![
+        case(Scenario::Noop, 1, false),
         case(Scenario::Noop, 100, false),
         case(Scenario::Noop, 1000, false),
         case(Scenario::Login, 20, false),
@@ -60,6 +61,7 @@ fn cases() -> Vec<Case> {
         case(Scenario::Fetch { kib: 1024 }, 10, false),
         case(Scenario::Fetch { kib: 1024 }, 10, true),
         case(Scenario::Append { bytes: mib }, 10, false),
+        case(Scenario::Append { bytes: mib }, 10, true),
     ]
 }
 

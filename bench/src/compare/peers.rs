@@ -2,6 +2,8 @@
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,6 +14,8 @@ use super::USERS;
 
 /// A server that takes longer does not come.
 const START_MAX: Duration = Duration::from_secs(15);
+/// The user `nobody`, and its group, as whom the proxies run when this program is root's.
+const NOBODY: u32 = 65534;
 /// Where Debian keeps nginx's mail module.
 const NGINX_MODULE: &str = "/usr/lib/nginx/modules/ngx_mail_module.so";
 
@@ -104,14 +108,14 @@ impl Peer {
         };
         let words = command(kind, folder, fill)?;
         let log = File::create(folder.join(format!("{}.out", kind.name())))?;
-        let child = Command::new("taskset")
-            .args(["-c", &core.to_string()])
-            .args(&words)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context("taskset (util-linux) cannot be run")?;
+        let mut command = Command::new("taskset");
+        command.args(["-c", &core.to_string()]).args(&words);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        if is_root() {
+            hand_over(folder)?;
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let child = command.spawn().context("taskset (util-linux) cannot be run")?;
         let mut peer = Peer { name: kind.name(), plain, tls, child: Running(child) };
         peer.await_listening(folder)?;
         Ok(peer)
@@ -136,6 +140,36 @@ impl Peer {
         }
         Ok(())
     }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Gives a folder and what is in it to the proxies' user.
+fn hand_over(folder: &Path) -> Result<()> {
+    chown(folder, Some(NOBODY), Some(NOBODY))?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            hand_over(&entry.path())?;
+        } else {
+            chown(entry.path(), Some(NOBODY), Some(NOBODY))?;
+        }
+    }
+    Ok(())
+}
+
+/// The binary where the proxies' user can run it: root's build folder may be closed to others.
+fn reachable(binary: &Path, folder: &Path) -> Result<PathBuf> {
+    if !is_root() {
+        return Ok(binary.into());
+    }
+    let copy = folder.join("rookeryd");
+    // A copy that runs cannot be written, but replaced.
+    let _ = fs::remove_file(&copy);
+    fs::copy(binary, &copy).with_context(|| format!("{} cannot be copied", binary.display()))?;
+    Ok(copy)
 }
 
 fn loopback(port: u16) -> SocketAddr {
@@ -164,6 +198,7 @@ fn command(kind: &Kind, folder: &Path, fill: impl Fn(&str) -> String) -> Result<
             let conf = write("imapd.conf", include_str!("../../peers/rookery-imapd.conf"))?;
             let services = write("cyrus.conf", include_str!("../../peers/rookery-cyrus.conf"))?;
             let pid = folder.join("rookeryd.pid").to_string_lossy().into_owned();
+            let binary = reachable(binary, folder)?;
             words(&[&binary.to_string_lossy(), "-D", "-C", &conf, "-M", &services, "-p", &pid])
         }
     })
