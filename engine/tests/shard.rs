@@ -4,14 +4,23 @@
 
 mod relay;
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use engine::shard::{Inbox, Listener, ListenerId, ShardConfig, ToShard, listen_tcp, pipes, run};
-use protocols::proxy::{Event, Instant as Moment, Output, Session, Side, Taken, Then};
+use driver::layer::Layer;
+use driver::limits::{BUFFER_BYTES, BUFFERS_PER_TURN};
+use engine::shard::{
+    Accepted, Host, Inbox, Listener, ListenerId, PeerAddress, Reply, SessionId, ShardConfig, ToShard,
+    listen_tcp, pipes, run,
+};
+use protocols::proxy::{
+    Close, Event, Instant as Moment, LayerKind, Notice, Output, Question, QuestionId, Session, Side, Taken,
+    Then,
+};
 use relay::{OneBackend, PIPED};
 use socket2::SockRef;
 
@@ -266,8 +275,8 @@ fn a_parked_shard_is_woken_by_its_inbox_every_time() {
     let Running { inbox, thread, .. } = start(echo());
     let (woke, wakes) = mpsc::channel();
     for round in 0..20 {
-        // Several times as long as a shard waits before it parks.
-        thread::sleep(Duration::from_millis(5));
+        // Twice as long as a shard waits before it parks.
+        thread::sleep(Duration::from_millis(25));
         let woke = woke.clone();
         inbox.send(ToShard::Spawn(Box::new(move || {
             woke.send(round).expect("the test listens");
@@ -277,4 +286,84 @@ fn a_parked_shard_is_woken_by_its_inbox_every_time() {
     }
     inbox.send(ToShard::Stop);
     thread.join().expect("the shard");
+}
+
+/// A session that adds up what it is given at each moment, until its client ends.
+struct Counting {
+    seen: BTreeMap<Moment, usize>,
+    told: mpsc::Sender<BTreeMap<Moment, usize>>,
+    over: bool,
+}
+
+impl Session for Counting {
+    fn handle_input(&mut self, _: Side, input: &[u8], now: Moment) -> Taken {
+        *self.seen.entry(now).or_default() += input.len();
+        Taken { n: input.len(), then: Then::More }
+    }
+
+    fn handle_event(&mut self, event: Event, _: Moment) {
+        if matches!(event, Event::Eof(Side::Client)) {
+            self.over = true;
+            self.told.send(std::mem::take(&mut self.seen)).expect("the test listens");
+        }
+    }
+
+    fn handle_timeout(&mut self, _: Moment) {}
+
+    fn poll_output(&mut self, _: &mut Vec<u8>) -> Option<Output> {
+        std::mem::take(&mut self.over).then_some(Output::Close { side: Side::Client, how: Close::Flush })
+    }
+
+    fn poll_timeout(&self) -> Option<Moment> {
+        None
+    }
+}
+
+struct Counter(mpsc::Sender<BTreeMap<Moment, usize>>);
+
+impl Host for Counter {
+    fn accept(&mut self, _: ListenerId, _: &PeerAddress) -> Option<Accepted> {
+        let session = Counting { seen: BTreeMap::new(), told: self.0.clone(), over: false };
+        Some(Accepted { session: Box::new(session), layer: None })
+    }
+
+    fn ask(&mut self, _: SessionId, _: QuestionId, _: Question, _: Moment) -> Reply {
+        Reply::Later
+    }
+
+    fn tell(&mut self, _: SessionId, _: Notice) {}
+
+    fn layer(&mut self, _: &LayerKind) -> Result<Box<dyn Layer>, Box<str>> {
+        Err("no layers here".into())
+    }
+
+    fn ended(&mut self, _: SessionId) {}
+}
+
+#[test]
+fn what_one_enter_brings_beyond_a_share_waits_for_the_next_turn() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let socket = listen_tcp("127.0.24.9:0".parse().expect("an address")).expect("a port");
+    SockRef::from(&socket).set_recv_buffer_size(1 << 20).expect("an option");
+    let listening = TcpListener::from(socket.try_clone().expect("a descriptor"));
+    let mut stream = TcpStream::connect(listening.local_addr().expect("an address")).expect("a connection");
+    // Nobody reads yet: all that the sockets hold is there when the shard begins.
+    stream.set_nonblocking(true).expect("an option");
+    let (mut sent, share) = (0, usize::from(BUFFERS_PER_TURN) * BUFFER_BYTES);
+    while let Ok(n) = stream.write(&[b'x'; 64 * 1024]) {
+        sent += n;
+    }
+    assert!(sent > 2 * share, "the sockets hold {sent} bytes only");
+    drop(stream);
+    let (told, seen) = mpsc::channel();
+    let (inbox, reader) = Inbox::new().expect("a descriptor");
+    let mut config = ShardConfig::new(0);
+    config.listeners.push(Listener { id: ListenerId(0), socket, deal: Vec::new() });
+    let thread = thread::spawn(move || run(config, Counter(told), reader).expect("a shard"));
+    let seen = seen.recv_timeout(Duration::from_secs(10)).expect("a session to the end");
+    inbox.send(ToShard::Stop);
+    thread.join().expect("the shard");
+    assert_eq!(seen.values().sum::<usize>(), sent);
+    let most = seen.values().max().copied().unwrap_or(0);
+    assert!(most > share / 2 && most <= share, "{most} bytes in one turn, {share} are a share");
 }

@@ -9,6 +9,7 @@
 use protocols::proxy::{self, Event, Side};
 
 use crate::conn::{Finish, Kept, Splicing};
+use crate::layer::Wire;
 use crate::turn::{Chain, Coding, NONE};
 use crate::{ConnId, Driver, Op, Work};
 
@@ -75,10 +76,10 @@ impl Driver {
             && let Some(mut state) = conn.layer.take()
         {
             // The goodbye of the layer is sent first; this is called again when it is out.
-            let mut wire = Vec::new();
+            let mut wire = Wire::default();
             state.layer.close(&mut wire);
             if !wire.is_empty() && !conn.broken {
-                self.push_wire(slot, &wire);
+                self.push_wire(slot, wire.bytes());
                 return;
             }
         }

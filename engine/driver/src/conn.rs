@@ -163,6 +163,8 @@ pub(crate) struct LayerState {
     pub(crate) incomplete: bool,
     /// The handshake is over.
     pub(crate) established: bool,
+    /// Stands in a list of the driver: `handshakes`.
+    pub(crate) queued: bool,
 }
 
 /// One connection.
@@ -196,6 +198,9 @@ pub(crate) struct Conn {
     pub(crate) copying: bool,
     /// Bytes received since the receive was armed or the turn began, to see bulk on a pipe.
     pub(crate) turn_bytes: u32,
+    /// The turn in which it was given `share` buffers.
+    pub(crate) share_turn: u32,
+    pub(crate) share: u16,
     /// To send in this turn.
     pub(crate) out: Chain,
     pub(crate) jobs: SmallVec<[Job; 1]>,
@@ -228,6 +233,8 @@ impl Conn {
             single: false,
             copying: false,
             turn_bytes: 0,
+            share_turn: 0,
+            share: 0,
             out: Chain::EMPTY,
             jobs: SmallVec::new(),
             kept: Kept::default(),

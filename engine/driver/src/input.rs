@@ -11,7 +11,7 @@ use std::mem;
 use protocols::proxy::{Event, HEAD_BYTES_MAX, Then};
 
 use crate::conn::{Finish, Job, Receiving, Splicing, Wait};
-use crate::limits::BACKLOG_BYTES_MAX;
+use crate::limits::{BACKLOG_BYTES_MAX, BUFFERS_PER_TURN};
 use crate::turn::{BufferId, NONE, Source};
 use crate::{ConnId, Driver, Op, Pace, Work};
 
@@ -59,6 +59,10 @@ impl Driver {
             return; // It is being closed: read away.
         }
         at.turn_bytes = at.turn_bytes.saturating_add(bytes.len() as u32);
+        if at.share_turn != self.turns {
+            (at.share_turn, at.share) = (self.turns, 0);
+        }
+        at.share = at.share.saturating_add(1);
         if at.layer.is_some() {
             self.decode_received(slot, buffer, bytes);
         } else {
@@ -66,6 +70,13 @@ impl Driver {
         }
         self.work();
         self.review(slot);
+    }
+
+    /// Whether a connection may be given one more buffer in this turn. What it may not waits at the
+    /// carrier for the next, in order, with all that follows it on this connection.
+    pub fn has_share(&self, conn: ConnId) -> bool {
+        let at = self.conns.at(conn.slot);
+        !at.is_some_and(|at| at.share_turn == self.turns && at.share >= BUFFERS_PER_TURN)
     }
 
     /// The other end sends no more.

@@ -34,27 +34,91 @@ pub enum Step {
     Closed,
 }
 
+/// The largest piece that a layer encodes as one (RFC 8446 section 5.1: 2^14 bytes of plaintext).
+pub const RECORD_BYTES_MAX: usize = 16 * 1024;
+
+/// Encoded bytes, to be appended to. Memory that was used once is not cleared before it is used
+/// again: that would cost as much as a copy.
+#[derive(Default)]
+pub struct Wire {
+    memory: Vec<u8>,
+    len: usize,
+}
+
+impl Wire {
+    /// What was appended.
+    pub fn bytes(&self) -> &[u8] {
+        &self.memory[..self.len]
+    }
+
+    /// How much was appended.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing was.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends what `fill` puts at the front of `room` bytes and says the length of.
+    ///
+    /// # Errors
+    /// What `fill` gives; nothing is appended.
+    pub fn append_with<E>(
+        &mut self,
+        room: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<(), E> {
+        let end = self.len + room;
+        if self.memory.len() < end {
+            self.memory.resize(end, 0);
+        }
+        self.len += fill(&mut self.memory[self.len..end])?.min(room);
+        Ok(())
+    }
+
+    /// Appends a copy.
+    pub fn append(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        if self.memory.len() < end {
+            self.memory.resize(end, 0);
+        }
+        self.memory[self.len..end].copy_from_slice(bytes);
+        self.len = end;
+    }
+
+    /// Forgets the bytes and all memory but `kept` bytes of it.
+    pub fn clear(&mut self, kept: usize) {
+        self.len = 0;
+        if self.memory.len() > kept {
+            self.memory.truncate(kept);
+            self.memory.shrink_to(kept);
+        }
+    }
+}
+
 /// A layer of one connection: pure bytes in, bytes out.
 pub trait Layer {
     /// Begins: what must be sent first (a client's hello) is appended to `reply`.
     ///
     /// # Errors
     /// The layer cannot begin.
-    fn start(&mut self, reply: &mut Vec<u8>) -> Result<(), LayerError>;
+    fn start(&mut self, reply: &mut Wire) -> Result<(), LayerError>;
 
     /// Decodes at most one record in place. What must be sent in return is appended to `reply`.
     ///
     /// # Errors
     /// The other end broke the protocol or could not be verified.
-    fn decode(&mut self, wire: &mut [u8], reply: &mut Vec<u8>) -> Result<Decoded, LayerError>;
+    fn decode(&mut self, wire: &mut [u8], reply: &mut Wire) -> Result<Decoded, LayerError>;
 
     /// Encodes all of `plain`, appending to `wire`. Before the handshake is finished the layer
     /// keeps a copy and sends it then.
     ///
     /// # Errors
     /// The layer is closed, or more waits for the handshake than a limit allows.
-    fn encode(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<(), LayerError>;
+    fn encode(&mut self, plain: &[u8], wire: &mut Wire) -> Result<(), LayerError>;
 
     /// Says that nothing follows (close_notify).
-    fn close(&mut self, wire: &mut Vec<u8>);
+    fn close(&mut self, wire: &mut Wire);
 }

@@ -5,7 +5,8 @@ use std::mem;
 use protocols::proxy::{Event, Instant};
 
 use crate::conn::{LayerState, Segment};
-use crate::layer::{Decoded, Layer, LayerError, Step};
+use crate::layer::{Decoded, Layer, LayerError, RECORD_BYTES_MAX, Step, Wire};
+use crate::limits::HANDSHAKES_PER_TURN;
 use crate::turn::BufferId;
 use crate::{ConnId, Driver};
 
@@ -38,9 +39,9 @@ impl Driver {
 
     /// Puts a layer on a connection and sends its first words.
     pub(crate) fn put_layer(&mut self, slot: u32, mut layer: Box<dyn Layer>) {
-        let mut reply = Vec::new();
+        let mut reply = Wire::default();
         let started = layer.start(&mut reply);
-        self.push_wire(slot, &reply);
+        self.push_wire(slot, reply.bytes());
         match started {
             Ok(()) => {
                 if let Some(conn) = self.conns.at_mut(slot) {
@@ -50,6 +51,7 @@ impl Driver {
                         wire: Vec::new(),
                         incomplete: false,
                         established: false,
+                        queued: false,
                     }));
                 }
             }
@@ -78,12 +80,14 @@ impl Driver {
     /// Decodes a received buffer in place; behind an incomplete record it is appended to that.
     pub(crate) fn decode_received(&mut self, slot: u32, buffer: BufferId, bytes: &mut [u8]) {
         let Some(state) = self.conns.at_mut(slot).and_then(|conn| conn.layer.as_mut()) else { return };
-        if state.wire.is_empty() {
+        if state.wire.is_empty() && self.may_decode(slot) {
             let used = self.decode(slot, Some(buffer), bytes);
             self.keep_wire(slot, &bytes[used..]);
         } else {
-            state.wire.extend_from_slice(bytes);
-            state.incomplete = false;
+            self.keep_wire(slot, bytes);
+            if let Some(state) = self.conns.at_mut(slot).and_then(|conn| conn.layer.as_mut()) {
+                state.incomplete = false;
+            }
             self.decode_more(slot);
         }
         if self.conns.at(slot).is_some_and(|conn| {
@@ -96,13 +100,46 @@ impl Driver {
     /// Decodes what was kept undecoded.
     pub(crate) fn decode_more(&mut self, slot: u32) {
         let Some(state) = self.conns.at_mut(slot).and_then(|conn| conn.layer.as_mut()) else { return };
-        if state.wire.is_empty() || state.incomplete {
+        if state.wire.is_empty() || state.incomplete || !self.may_decode(slot) {
             return;
         }
+        let Some(state) = self.conns.at_mut(slot).and_then(|conn| conn.layer.as_mut()) else { return };
         let mut wire = mem::take(&mut state.wire);
         let used = self.decode(slot, None, &mut wire);
         wire.drain(..used);
         self.keep_wire(slot, &wire);
+    }
+
+    /// Whether input may be decoded in this turn. A handshake that has to wait stands in a queue.
+    fn may_decode(&mut self, slot: u32) -> bool {
+        let Some(state) = self.conns.at_mut(slot).and_then(|conn| conn.layer.as_mut()) else { return true };
+        if state.established {
+            return true;
+        }
+        if self.handshakes_left > 0 {
+            self.handshakes_left -= 1;
+            return true;
+        }
+        if !state.queued {
+            state.queued = true;
+            self.handshakes.push_back(slot);
+        }
+        false
+    }
+
+    /// Who waited for this turn with its handshake comes before what arrives in it.
+    pub(crate) fn go_on_with_handshakes(&mut self) {
+        self.handshakes_left = HANDSHAKES_PER_TURN;
+        while self.handshakes_left > 0
+            && let Some(slot) = self.handshakes.pop_front()
+        {
+            let state = self.conns.at_mut(slot).and_then(|conn| conn.layer.as_mut());
+            if let Some(state) = state.filter(|state| state.queued) {
+                state.queued = false;
+                self.pump(slot);
+                self.work();
+            }
+        }
     }
 
     fn keep_wire(&mut self, slot: u32, rest: &[u8]) {
@@ -118,7 +155,7 @@ impl Driver {
     /// Gives the bytes that are done with.
     fn decode(&mut self, slot: u32, buffer: Option<BufferId>, wire: &mut [u8]) -> usize {
         let mut at = 0;
-        let mut reply = Vec::new();
+        let mut reply = Wire::default();
         while at < wire.len() {
             let Some(conn) = self.conns.at_mut(slot) else { return wire.len() };
             if conn.kept.len() >= DECODED_AHEAD_BYTES_MAX {
@@ -127,8 +164,8 @@ impl Driver {
             let Some(state) = &mut conn.layer else { return wire.len() };
             let decoded = state.layer.decode(&mut wire[at..], &mut reply);
             if !reply.is_empty() {
-                self.push_wire(slot, &reply);
-                reply.clear();
+                self.push_wire(slot, reply.bytes());
+                reply.clear(RECORD_BYTES_MAX);
             }
             let Decoded { consumed, plain, step } = match decoded {
                 Ok(decoded) => decoded,

@@ -41,9 +41,9 @@ use protocols::proxy::{Answer, Event, Instant, Level, Notice, OpenError, Opened,
 use conn::Conn;
 pub use ids::{ConnId, SessionId};
 use input::Fresh;
-use layer::Layer;
+use layer::{Layer, Wire};
 pub use limits::Limits;
-pub use ops::{Op, Pace, SpliceEnd};
+pub use ops::{Op, Pace, Passage, SpliceEnd};
 pub use send::Outgoing;
 use session::SessionState;
 use table::Table;
@@ -88,16 +88,24 @@ pub struct Driver {
     sending: Vec<(u32, Chain)>,
     /// Connections that are looked at again in the next turn.
     throttled: Vec<u32>,
+    /// Connections whose handshake goes on when it is their turn.
+    handshakes: VecDeque<u32>,
+    /// Steps of handshakes that may still be taken in this turn.
+    handshakes_left: usize,
+    /// Counts the turns.
+    turns: u32,
     /// Something goes on when the sends of this turn are out.
     awaited: bool,
     /// Slots with a splice that waits for its destination to be empty.
     splices: Vec<u32>,
+    /// One of them may begin when the sends of this turn are out.
+    splices_due: bool,
     /// What a machine authors.
     scratch: Vec<u8>,
-    /// Decoded bytes on their way into a layer, and encoded ones on their way out of it: kept from
-    /// turn to turn, because fresh memory costs more than the copy.
+    /// Decoded bytes that are gathered for a record, and bulk that was encoded: kept from turn to
+    /// turn, because fresh memory costs more than a copy.
     plain: Vec<u8>,
-    wire: Vec<u8>,
+    bulk: Wire,
     fired: Vec<u32>,
     /// Bytes in all spill buffers.
     spilled: usize,
@@ -121,11 +129,15 @@ impl Driver {
             dirty: Vec::new(),
             sending: Vec::new(),
             throttled: Vec::new(),
+            handshakes: VecDeque::new(),
+            handshakes_left: 0,
+            turns: 0,
             awaited: false,
             splices: Vec::new(),
+            splices_due: false,
             scratch: Vec::new(),
             plain: Vec::new(),
-            wire: Vec::new(),
+            bulk: Wire::default(),
             fired: Vec::new(),
             spilled: 0,
             drain: None,
@@ -136,7 +148,9 @@ impl Driver {
     /// left for fairness.
     pub fn begin_turn(&mut self, now: Instant) {
         self.now = self.now.max(now);
+        self.turns = self.turns.wrapping_add(1);
         self.fire_timers();
+        self.go_on_with_handshakes();
         for slot in std::mem::take(&mut self.throttled) {
             if let Some(conn) = self.conns.at_mut(slot) {
                 conn.in_throttled = false;
@@ -155,9 +169,10 @@ impl Driver {
     pub fn is_restless(&self) -> bool {
         self.awaited
             || !self.throttled.is_empty()
+            || !self.handshakes.is_empty()
             || !self.ops.is_empty()
             || !self.dirty.is_empty()
-            || !self.splices.is_empty()
+            || self.splices_due
     }
 
     /// Sessions that run.

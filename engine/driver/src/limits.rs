@@ -10,8 +10,12 @@ pub const BUFFER_BYTES: usize = 4 * 1024;
 pub const SPILL_BYTES_MAX: usize = 64 * 1024;
 
 /// Buffers of one connection that are looked at in one turn; the rest waits for the next. What one
-/// pass of the kernel's multishot receive brings.
-pub const BUFFERS_PER_TURN: usize = 33;
+/// pass of the kernel's multishot receive brings; the first one brings three times as many.
+pub const BUFFERS_PER_TURN: u16 = 33;
+
+/// Steps of handshakes of layers in one turn of the shard; the rest waits for the next. A TLS
+/// handshake costs 80 µs, for which everybody else waits.
+pub const HANDSHAKES_PER_TURN: usize = 4;
 
 /// Bytes of a forward that are left when it is worth to stop receiving and splice: below 16-24 KiB
 /// copying is cheaper, at 64 KiB splicing takes 38 % less.
@@ -19,6 +23,13 @@ pub const SPLICE_BYTES_MIN: u64 = 64 * 1024;
 
 /// Bytes spliced for one connection in one turn.
 pub const SPLICE_BYTES_PER_TURN: usize = 256 * 1024;
+
+/// Bytes that are encoded at once when bulk goes into a layer: what is read, its records and the
+/// kernel's copies stay in the second-level cache.
+pub const SEAL_BYTES: usize = 64 * 1024;
+
+/// Bytes encoded for one connection in one turn.
+pub const SEAL_BYTES_PER_TURN: usize = 128 * 1024;
 
 /// Received bytes of a stopped side that wait decoded or not. A receive that is being stopped
 /// still brings what the kernel had in hand (measured: 405 KB), one turn's buffers come on top.

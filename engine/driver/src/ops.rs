@@ -13,8 +13,8 @@ pub enum Op {
     Stop(ConnId),
     /// Send the spilled bytes of this connection; answered by `spill_sent`.
     Send(ConnId),
-    /// Move up to `bytes` from one socket to the other; answered by any number of `spliced` and one
-    /// `splice_ended`.
+    /// Move up to `bytes` from one socket to the other; answered by any number of `spliced` or `seal`
+    /// and one `splice_ended`.
     Splice {
         /// The source, which is not being received.
         from: ConnId,
@@ -22,6 +22,8 @@ pub enum Op {
         to: ConnId,
         /// How many.
         bytes: u64,
+        /// By which way.
+        passage: Passage,
     },
     /// Take nothing more from the source of a splice, send what is in the pipe if it can be;
     /// answered by `splice_ended`.
@@ -67,11 +69,23 @@ pub enum Pace {
     Single,
 }
 
+/// Which way bulk goes from socket to socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Passage {
+    /// Through a pipe, unseen.
+    Pipe,
+    /// Through the layer of the destination: read, encoded by `seal`, and sent at once. The carrier
+    /// begins no piece before `is_clear`, and gives what the socket does not take to `sealed_rest`.
+    Layer,
+}
+
 /// Why a splice is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SpliceEnd {
     /// All bytes were moved, or the carrier wants the rest copied: the source goes on receiving.
     Done,
+    /// The destination takes no more for the moment: the splice begins again when it is empty.
+    Full,
     /// The source sends no more; what it sent has gone out.
     Eof,
     /// The source broke.

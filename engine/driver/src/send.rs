@@ -5,7 +5,8 @@ use std::mem;
 use protocols::proxy::Event;
 
 use crate::conn::{Finish, Spill};
-use crate::turn::{Buffers, Chain, Coding};
+use crate::layer::{Layer, LayerError, RECORD_BYTES_MAX, Wire};
+use crate::turn::{Buffers, Chain, Coding, Source, Turn};
 use crate::{ConnId, Driver, Op, Work};
 
 /// One send of a turn.
@@ -41,7 +42,7 @@ impl Driver {
                 continue;
             }
             if conn.layer.is_some() {
-                self.seal(slot, buffers);
+                self.encode_out(slot, buffers);
             }
             let Some(conn) = self.conns.at_mut(slot) else { continue };
             let chain = mem::replace(&mut conn.out, Chain::EMPTY);
@@ -150,7 +151,7 @@ impl Driver {
     }
 
     /// Puts what was not sent behind what is spilled.
-    fn spill_rest(&mut self, slot: u32, rest: Vec<u8>) {
+    pub(crate) fn spill_rest(&mut self, slot: u32, rest: Vec<u8>) {
         self.spilled += rest.len();
         let Some(conn) = self.conns.at_mut(slot) else { return };
         if let Some(spill) = &mut conn.spill {
@@ -183,45 +184,54 @@ impl Driver {
         self.try_finish(slot);
     }
 
-    /// Encodes the plain parts of a chain, as few records as can be.
-    fn seal(&mut self, slot: u32, buffers: &impl Buffers) {
+    /// Encodes the plain parts of a chain.
+    fn encode_out(&mut self, slot: u32, buffers: &impl Buffers) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         let chain = mem::replace(&mut conn.out, Chain::EMPTY);
-        let Some(mut state) = conn.layer.take() else { return };
-        let mut plain = mem::take(&mut self.plain);
-        let mut wire = mem::take(&mut self.wire);
-        let mut result = Ok(());
-        for (source, coding) in self.turn.walk(chain) {
-            let bytes = self.turn.bytes(source, buffers);
-            match coding {
-                Coding::Plain => plain.extend_from_slice(bytes),
-                Coding::Wire => {
-                    if !plain.is_empty() {
-                        result = result.and(state.layer.encode(&plain, &mut wire));
-                        plain.clear();
-                    }
-                    wire.extend_from_slice(bytes);
-                }
-            }
-        }
-        if !plain.is_empty() {
-            result = result.and(state.layer.encode(&plain, &mut wire));
-            plain.clear();
-        }
-        self.plain = plain;
-        if let Some(conn) = self.conns.at_mut(slot) {
-            conn.layer = Some(state);
-        }
+        let Some(state) = &mut conn.layer else { return };
+        let mut sealed = mem::take(&mut self.turn.sealed);
+        let start = sealed.len() as u32;
+        let result =
+            encode_chain(&self.turn, chain, buffers, &mut *state.layer, &mut self.plain, &mut sealed);
+        let range = start..sealed.len() as u32;
+        self.turn.sealed = sealed;
         match result {
-            Ok(()) => {
-                let source = self.turn.copy(&wire);
-                wire.clear();
-                self.wire = wire;
-                if let Some(conn) = self.conns.at_mut(slot) {
-                    self.turn.push(&mut conn.out, source, Coding::Wire);
-                }
-            }
+            Ok(()) => self.turn.push(&mut conn.out, Source::Sealed(range), Coding::Wire),
             Err(_) => self.reset(slot),
         }
     }
+}
+
+/// Encodes a chain: straight from where the bytes stand if they stand in one place, else gathered to
+/// records as large as can be.
+fn encode_chain(
+    turn: &Turn,
+    chain: Chain,
+    buffers: &impl Buffers,
+    layer: &mut dyn Layer,
+    gathered: &mut Vec<u8>,
+    wire: &mut Wire,
+) -> Result<(), LayerError> {
+    gathered.clear();
+    let mut pieces = turn.walk(chain).peekable();
+    while let Some((source, coding)) = pieces.next() {
+        let mut rest = turn.bytes(source, buffers);
+        let is_last = pieces.peek().is_none_or(|(_, next)| *next == Coding::Wire);
+        match coding {
+            Coding::Wire => wire.append(rest),
+            Coding::Plain if is_last && gathered.is_empty() => layer.encode(rest, wire)?,
+            Coding::Plain => {
+                while !rest.is_empty() {
+                    let n = rest.len().min(RECORD_BYTES_MAX - gathered.len());
+                    gathered.extend_from_slice(&rest[..n]);
+                    rest = &rest[n..];
+                    if gathered.len() == RECORD_BYTES_MAX || (is_last && rest.is_empty()) {
+                        layer.encode(gathered, wire)?;
+                        gathered.clear();
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
 }

@@ -1,10 +1,13 @@
-//! When bytes go from socket to socket without being seen.
+//! When bytes go from socket to socket without being seen, or seen by a layer alone.
 
 use protocols::proxy::Event;
 
-use crate::conn::{Finish, Job, Splicing};
-use crate::limits::SPLICE_BYTES_MIN;
-use crate::{ConnId, Driver, Op, SpliceEnd, Work};
+use crate::conn::{Conn, Finish, Job, Splicing};
+use crate::limits::{SEAL_BYTES, SPLICE_BYTES_MIN};
+use crate::{ConnId, Driver, Op, Passage, SpliceEnd, Work};
+
+/// Memory for sealed bytes that is kept: what is read at once and what its records add.
+const BULK_BYTES_KEPT: usize = SEAL_BYTES + SEAL_BYTES / 16;
 
 impl Driver {
     /// Sees whether the first job of a connection is worth a splice, and asks for the receive to be
@@ -12,9 +15,7 @@ impl Driver {
     pub(crate) fn review_splice(&mut self, slot: u32) {
         let Some(conn) = self.conns.at(slot) else { return };
         if conn.splicing == Splicing::Wanted && conn.receiving == crate::conn::Receiving::Off {
-            if !self.splices.contains(&slot) {
-                self.splices.push(slot);
-            }
+            self.await_empty(slot);
             return;
         }
         if conn.splicing != Splicing::No || !self.is_bulk(slot) {
@@ -25,11 +26,28 @@ impl Driver {
         }
     }
 
-    /// Whether enough stands ahead of the first job, between two plain sockets, with nothing in its
-    /// way.
+    /// A splice begins when its destination is empty.
+    fn await_empty(&mut self, slot: u32) {
+        self.splices_due = true;
+        if !self.splices.contains(&slot) {
+            self.splices.push(slot);
+        }
+    }
+
+    /// Which way bulk can go from one connection to another.
+    fn passage(&self, from: u32, to: u32) -> Option<Passage> {
+        let (from, to) = (self.conns.at(from)?, self.conns.at(to)?);
+        match (&from.layer, &to.layer) {
+            (None, None) if from.plain && to.plain => Some(Passage::Pipe),
+            (None, Some(layer)) if layer.established => Some(Passage::Layer),
+            (Some(_) | None, _) => None,
+        }
+    }
+
+    /// Whether enough stands ahead of the first job, on a way for bulk, with nothing in it.
     fn is_bulk(&self, slot: u32) -> bool {
         let Some(conn) = self.conns.at(slot) else { return false };
-        if !conn.plain || !conn.input_open || conn.copying || conn.kept.len() > 0 || conn.is_finishing() {
+        if !conn.input_open || conn.copying || conn.kept.len() > 0 || conn.is_finishing() {
             return false;
         }
         let to = match conn.jobs.first() {
@@ -37,15 +55,17 @@ impl Driver {
             Some(Job::Pipe { to }) if u64::from(conn.turn_bytes) >= SPLICE_BYTES_MIN => *to,
             Some(Job::Forward { .. } | Job::Pipe { .. } | Job::Discard { .. }) | None => return false,
         };
-        self.conns.at(to).is_some_and(|to| to.plain && to.feeding() == Some(slot) && !to.is_finishing())
+        let ready = |to: &Conn| to.feeding() == Some(slot) && !to.is_finishing();
+        self.conns.at(to).is_some_and(ready) && self.passage(slot, to).is_some()
     }
 
     /// Begins the splices whose source is stopped and whose destination is empty.
     pub(crate) fn begin_splices(&mut self) {
         let mut at = 0;
+        self.splices_due = false;
         while at < self.splices.len() {
             let slot = self.splices[at];
-            let Some((to, bytes)) = self.splice_target(slot) else {
+            let Some((to, bytes, passage)) = self.splice_target(slot) else {
                 self.splices.swap_remove(at);
                 if let Some(conn) = self.conns.at_mut(slot) {
                     if conn.splicing == Splicing::Wanted {
@@ -55,9 +75,9 @@ impl Driver {
                 }
                 continue;
             };
-            let empty =
-                self.conns.at(to).is_some_and(|to| to.out.is_empty() && !to.flying && to.spill.is_none());
-            if !empty {
+            if !self.is_empty(to) {
+                // What is spilled tells by itself that it has gone out.
+                self.splices_due |= self.conns.at(to).is_some_and(|to| to.spill.is_none());
                 at += 1;
                 continue;
             }
@@ -66,13 +86,19 @@ impl Driver {
                 conn.splicing = Splicing::Running;
                 conn.single = true;
                 let (from, to) = (self.conn_id(slot), self.conn_id(to));
-                self.ops.push_back(Op::Splice { from, to, bytes });
+                self.ops.push_back(Op::Splice { from, to, bytes, passage });
             }
         }
     }
 
-    /// Where a wanted splice goes and how much of it; `None` when it is not wanted any longer.
-    fn splice_target(&self, slot: u32) -> Option<(u32, u64)> {
+    /// Whether nothing is on its way to a socket.
+    fn is_empty(&self, slot: u32) -> bool {
+        self.conns.at(slot).is_some_and(|conn| conn.out.is_empty() && !conn.flying && conn.spill.is_none())
+    }
+
+    /// Where a wanted splice goes, how much of it and which way; `None` when it is not wanted any
+    /// longer.
+    fn splice_target(&self, slot: u32) -> Option<(u32, u64, Passage)> {
         let conn = self.conns.at(slot)?;
         let fits = conn.splicing == Splicing::Wanted
             && conn.kept.len() == 0
@@ -84,7 +110,8 @@ impl Driver {
             Some(Job::Forward { .. } | Job::Discard { .. }) | None => return None,
         };
         let ready = self.conns.at(to).is_some_and(|to| to.feeding() == Some(slot));
-        (fits && ready && left >= SPLICE_BYTES_MIN / 4).then_some((to, left))
+        let passage = self.passage(slot, to)?;
+        (fits && ready && left >= SPLICE_BYTES_MIN / 4).then_some((to, left, passage))
     }
 
     /// `n` bytes were read from the source of a splice.
@@ -102,6 +129,39 @@ impl Driver {
         }
     }
 
+    /// Whether a piece of bulk may be sealed for a destination: nothing else is on its way there,
+    /// not even of the layer itself.
+    pub fn is_clear(&self, to: ConnId) -> bool {
+        self.is_open(to) && self.is_empty(to.slot)
+    }
+
+    /// Encodes what was read from the source of a splice. The records are sent at once; what the
+    /// socket does not take goes to [`Driver::sealed_rest`]. `None` when the destination is gone,
+    /// which ends the splice.
+    pub fn seal(&mut self, from: ConnId, to: ConnId, plain: &[u8]) -> Option<&[u8]> {
+        self.spliced(from, plain.len() as u64);
+        if !self.is_open(to) {
+            return None;
+        }
+        self.bulk.clear(BULK_BYTES_KEPT);
+        let state = self.conns.at_mut(to.slot)?.layer.as_mut()?;
+        if state.layer.encode(plain, &mut self.bulk).is_err() {
+            self.reset(to.slot);
+            self.work();
+            return None;
+        }
+        Some(self.bulk.bytes())
+    }
+
+    /// The socket took only `n` of the sealed bytes.
+    pub fn sealed_rest(&mut self, to: ConnId, n: usize) {
+        if self.is_open(to) {
+            let rest = self.bulk.bytes().get(n..).unwrap_or_default().to_vec();
+            self.spill_rest(to.slot, rest);
+            self.work();
+        }
+    }
+
     /// A splice is over; nothing of it is in a pipe.
     pub fn splice_ended(&mut self, from: ConnId, end: SpliceEnd) {
         if !self.is_open(from) {
@@ -109,6 +169,11 @@ impl Driver {
         }
         let slot = from.slot;
         let Some(conn) = self.conns.at_mut(slot) else { return };
+        if end == SpliceEnd::Full && conn.splicing == Splicing::Running {
+            conn.splicing = Splicing::Wanted;
+            self.await_empty(slot);
+            return;
+        }
         let was = std::mem::replace(&mut conn.splicing, Splicing::No);
         conn.turn_bytes = 0;
         conn.copying = true;
@@ -125,7 +190,7 @@ impl Driver {
             self.job_moved(slot, 0);
         }
         match end {
-            SpliceEnd::Done => {}
+            SpliceEnd::Done | SpliceEnd::Full => {}
             SpliceEnd::Eof => self.input_ended(slot),
             SpliceEnd::FromFailed => self.reset(slot),
             SpliceEnd::ToFailed => self.destination_failed(slot),

@@ -1,10 +1,12 @@
 //! What is to be sent, gathered for one turn.
 //!
 //! Chunks of all connections stand in one table and are chained per connection. They refer to the
-//! carrier's received buffers or to the arena, which holds what was authored, encoded or copied.
-//! Both are emptied when the turn ends, so that an idle connection has nothing here.
+//! carrier's received buffers, to the arena, which holds what was authored or copied, or to what was
+//! encoded. All are emptied when the turn ends, so that an idle connection has nothing here.
 
 use std::ops::Range;
+
+use crate::layer::Wire;
 
 /// A received buffer of the carrier.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,11 +25,13 @@ pub(crate) enum Source {
     Buffer(BufferId, Range<u32>),
     /// In the arena.
     Arena(Range<u32>),
+    /// Among the encoded bytes.
+    Sealed(Range<u32>),
 }
 
 impl Source {
     pub(crate) fn len(&self) -> usize {
-        let (Source::Buffer(_, range) | Source::Arena(range)) = self;
+        let (Source::Buffer(_, range) | Source::Arena(range) | Source::Sealed(range)) = self;
         range.len()
     }
 }
@@ -70,10 +74,11 @@ impl Chain {
 #[derive(Default)]
 pub(crate) struct Turn {
     chunks: Vec<Chunk>,
-    pub(crate) arena: Vec<u8>,
+    arena: Vec<u8>,
+    pub(crate) sealed: Wire,
 }
 
-/// Capacity of the arena that is kept from turn to turn.
+/// Capacity of the arena, and of encoded bytes, that is kept from turn to turn.
 const ARENA_BYTES_KEPT: usize = 256 * 1024;
 
 impl Turn {
@@ -122,6 +127,7 @@ impl Turn {
         match source {
             Source::Buffer(id, range) => &buffers.bytes(*id)[range.start as usize..range.end as usize],
             Source::Arena(range) => &self.arena[range.start as usize..range.end as usize],
+            Source::Sealed(range) => &self.sealed.bytes()[range.start as usize..range.end as usize],
         }
     }
 
@@ -142,6 +148,7 @@ impl Turn {
     pub(crate) fn clear(&mut self) {
         self.chunks.clear();
         self.arena.clear();
+        self.sealed.clear(ARENA_BYTES_KEPT);
         if self.arena.capacity() > ARENA_BYTES_KEPT {
             self.arena.shrink_to(ARENA_BYTES_KEPT);
         }
@@ -152,12 +159,14 @@ impl Turn {
 fn joins(last: &mut Source, next: &Source) -> bool {
     let joined = match (&last, next) {
         (Source::Buffer(a, left), Source::Buffer(b, right)) => a == b && left.end == right.start,
-        (Source::Arena(left), Source::Arena(right)) => left.end == right.start,
-        (Source::Buffer(..), Source::Arena(_)) | (Source::Arena(_), Source::Buffer(..)) => false,
+        (Source::Arena(left), Source::Arena(right)) | (Source::Sealed(left), Source::Sealed(right)) => {
+            left.end == right.start
+        }
+        (Source::Buffer(..) | Source::Arena(_) | Source::Sealed(_), _) => false,
     };
     if joined {
-        let (Source::Buffer(_, end) | Source::Arena(end)) = next.clone();
-        let (Source::Buffer(_, range) | Source::Arena(range)) = last;
+        let (Source::Buffer(_, end) | Source::Arena(end) | Source::Sealed(end)) = next;
+        let (Source::Buffer(_, range) | Source::Arena(range) | Source::Sealed(range)) = last;
         range.end = end.end;
     }
     joined

@@ -2,16 +2,18 @@
 
 mod world;
 
-use driver::limits::{BACKLOG_BYTES_MAX, Limits};
-use driver::{Carriage, Driver};
+use driver::limits::{BACKLOG_BYTES_MAX, BUFFERS_PER_TURN, Limits};
+use driver::{BufferId, Carriage, ConnId, Driver};
 use protocols::proxy::{
     Answer, BackendId, Close, Event, Instant, LayerKind, Output, Question, QuestionId, Service, Session,
     Side, Taken, Then,
 };
 use smallvec::smallvec;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
-use world::{BACKEND, Peer, World, record, sends};
+use world::{BACKEND, Peer, World, Xor, record, sends};
 
 /// A session made of a function that is told news and queues outputs.
 struct Toy<F> {
@@ -283,6 +285,140 @@ fn decode(mut wire: &[u8]) -> Vec<u8> {
         wire = rest;
     }
     plain
+}
+
+#[test]
+fn bulk_into_a_layer_is_sealed_piece_by_piece_and_what_is_not_taken_stops_it() {
+    for seed in 1..40 {
+        let mut world = World::new(seed, Limits::default(), Carriage::Spliceable);
+        let down = lines(20, 300_000);
+        world.backends.push(sends(down.clone()));
+        let session = toy({
+            let mut relay = relay();
+            move |news, queue| {
+                let taken = match news {
+                    News::Begin => {
+                        queue.push_back((
+                            Output::Switch { side: Side::Client, layer: LayerKind::TlsServer },
+                            Vec::new(),
+                        ));
+                        MORE
+                    }
+                    News::Event(event) => {
+                        relay.handle_event(event, Instant(0));
+                        MORE
+                    }
+                    News::Input(side, input) => relay.handle_input(side, input, Instant(0)),
+                    News::Time => MORE,
+                };
+                let mut scratch = Vec::new();
+                while let Some(output) = relay.poll_output(&mut scratch) {
+                    queue.push_back((output, std::mem::take(&mut scratch)));
+                }
+                taken
+            }
+        });
+        let client = world.client(session, Peer { takes: 150_000, ..sends(record(b"hello")) });
+        let most = world.settle();
+        assert!(most < 400 * 1024, "{most} bytes stood in between");
+        world.peer(client).takes = usize::MAX;
+        world.settle();
+        let got = world.peer(client).got.split_off(6);
+        assert!(decode(&got) == down, "seed {seed}");
+        assert!(world.sealed > 0 && world.spliced == 0, "nothing went the way of bulk");
+        assert!(world.notices.is_empty());
+    }
+}
+
+#[test]
+fn a_destination_that_breaks_under_sealed_bulk_breaks_its_forward() {
+    for seed in 1..40 {
+        let mut world = World::new(seed, Limits::default(), Carriage::Spliceable);
+        let told = Rc::new(Cell::new(None));
+        let session = toy({
+            let told = Rc::clone(&told);
+            move |news, queue| match news {
+                News::Begin => {
+                    open(queue, 0);
+                    queue.push_back((
+                        Output::Switch { side: Side::Client, layer: LayerKind::TlsServer },
+                        Vec::new(),
+                    ));
+                    MORE
+                }
+                News::Input(BACKEND, input) if told.get().is_none() && input.starts_with(b"bulk") => {
+                    forward(queue, BACKEND, Side::Client, 500_000);
+                    MORE
+                }
+                News::Event(Event::ForwardBroken { from, left, .. }) => {
+                    told.set(Some(left));
+                    queue.push_back((Output::Discard { from, n: left }, Vec::new()));
+                    MORE
+                }
+                News::Input(side, b"after") => {
+                    write(queue, side, b"heard");
+                    Taken { n: 5, then: Then::More }
+                }
+                News::Input(..) | News::Event(_) | News::Time => MORE,
+            }
+        });
+        let mut bulk = b"bulk".to_vec();
+        bulk.resize(400_000, b'x');
+        world.backends.push(sends(bulk));
+        let client = world.client(session, Peer { takes: 150_000, ..sends(record(b"hello")) });
+        world.settle();
+        let backend = world.opened[0];
+        world.reset(client);
+        world.settle();
+        assert!(told.get().is_some_and(|left| left >= 100_000), "seed {seed}: {:?}", told.get());
+        world.peer(backend).to_send.extend(vec![b'x'; 100_000]);
+        world.peer(backend).to_send.extend_from_slice(b"after");
+        world.settle();
+        assert_eq!(world.peer(backend).got, b"heard", "seed {seed}");
+    }
+}
+
+#[test]
+fn handshakes_beyond_the_share_of_a_turn_wait_in_order() {
+    let mut driver = Driver::new(Limits::default());
+    let established = Rc::new(RefCell::new(Vec::new()));
+    let conns: Vec<ConnId> = (0..10)
+        .map(|n| {
+            let established = Rc::clone(&established);
+            let session = toy(move |news, _| {
+                if let News::Event(Event::Switched { result: Ok(_), .. }) = news {
+                    established.borrow_mut().push(n);
+                }
+                MORE
+            });
+            driver.accept(session, Some(Box::new(Xor::default())), Carriage::Copied).expect("room")
+        })
+        .collect();
+    driver.begin_turn(Instant(1));
+    for conn in &conns[..9] {
+        driver.received(*conn, BufferId(0), &mut record(b"hello"));
+    }
+    assert_eq!(*established.borrow(), [0, 1, 2, 3]);
+    assert!(driver.is_restless());
+    driver.begin_turn(Instant(2));
+    driver.received(conns[9], BufferId(0), &mut record(b"hello"));
+    assert_eq!(*established.borrow(), [0, 1, 2, 3, 4, 5, 6, 7]);
+    driver.begin_turn(Instant(3));
+    assert_eq!(*established.borrow(), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn a_connection_has_a_share_of_buffers_in_each_turn() {
+    let mut driver = Driver::new(Limits::default());
+    let [greedy, other] = [(); 2].map(|()| driver.accept(echo(), None, Carriage::Copied).expect("room"));
+    for turn in 1..4 {
+        driver.begin_turn(Instant(turn));
+        for n in 0..BUFFERS_PER_TURN {
+            assert!(driver.has_share(greedy), "{n} buffers are no share");
+            driver.received(greedy, BufferId(n), &mut b"x".to_vec());
+        }
+        assert!(!driver.has_share(greedy) && driver.has_share(other));
+    }
 }
 
 #[test]

@@ -260,7 +260,7 @@ impl Carrier {
                     self.driver.receive_stopped(conn);
                 }
                 Op::Send(conn) => self.with(conn, |at| at.spilling = true),
-                Op::Splice { from, to, bytes } => self.with(from, |at| {
+                Op::Splice { from, to, bytes, .. } => self.with(from, |at| {
                     at.splice =
                         Some(Splice { to, left: bytes, pipe: Vec::new(), eof: false, stopped: false });
                 }),

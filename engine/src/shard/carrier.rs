@@ -44,14 +44,25 @@ pub(super) struct Carrier<H> {
     pub(super) draining: bool,
     started: std::time::Instant,
     starved: VecDeque<ConnId>,
-    /// Buffers that were filled in this turn.
+    /// Buffers that were looked at in this turn.
     used: Vec<BufferId>,
+    /// What came for connections that had had their share of a turn, in order.
+    deferred: VecDeque<Received>,
+    /// What is read to be sealed.
+    pub(super) bulk: Vec<u8>,
     completions: Vec<Completion>,
     messages: Vec<ToShard>,
     stretches: Vec<libc::iovec>,
     headers: Vec<libc::msghdr>,
     /// Sends that had more stretches than one message takes, and the bytes that it took.
     cut: Vec<(ConnId, usize)>,
+}
+
+/// One completion of a receive.
+struct Received {
+    completion: Completion,
+    /// What it filled, which the kernel does not have meanwhile.
+    buffer: Option<BufferId>,
 }
 
 /// What a shard is made of.
@@ -86,6 +97,8 @@ impl<H: Host> Carrier<H> {
             started: std::time::Instant::now(),
             starved: VecDeque::new(),
             used: Vec::new(),
+            deferred: VecDeque::new(),
+            bulk: Vec::new(),
             completions: Vec::new(),
             messages: Vec::new(),
             stretches: Vec::new(),
@@ -96,7 +109,7 @@ impl<H: Host> Carrier<H> {
 
     /// Whether the next turn is wanted at once.
     pub(super) fn is_restless(&self) -> bool {
-        self.driver.is_restless() || !self.eager.is_empty() || self.can_rearm()
+        self.driver.is_restless() || !self.deferred.is_empty() || !self.eager.is_empty() || self.can_rearm()
     }
 
     /// Whether the shard was drained or stopped and nothing is left of it. Attempts to connect for
@@ -122,6 +135,10 @@ impl<H: Host> Carrier<H> {
         self.now = Instant(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX));
         self.driver.begin_turn(self.now);
         self.operate();
+        for received in std::mem::take(&mut self.deferred) {
+            self.received(received);
+            self.operate();
+        }
         for completion in completions.drain(..) {
             self.complete(completion);
         }
@@ -159,7 +176,11 @@ impl<H: Host> Carrier<H> {
     fn complete(&mut self, completion: Completion) {
         let Completion { token, result, .. } = completion;
         match token.kind {
-            Kind::Receive => self.received(completion),
+            Kind::Receive => {
+                let len = completion.result.max(0) as usize;
+                let buffer = completion.buffer().map(|id| self.buffers.fill(id, len));
+                self.received(Received { completion, buffer });
+            }
             Kind::SpillSend => self.spill_sent(conn_of(token), result),
             Kind::Accept => self.accepted(completion),
             Kind::Connect => self.connected(token.slot as usize, result),
@@ -171,10 +192,14 @@ impl<H: Host> Carrier<H> {
         self.operate();
     }
 
-    fn received(&mut self, completion: Completion) {
+    fn received(&mut self, received: Received) {
+        let Received { completion, buffer } = received;
         let conn = conn_of(completion.token);
+        if !self.driver.has_share(conn) {
+            self.deferred.push_back(Received { completion, buffer });
+            return;
+        }
         let result = completion.result;
-        let buffer = completion.buffer().map(|id| self.buffers.fill(id, result.max(0) as usize));
         self.used.extend(buffer);
         let Some(socket) = self.sockets.of(conn) else { return };
         let was = socket.receive;
@@ -229,7 +254,7 @@ impl<H: Host> Carrier<H> {
                 }
                 Op::Stop(conn) => self.stop_receive(conn),
                 Op::Send(conn) => self.send_spill(conn),
-                Op::Splice { from, to, bytes } => self.begin_splice(from, to, bytes),
+                Op::Splice { from, to, bytes, passage } => self.begin_splice(from, to, bytes, passage),
                 Op::StopSplice(from) => self.stop_splice(from),
                 Op::Shutdown(conn) => {
                     if let Some(socket) = self.sockets.of(conn) {

@@ -16,6 +16,7 @@ mod pipes;
 mod preflight;
 mod ring;
 mod run;
+mod seal;
 mod sockets;
 mod splice;
 

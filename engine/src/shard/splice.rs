@@ -3,7 +3,7 @@
 //! IORING_OP_SPLICE is never used: the kernel runs it on threads of its own, one per operation.
 
 use driver::limits::SPLICE_BYTES_PER_TURN;
-use driver::{ConnId, SpliceEnd};
+use driver::{ConnId, Passage, SpliceEnd};
 use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, splice};
 
@@ -14,10 +14,11 @@ use super::{Host, Pipe};
 
 /// One splice at work.
 pub(super) struct Splice {
-    from: ConnId,
-    to: ConnId,
+    pub(super) from: ConnId,
+    pub(super) to: ConnId,
     /// Bytes to read from the source.
-    left: u64,
+    pub(super) left: u64,
+    passage: Passage,
     /// Borrowed while bytes are in flight.
     pipe: Option<Pipe>,
     /// What is in it.
@@ -27,20 +28,22 @@ pub(super) struct Splice {
 }
 
 /// Why a splice rests.
-enum Rest {
+pub(super) enum Rest {
     /// Until the source can be read.
     Readable,
     /// Until the destination can be written.
     Writable,
     /// Until the next turn: it has had its share.
     NextTurn,
+    /// Until the driver has said what becomes of it.
+    Stopped,
     /// For good.
     Over(SpliceEnd),
 }
 
 impl<H: Host> Carrier<H> {
-    pub(super) fn begin_splice(&mut self, from: ConnId, to: ConnId, bytes: u64) {
-        let splice = Splice { from, to, left: bytes, pipe: None, in_pipe: 0, ended: false };
+    pub(super) fn begin_splice(&mut self, from: ConnId, to: ConnId, bytes: u64, passage: Passage) {
+        let splice = Splice { from, to, left: bytes, passage, pipe: None, in_pipe: 0, ended: false };
         let index = self.splices.insert(splice);
         match self.sockets.of(from) {
             Some(socket) => socket.splice = index as u32,
@@ -56,7 +59,11 @@ impl<H: Host> Carrier<H> {
     pub(super) fn run_splice(&mut self, index: usize) {
         let Some(splice) = self.splices.get(index) else { return };
         let (from, to) = (splice.from, splice.to);
-        match self.move_bytes(index) {
+        let rest = match splice.passage {
+            Passage::Pipe => self.move_bytes(index),
+            Passage::Layer => self.seal_bytes(index),
+        };
+        match rest {
             Rest::Readable => self.poll_splice(Kind::SpliceIn, from, libc::POLLIN | libc::POLLRDHUP),
             Rest::Writable => {
                 if let Some(socket) = self.sockets.of(to) {
@@ -65,6 +72,7 @@ impl<H: Host> Carrier<H> {
                 self.poll_splice(Kind::SpliceOut, to, libc::POLLOUT);
             }
             Rest::NextTurn => self.eager.push(index),
+            Rest::Stopped => {}
             Rest::Over(end) => self.end_splice(index, end),
         }
     }

@@ -12,7 +12,7 @@
 use std::mem;
 use std::sync::Arc;
 
-use driver::layer::{Decoded, Layer, LayerError, Step};
+use driver::layer::{Decoded, Layer, LayerError, RECORD_BYTES_MAX, Step, Wire};
 use protocols::proxy::TlsInfo;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
@@ -29,9 +29,6 @@ pub const EARLY_BYTES_MAX: usize = 64 * 1024;
 
 /// The head of a TLS record (RFC 8446 section 5.1).
 const RECORD_HEAD_BYTES: usize = 5;
-
-/// The largest record that is sent (RFC 8446 section 5.1: 2^14 bytes of plaintext).
-const FRAGMENT_BYTES: usize = 16 * 1024;
 
 /// Head, explicit nonce, content type and tag of one record, rounded up.
 const RECORD_OVERHEAD_BYTES: usize = 64;
@@ -129,7 +126,7 @@ impl<E: End> TlsLayer<E> {
     }
 
     /// Runs rustls once over `wire`; the number is how many bytes of `wire` are done with.
-    fn turn(&mut self, wire: &mut [u8], reply: &mut Vec<u8>) -> Result<(usize, Turn), LayerError> {
+    fn turn(&mut self, wire: &mut [u8], reply: &mut Wire) -> Result<(usize, Turn), LayerError> {
         // rustls hands out a record as a vector of its own although it decrypted it in `wire`;
         // it is put back to where the machine reads, and the vector goes.
         let mut record = None;
@@ -171,7 +168,7 @@ impl<E: End> TlsLayer<E> {
 
     /// Lets rustls say why it gives up. It is asked no more often than it has records to send, for
     /// it would judge the same bytes again.
-    fn send_alert(&mut self, mut wire: &mut [u8], reply: &mut Vec<u8>) {
+    fn send_alert(&mut self, mut wire: &mut [u8], reply: &mut Wire) {
         while self.connection.common().wants_write() {
             let UnbufferedStatus { discard, state } = self.connection.process(wire);
             let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { return };
@@ -188,7 +185,7 @@ impl<E: End> TlsLayer<E> {
         &mut self,
         seen: usize,
         wire: &mut [u8],
-        reply: &mut Vec<u8>,
+        reply: &mut Wire,
     ) -> Result<Decoded, LayerError> {
         let mut done = 0;
         let mut end = seen.min(wire.len());
@@ -222,14 +219,14 @@ impl<E: End> TlsLayer<E> {
     }
 
     /// Sends what waited for the handshake.
-    fn establish(&mut self, reply: &mut Vec<u8>) -> Result<(), LayerError> {
+    fn establish(&mut self, reply: &mut Wire) -> Result<(), LayerError> {
         match mem::replace(&mut self.phase, Phase::Established) {
             Phase::Handshaking { early, .. } if !early.is_empty() => self.encode(&early, reply),
             Phase::Handshaking { .. } | Phase::Established | Phase::Failed => Ok(()),
         }
     }
 
-    fn decode_records(&mut self, wire: &mut [u8], reply: &mut Vec<u8>) -> Result<Decoded, LayerError> {
+    fn decode_records(&mut self, wire: &mut [u8], reply: &mut Wire) -> Result<Decoded, LayerError> {
         let mut done = 0;
         loop {
             let (used, turn) = self.turn(&mut wire[done..], reply)?;
@@ -274,8 +271,8 @@ impl<E: End> TlsLayer<E> {
     /// Runs `write` when application data may be sent; what rustls wants to say first goes first.
     fn with_traffic(
         &mut self,
-        wire: &mut Vec<u8>,
-        write: impl FnOnce(&mut WriteTraffic<'_, E::Data>, &mut Vec<u8>) -> Result<(), EncryptError>,
+        wire: &mut Wire,
+        write: impl FnOnce(&mut WriteTraffic<'_, E::Data>, &mut Wire) -> Result<(), EncryptError>,
     ) -> Result<(), LayerError> {
         let mut held = mem::take(&mut self.held);
         let result = loop {
@@ -299,11 +296,11 @@ impl<E: End> TlsLayer<E> {
 }
 
 impl<E: End> Layer for TlsLayer<E> {
-    fn start(&mut self, reply: &mut Vec<u8>) -> Result<(), LayerError> {
+    fn start(&mut self, reply: &mut Wire) -> Result<(), LayerError> {
         self.decode_handshake(0, &mut [], reply).map(|_| ())
     }
 
-    fn decode(&mut self, wire: &mut [u8], reply: &mut Vec<u8>) -> Result<Decoded, LayerError> {
+    fn decode(&mut self, wire: &mut [u8], reply: &mut Wire) -> Result<Decoded, LayerError> {
         match self.phase {
             Phase::Handshaking { seen, .. } => self.decode_handshake(seen, wire, reply),
             Phase::Established => self.decode_records(wire, reply),
@@ -311,7 +308,7 @@ impl<E: End> Layer for TlsLayer<E> {
         }
     }
 
-    fn encode(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<(), LayerError> {
+    fn encode(&mut self, plain: &[u8], wire: &mut Wire) -> Result<(), LayerError> {
         match &mut self.phase {
             Phase::Handshaking { early, .. } if early.len() + plain.len() > EARLY_BYTES_MAX => {
                 return Err(LayerError("too much to send before the TLS handshake is finished".into()));
@@ -325,12 +322,12 @@ impl<E: End> Layer for TlsLayer<E> {
             Phase::Established => {}
         }
         self.with_traffic(wire, |traffic, wire| {
-            let room = plain.len() + (plain.len() / FRAGMENT_BYTES + 1) * RECORD_OVERHEAD_BYTES;
+            let room = plain.len() + (plain.len() / RECORD_BYTES_MAX + 1) * RECORD_OVERHEAD_BYTES;
             append(wire, room, |buffer| traffic.encrypt(plain, buffer))
         })
     }
 
-    fn close(&mut self, wire: &mut Vec<u8>) {
+    fn close(&mut self, wire: &mut Wire) {
         if !matches!(self.phase, Phase::Established) {
             return;
         }
@@ -356,43 +353,25 @@ fn record_bytes(wire: &[u8]) -> Option<usize> {
 
 /// Appends what `write` makes of a buffer of `room` bytes, or of the size that it asks for.
 fn append(
-    wire: &mut Vec<u8>,
+    wire: &mut Wire,
     room: usize,
     mut write: impl FnMut(&mut [u8]) -> Result<usize, EncryptError>,
 ) -> Result<(), EncryptError> {
-    let from = wire.len();
-    wire.resize(from + room, 0);
-    let written = match write(&mut wire[from..]) {
-        Err(EncryptError::InsufficientSize(size)) => {
-            wire.resize(from + size.required_size, 0);
-            write(&mut wire[from..])
-        }
+    match wire.append_with(room, &mut write) {
+        Err(EncryptError::InsufficientSize(size)) => wire.append_with(size.required_size, write),
         other => other,
-    };
-    wire.truncate(from + written.as_ref().map_or(0, |n| *n));
-    written.map(|_| ())
+    }
 }
 
 /// Appends one handshake or alert record.
-fn encode_handshake<D>(data: &mut EncodeTlsData<'_, D>, reply: &mut Vec<u8>) -> Result<(), LayerError> {
-    let from = reply.len();
-    let mut room = 0;
-    loop {
-        reply.resize(from + room, 0);
-        match data.encode(&mut reply[from..]) {
-            Ok(n) => {
-                reply.truncate(from + n);
-                return Ok(());
-            }
-            Err(EncodeError::InsufficientSize(size)) if size.required_size > room => {
-                room = size.required_size;
-            }
-            Err(error) => {
-                reply.truncate(from);
-                return Err(LayerError(format!("TLS: {error}").into()));
-            }
+fn encode_handshake<D>(data: &mut EncodeTlsData<'_, D>, reply: &mut Wire) -> Result<(), LayerError> {
+    let written = match reply.append_with(0, |buffer| data.encode(buffer)) {
+        Err(EncodeError::InsufficientSize(size)) => {
+            reply.append_with(size.required_size, |buffer| data.encode(buffer))
         }
-    }
+        other => other,
+    };
+    written.map_err(|error| LayerError(format!("TLS: {error}").into()))
 }
 
 fn failed(error: rustls::Error) -> LayerError {

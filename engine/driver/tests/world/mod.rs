@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use driver::layer::{Decoded, Layer, LayerError, Step};
+use driver::layer::{Decoded, Layer, LayerError, Step, Wire};
 use driver::limits::Limits;
-use driver::{BufferId, Buffers, Carriage, ConnId, Driver, Op, SpliceEnd};
+use driver::{BufferId, Buffers, Carriage, ConnId, Driver, Op, Passage, SpliceEnd};
 use protocols::proxy::{
     Answer, Instant, LayerKind, Notice, Opened, Question, QuestionId, Session, Side, TlsInfo, Unavailable,
 };
@@ -26,7 +26,7 @@ pub(crate) struct Peer {
     pub(crate) told_end: bool,
     pub(crate) closed: bool,
     pub(crate) spilling: bool,
-    pub(crate) splice: Option<(ConnId, u64)>,
+    pub(crate) splice: Option<(ConnId, u64, Passage)>,
 }
 
 /// Numbers by a seed (xorshift).
@@ -63,6 +63,7 @@ pub(crate) struct World {
     pub(crate) notices: Vec<Notice>,
     pub(crate) ended: usize,
     pub(crate) spliced: u64,
+    pub(crate) sealed: u64,
     carriage: Carriage,
 }
 
@@ -78,6 +79,7 @@ impl World {
             notices: Vec::new(),
             ended: 0,
             spliced: 0,
+            sealed: 0,
             carriage,
         }
     }
@@ -192,30 +194,52 @@ impl World {
 
     fn splice(&mut self, slot: u32) -> bool {
         let Some((from, peer)) = self.peers.get_mut(&slot) else { return false };
-        let Some((to, left)) = peer.splice else { return false };
+        let Some((to, left, passage)) = peer.splice else { return false };
         let from = *from;
-        let n = (self.dice.below(100_000) as u64).min(left).min((peer.to_send.len() - peer.sent) as u64);
+        let n =
+            (self.dice.below(100_000) as u64).min(left).min((peer.to_send.len() - peer.sent) as u64) as usize;
         let room = self.peers.get(&to.slot).map_or(0, |(_, to)| to.takes - to.got.len());
-        let n = n.min(room as u64) as usize;
+        let n = if passage == Passage::Pipe { n.min(room) } else { n };
+        if passage == Passage::Layer && !self.driver.is_clear(to) {
+            self.peer(slot).splice = None;
+            self.driver.splice_ended(from, SpliceEnd::Full);
+            return true;
+        }
         let Some((_, peer)) = self.peers.get_mut(&slot) else { return false };
         let bytes = peer.to_send[peer.sent..peer.sent + n].to_vec();
         peer.sent += n;
         let left = left - n as u64;
         let ended = peer.ends && peer.sent == peer.to_send.len() && left > 0;
-        peer.splice = Some((to, left));
+        peer.splice = Some((to, left, passage));
         if left == 0 || ended {
             peer.splice = None;
             peer.told_end |= ended;
         }
-        self.peer(to.slot).got.extend_from_slice(&bytes);
-        self.spliced += n as u64;
-        self.driver.spliced(from, n as u64);
+        match passage {
+            Passage::Pipe => {
+                self.peer(to.slot).got.extend_from_slice(&bytes);
+                self.spliced += n as u64;
+                self.driver.spliced(from, n as u64);
+            }
+            Passage::Layer => self.seal(from, to, &bytes, room),
+        }
         if left == 0 {
             self.driver.splice_ended(from, SpliceEnd::Done);
         } else if ended {
             self.driver.splice_ended(from, SpliceEnd::Eof);
         }
         n > 0 || ended || left == 0
+    }
+
+    /// Encodes and sends a piece; the socket takes all, some or nothing of it.
+    fn seal(&mut self, from: ConnId, to: ConnId, bytes: &[u8], room: usize) {
+        let Some(wire) = self.driver.seal(from, to, bytes).map(<[u8]>::to_vec) else { return };
+        self.sealed += bytes.len() as u64;
+        let most = [wire.len(), self.dice.below(wire.len() + 1)][self.dice.below(2)].min(room);
+        self.peer(to.slot).got.extend_from_slice(&wire[..most]);
+        if most < wire.len() {
+            self.driver.sealed_rest(to, most);
+        }
     }
 
     fn send(&mut self, memory: &Memory) -> bool {
@@ -242,9 +266,9 @@ impl World {
                 Op::Receive(conn, _) => self.peer(conn.slot).receiving = true,
                 Op::Stop(conn) => self.peer(conn.slot).stopping = true,
                 Op::Send(conn) => self.peer(conn.slot).spilling = true,
-                Op::Splice { from, to, bytes } => {
+                Op::Splice { from, to, bytes, passage } => {
                     assert!(!self.peer(from.slot).receiving && !self.peer(to.slot).spilling);
-                    self.peer(from.slot).splice = Some((to, bytes));
+                    self.peer(from.slot).splice = Some((to, bytes, passage));
                 }
                 Op::StopSplice(from) => {
                     self.peer(from.slot).splice = None;
@@ -315,12 +339,12 @@ pub(crate) fn record(plain: &[u8]) -> Vec<u8> {
 }
 
 impl Layer for Xor {
-    fn start(&mut self, reply: &mut Vec<u8>) -> Result<(), LayerError> {
-        reply.extend_from_slice(&record(b"hello"));
+    fn start(&mut self, reply: &mut Wire) -> Result<(), LayerError> {
+        reply.append(&record(b"hello"));
         Ok(())
     }
 
-    fn decode(&mut self, wire: &mut [u8], reply: &mut Vec<u8>) -> Result<Decoded, LayerError> {
+    fn decode(&mut self, wire: &mut [u8], reply: &mut Wire) -> Result<Decoded, LayerError> {
         let len = usize::from(wire[0]);
         if wire.len() <= len {
             return Ok(Decoded { consumed: 0, plain: 0..0, step: Step::NeedMore });
@@ -331,7 +355,7 @@ impl Layer for Xor {
                 return Err(LayerError("no hello".into()));
             }
             self.established = true;
-            reply.extend_from_slice(&record(&self.held));
+            reply.append(&record(&self.held));
             return Ok(Decoded {
                 consumed: len + 1,
                 plain: 0..0,
@@ -341,16 +365,16 @@ impl Layer for Xor {
         Ok(Decoded { consumed: len + 1, plain: 1..len + 1, step: Step::Progress })
     }
 
-    fn encode(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<(), LayerError> {
+    fn encode(&mut self, plain: &[u8], wire: &mut Wire) -> Result<(), LayerError> {
         if self.established {
-            wire.extend_from_slice(&record(plain));
+            wire.append(&record(plain));
         } else {
             self.held.extend_from_slice(plain);
         }
         Ok(())
     }
 
-    fn close(&mut self, _: &mut Vec<u8>) {}
+    fn close(&mut self, _: &mut Wire) {}
 }
 
 /// The name of the backend side that the tests use.
