@@ -25,8 +25,9 @@ ARGON2 = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJ
 class Daemon:
     """One rookeryd; `changes` replace lines of the frontend's imapd.conf, None takes one out."""
 
-    def __init__(self, bed, changes=None, services=None, prefix=(), binary=None, folder=None):
+    def __init__(self, bed, changes=None, services=None, prefix=(), binary=None, folder=None, descriptors=()):
         self.bed, self.prefix, self.process, self.ready = bed, list(prefix), None, None
+        self.descriptors = descriptors     # inherited by it, under their numbers
         self.binary = binary or f"{bed.binaries}/rookeryd"
         self.folder = folder or f"{bed.folder}/frontend"
         self.imapd, self.cyrus = f"{self.folder}/daemon.conf", f"{self.folder}/daemon-cyrus.conf"
@@ -72,7 +73,7 @@ class Daemon:
         os.chmod(path, 0o666)
         with open(self.log_file, "wb") as log:
             self.process = subprocess.Popen(self.words(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
-                                            env={**os.environ, "NOTIFY_SOCKET": path})
+                                            env={**os.environ, "NOTIFY_SOCKET": path}, pass_fds=self.descriptors)
         if ready:
             try:
                 self.told("READY=1")
@@ -678,8 +679,8 @@ TESTS = [
 ]
 
 
-def run(report, a):
-    """All of them, with one murder; there is no Cyrus to compare with."""
+def run(report, a, more=()):
+    """All of them and `more`, with one murder; there is no Cyrus to compare with."""
     folder = f"{a.folder}/daemon-{a.frontend}"
     shutil.rmtree(folder, ignore_errors=True)
     bed = Bed(folder, a.net, ["--tls"], 2, "rookery", a.binaries)
@@ -687,7 +688,7 @@ def run(report, a):
         bed.murder("up", folder, "--net", a.net, "--backends", "2", "--no-frontend", "--tls",
                    "--set", "backend:failedloginpause=0")
         bed.murder("seed", folder, "--users", "3", "--shared", "2", "--messages", "1")
-        for test in TESTS:
+        for test in [*TESTS, *more]:
             report.check(f"daemon/{test.__name__}", test, bed)
         for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             report.check(f"daemon/stops_cleanly on {sig.name}", stops_cleanly, bed, sig)

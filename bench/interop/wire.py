@@ -47,12 +47,22 @@ class Exchange:
         return exchange
 
 
+def connected(address, port, timeout):
+    """A stream to a port, or to a path."""
+    if not address.startswith("/"):
+        return socket.create_connection((address, port), timeout)
+    stream = socket.socket(socket.AF_UNIX)
+    stream.settimeout(timeout)
+    stream.connect(address)
+    return stream
+
+
 class Session:
     """A connection. Tags are a1, a2, ...; every wait has a deadline."""
 
     def __init__(self, address, port=143, tls=None, timeout=20, name="", record=None):
         self.name, self.record, self.group, self.timeout = name, record, "", timeout
-        self.socket = socket.create_connection((address, port), timeout)
+        self.socket = connected(address, port, timeout)
         self.buffer, self.tags = b"", 0
         if tls:
             self.socket = tls.wrap_socket(self.socket, server_hostname=address)

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -90,6 +90,8 @@ pub struct Frontend {
     control: Option<Control>,
     settings: crate::config::Directory,
     addresses: Vec<(Box<str>, SocketAddr)>,
+    /// UNIX sockets that were made here and go with the process.
+    paths: Vec<PathBuf>,
 }
 
 /// A running shard.
@@ -113,8 +115,14 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
     let helpers = Arc::new(Helpers::start(log.clone())?);
     let inboxes: Vec<(Inbox, InboxReader)> = cores.iter().map(|_| Inbox::new()).collect::<io::Result<_>>()?;
     let all: Vec<Inbox> = inboxes.iter().map(|(inbox, _)| inbox.clone()).collect();
-    let mut sockets = Sockets { inherited: prepared.inherited, addresses: Vec::new() };
+    let mut sockets = Sockets { inherited: prepared.inherited, addresses: Vec::new(), paths: Vec::new() };
     let mut listeners = sockets.listen(&configuration.services, &all)?;
+    for socket in &sockets.inherited {
+        log.write(
+            Level::Warn,
+            &format!("an inherited socket is no listener of cyrus.conf: {}", name(socket)),
+        );
+    }
     let around = Surroundings {
         log: log.clone(),
         tls: Arc::clone(&tls),
@@ -157,6 +165,7 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         control,
         settings: configuration.directory,
         addresses: sockets.addresses,
+        paths: sockets.paths,
     })
 }
 
@@ -259,11 +268,9 @@ impl Frontend {
         }
         drop(self.control);
         self.directory.stop();
-        for service in &self.shared.settings.load().services {
-            if let Listen::Unix(path) = &service.listen {
-                // Somebody may have removed it.
-                let _ = fs::remove_file(path);
-            }
+        for path in &self.paths {
+            // Somebody may have removed it.
+            let _ = fs::remove_file(path);
         }
     }
 }
@@ -290,6 +297,7 @@ fn merge(before: &[Service], now: Vec<Service>, notes: &mut Vec<Box<str>>) -> Ve
 struct Sockets {
     inherited: Vec<OwnedFd>,
     addresses: Vec<(Box<str>, SocketAddr)>,
+    paths: Vec<PathBuf>,
 }
 
 impl Sockets {
@@ -301,7 +309,8 @@ impl Sockets {
             let id = ListenerId(u32::try_from(n).unwrap_or(u32::MAX));
             match &service.listen {
                 Listen::Unix(path) => {
-                    let socket = listen_unix(path).map_err(|error| failed(path.display(), service, error))?;
+                    let socket =
+                        self.listen_unix(path).map_err(|error| failed(path.display(), service, error))?;
                     listeners[0].push(Listener { id, socket, deal: all.to_vec() });
                 }
                 Listen::Tcp(addresses) => {
@@ -323,7 +332,7 @@ impl Sockets {
         all: &[Inbox],
         listeners: &mut [Vec<Listener>],
     ) -> io::Result<()> {
-        if let Some(socket) = self.take_inherited(address) {
+        if let Some(socket) = self.take_inherited(|socket| local_address(socket) == Some(address)) {
             self.addresses.push((service.name.clone(), address));
             listeners[0].push(Listener { id, socket, deal: all.to_vec() });
             return Ok(());
@@ -339,14 +348,34 @@ impl Sockets {
         Ok(())
     }
 
-    fn take_inherited(&mut self, address: SocketAddr) -> Option<OwnedFd> {
-        let at = self.inherited.iter().position(|socket| local_address(socket) == Some(address))?;
+    fn listen_unix(&mut self, path: &Path) -> io::Result<OwnedFd> {
+        if let Some(socket) = self.take_inherited(|socket| local_path(socket).as_deref() == Some(path)) {
+            return Ok(socket);
+        }
+        let socket = listen_unix(path)?;
+        self.paths.push(path.into());
+        Ok(socket)
+    }
+
+    fn take_inherited(&mut self, is_it: impl Fn(&OwnedFd) -> bool) -> Option<OwnedFd> {
+        let at = self.inherited.iter().position(is_it)?;
         Some(self.inherited.swap_remove(at))
     }
 }
 
 fn local_address(socket: &OwnedFd) -> Option<SocketAddr> {
     socket2::SockRef::from(&socket.as_fd()).local_addr().ok()?.as_socket()
+}
+
+fn local_path(socket: &OwnedFd) -> Option<PathBuf> {
+    Some(socket2::SockRef::from(&socket.as_fd()).local_addr().ok()?.as_pathname()?.into())
+}
+
+/// What a socket is bound to, for the log.
+fn name(socket: &OwnedFd) -> String {
+    let address = local_address(socket).map(|address| address.to_string());
+    let path = || local_path(socket).map(|path| path.display().to_string());
+    address.or_else(path).unwrap_or_else(|| "no socket".into())
 }
 
 /// A UNIX listener in the place of one that a dead process left.

@@ -75,6 +75,8 @@ pub struct Process {
     pub directory: PathBuf,
     /// `rookery_user`.
     pub user: Box<str>,
+    /// `umask`: rights that files made by the process do not get.
+    pub umask: u32,
     /// `rookery_shards`; `None` is a shard a core.
     pub shards: Option<usize>,
     /// `syslog_prefix`.
@@ -196,6 +198,7 @@ fn process(imapd: &Imapd, file: &str) -> Result<Process, ConfError> {
         control_socket: Some(control_socket(imapd, Path::new(directory), Program::Rookeryd)),
         directory: directory.into(),
         user: imapd.text("rookery_user").unwrap_or(crate::daemon::USER).into(),
+        umask: umask(imapd)?,
         shards,
         syslog_prefix: imapd.text("syslog_prefix").map(Box::from),
         syslog_facility: facility,
@@ -215,6 +218,14 @@ pub fn control_socket(imapd: &Imapd, configdirectory: &Path, program: Program) -
         (Some(path), Program::Rookeryd) => path.into(),
         (Some(path), Program::Mupdate) => format!("{path}-mupdate").into(),
     }
+}
+
+/// An octal number, by default 077 as with Cyrus.
+fn umask(imapd: &Imapd) -> Result<u32, ConfError> {
+    let Some(value) = imapd.value("umask") else { return Ok(0o077) };
+    u32::from_str_radix(value.text.trim(), 8).ok().filter(|mask| *mask <= 0o777).ok_or_else(|| {
+        value.error(format!("bad value for umask: expected an octal number up to 777, got {}", value.text))
+    })
 }
 
 /// Shards that `rookery_shards` may ask for.

@@ -120,6 +120,8 @@ fn bad_values_are_refused_with_file_and_line() {
         ("mupdate_server: 127.0.0.1:3905", "mupdate_server: a:b", "imapd.conf:16: server name"),
         ("mupdate_retry_delay: 2", "mupdate_retry_delay: soon", "imapd.conf:20: bad value"),
         ("umask: 077", "proxyservers: mailproxy", "imapd.conf:6: proxyservers is set"),
+        ("umask: 077", "umask: 078", "imapd.conf:6: bad value for umask"),
+        ("umask: 077", "umask: 1777", "expected an octal number up to 777, got 1777"),
         ("umask: 077", "rookery_shards: -1", "imapd.conf:6: bad value for rookery_shards"),
         ("umask: 077", "tls_server_key: /x", "tls_server_cert is not set"),
         ("umask: 077", "syslog_facility: nowhere", "imapd.conf:6: bad value for syslog_facility"),

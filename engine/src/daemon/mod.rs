@@ -18,12 +18,14 @@ mod sys;
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Instant;
 
 use aws_lc_rs::rand;
 use protocols::proxy::Level;
 use protocols::secret::Secret;
+use rustix::fs::Mode;
 
 pub use options::Options;
 pub use privileges::USER;
@@ -103,16 +105,19 @@ fn serve(options: &Options) -> Result<(), Failure> {
     if options.check {
         return check(options, &secret);
     }
+    let unavailable = |error: io::Error| Failure::new(EX_UNAVAILABLE, error);
     let configuration = read(options, &secret).map_err(|error| Failure::new(EX_CONFIG, error))?;
-    let signals = Signals::block().map_err(|error| Failure::new(EX_UNAVAILABLE, error))?;
+    let signals = Signals::block().map_err(unavailable)?;
     shard::preflight().map_err(|error| Failure::new(EX_UNAVAILABLE, error))?;
-    let started = match options.background && !options.foreground {
-        true => Some(sys::background().map_err(|error| Failure::new(EX_UNAVAILABLE, error))?),
+    // By their protocol they are this process's, and no child's.
+    let inherited = inherited_sockets();
+    let starter = match options.background && !options.foreground {
+        true => Some(sys::background().map_err(unavailable)?),
         false => None,
     };
-    let launched = launch(options, &configuration);
-    if let Some(started) = started {
-        started.tell(launched.as_ref().map_or_else(|failure| failure.0, |_| EX_OK));
+    let launched = launch(options, &configuration, inherited);
+    if let Some(starter) = starter {
+        starter.tell(launched.as_ref().map_or_else(|failure| failure.0, |_| EX_OK));
     }
     let (pid_file, log, frontend) = launched?;
     let daemon =
@@ -140,9 +145,11 @@ fn check(options: &Options, secret: &ProcessSecret) -> Result<(), Failure> {
 fn launch(
     options: &Options,
     configuration: &Configuration,
+    inherited: Vec<OwnedFd>,
 ) -> Result<(Option<PidFile>, Log, Frontend), Failure> {
     let pid_file = pid_file(options.pid_file.as_deref().or(configuration.process.pid_file.as_deref()))?;
-    let prepared = prepare(configuration)?;
+    rustix::process::umask(Mode::from_raw_mode(configuration.process.umask));
+    let prepared = prepare(configuration, inherited)?;
     privileges::drop_to(&configuration.process.user).map_err(|error| Failure::new(EX_NOPERM, error))?;
     let log = start_log("rookeryd", options.foreground, &configuration.process)?;
     log.write(Level::Info, &format!("rookeryd {} starting", env!("CARGO_PKG_VERSION")));
@@ -255,16 +262,20 @@ fn pid_file(path: Option<&Path>) -> Result<Option<PidFile>, Failure> {
     path.map(|path| PidFile::create(path).map_err(|error| fail(path, error))).transpose()
 }
 
-/// What only root may have in plenty.
-fn prepare(configuration: &Configuration) -> Result<Prepared, Failure> {
-    let cores =
-        frontend::cores(configuration.process.shards).map_err(|error| Failure::new(EX_UNAVAILABLE, error))?;
-    let inherited = std::env::var("LISTEN_FDS")
+/// Sockets that a service manager listens on for us (sd_listen_fds(3)).
+fn inherited_sockets() -> Vec<OwnedFd> {
+    std::env::var("LISTEN_FDS")
         .ok()
         .filter(|_| std::env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string()))
         .and_then(|n| n.parse().ok())
         .map(sys::inherited)
-        .unwrap_or_default();
+        .unwrap_or_default()
+}
+
+/// What only root may have in plenty.
+fn prepare(configuration: &Configuration, inherited: Vec<OwnedFd>) -> Result<Prepared, Failure> {
+    let cores =
+        frontend::cores(configuration.process.shards).map_err(|error| Failure::new(EX_UNAVAILABLE, error))?;
     let pipes = shard::pipes(cores.len() * PIPES_PER_SHARD)
         .map_err(|error| Failure::new(EX_UNAVAILABLE, format!("cannot make pipes: {error}")))?;
     Ok(Prepared { pipes, inherited })

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use protocols::conf::ConfError;
 use protocols::proxy::Level;
+use rustix::fs::Mode;
 
 use super::notify::{Manager, State};
 use super::pid_file::PidFile;
@@ -97,6 +98,7 @@ fn launch(
     configuration: config::Standalone,
 ) -> Result<(Option<PidFile>, Log, Standalone), Failure> {
     let pid_file = pid_file(options.pid_file.as_deref())?;
+    rustix::process::umask(Mode::from_raw_mode(configuration.process.umask));
     privileges::drop_to(&configuration.process.user).map_err(|error| Failure::new(EX_NOPERM, error))?;
     let log = start_log("mupdate", options.foreground, &configuration.process)?;
     log.write(Level::Info, &format!("mupdate {} starting", env!("CARGO_PKG_VERSION")));

@@ -5,9 +5,10 @@
 )]
 
 use std::ffi::{CStr, CString};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// A user of the system.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -124,8 +125,12 @@ pub(super) fn inherited(n: u16) -> Vec<OwnedFd> {
 pub(super) struct Starter(io::PipeWriter);
 
 impl Starter {
-    /// Lets the parent exit with this status.
+    /// Lets the parent exit with this status. A daemon that serves lets go of its terminal first.
     pub(super) fn tell(mut self, status: u8) {
+        if status == super::EX_OK {
+            // Without /dev/null it keeps what it has.
+            let _ = close_stdio();
+        }
         // The parent may have been killed.
         let _ = self.0.write_all(&[status]);
     }
@@ -151,6 +156,19 @@ pub(super) fn background() -> io::Result<Starter> {
             std::process::exit(i32::from(status[0]))
         }
     }
+}
+
+/// Puts /dev/null in the place of what the process reads and says: whoever started it waits for no
+/// more of that.
+fn close_stdio() -> io::Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    for fd in 0..=2 {
+        // SAFETY: both are descriptors of this process; std's handles stay valid as numbers.
+        if unsafe { libc::dup2(null.as_raw_fd(), fd) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -566,7 +566,7 @@ pub(super) const OPTIONS: &[Known] = &[
     o("uidbatches_max_messages", Integer, Ignored),
     o("uidbatches_min_batch", Integer, Ignored),
     o("uidl_format", Choice(&["uidonly", "cyrus", "dovecot", "courier"]), Ignored),
-    o("umask", Text, Ignored),
+    o("umask", Text, Honoured),
     s("unix_group_enable", Switch, Differs("groups are read from the system as Cyrus does, at login")),
     o("unixhierarchysep", Switch, Honoured),
     s("userdeny_db", Choice(&["flat", "skiplist", "sql", "twom", "twoskip"]), Differs("not read; deny users at the backends")),

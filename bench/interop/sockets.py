@@ -1,0 +1,221 @@
+"""rookeryd and the sockets of its host: inherited, UNIX, bound; in the background; at its limits."""
+import os
+import signal
+import socket
+import subprocess
+import time
+
+from daemon import WAIT_SECONDS, Daemon, descriptors, fresh, greets, says, wait_for
+
+
+# Takes over descriptors as a service manager hands them: from 3 on, to the process itself.
+INHERIT = ["bash", "-c", 'n=3; for fd in $0; do eval "exec $n<&$fd"; n=$((n+1)); done; '
+                         'LISTEN_PID=$$ LISTEN_FDS=$((n-3)) exec "$@"']
+
+
+def listener(address):
+    """A listening socket that shares its port with nobody."""
+    made = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+    if not isinstance(address, str):
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind(address)
+    made.listen(64)
+    return made
+
+
+def busy_ns(pid, thread):
+    """Time that the threads of this name have had a core."""
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/comm") as f:
+            if f.read().strip() != thread:
+                continue
+        with open(f"/proc/{pid}/task/{task}/schedstat") as f:
+            total += int(f.read().split()[0])
+    return total
+
+
+def works(s):
+    """A logged-in session reaches both backends."""
+    for line in ("SELECT INBOX", "SELECT team01", "SELECT team02"):
+        says(s.command(line), b" OK")
+
+
+# ---------------------------------------------------------------- listeners
+def inherited_sockets_are_served(bed):
+    """Also after the end of the daemon: who was in the queue is served by the next one."""
+    path = fresh(bed, "inherited.sock")
+    made = [listener((bed.address, 143)), listener(path)]
+    os.chmod(path, 0o777)
+    services = (f'  imap cmd="imapd" listen="{bed.address}:143" proto="tcp4"\n'
+                f'  local cmd="imapd" listen="{path}"\n')
+    numbers = sorted(s.fileno() for s in made)
+    daemon = Daemon(bed, None, services, [*INHERIT, " ".join(map(str, numbers))], descriptors=numbers)
+    try:
+        with daemon:
+            for place in (bed.address, path):
+                s = bed.session("user001", address=place)
+                works(s)
+                s.close()
+            assert "inherited" not in daemon.log(), daemon.log()
+        assert os.path.exists(path), "an inherited path is not ours to remove"
+        waiting = socket.create_connection((bed.address, 143), WAIT_SECONDS)
+        with daemon:
+            assert waiting.recv(100).startswith(b"* OK"), "who was in the queue is lost"
+            waiting.close()
+    finally:
+        for s in made:
+            s.close()
+        os.unlink(path)
+
+
+def unix_socket_is_listened_on(bed):
+    path = fresh(bed, "imap.sock")
+    left = listener(path)
+    left.close()                               # as a process leaves it that was killed
+    services = f'  local cmd="imapd" listen="{path}"\n'
+    with Daemon(bed, {"rookery_shards": "2"}, services) as daemon:
+        sessions = [bed.session("user001", address=path) for _ in range(4)]
+        for s in sessions:
+            works(s)
+            s.close()
+        second = Daemon(bed, None, services)
+        second.pid_file += ".second"
+        second.refused(69, path, "in use")
+        assert daemon.stop() == 0, daemon.log()
+    assert not os.path.exists(path), "the path stays"
+
+
+# ---------------------------------------------------------------- backends
+def backends_are_reached_from_client_bind(bed):
+    local = f"{bed.net}.77"
+    with Daemon(bed, {"client_bind": "yes", "client_bind_name": local}) as daemon:
+        s = bed.session("user001")
+        works(s)
+        with open(f"/proc/{daemon.process.pid}/net/tcp") as f:
+            rows = [line.split() for line in f.readlines()[1:]]
+        packed = socket.inet_aton(local)[::-1].hex().upper()
+        from_it = {row[2] for row in rows if row[1].startswith(f"{packed}:") and row[3] == "01"}
+        assert len(from_it) >= 2, (from_it, "connections from client_bind_name")
+        s.close()
+
+
+# ---------------------------------------------------------------- shards
+def every_shard_serves(bed):
+    with Daemon(bed, {"rookery_shards": "2"}) as daemon:
+        pid, threads = daemon.process.pid, ("shard-0", "shard-1")
+        before = [busy_ns(pid, thread) for thread in threads]
+        sessions = [bed.session("user001", port=993 if n % 2 else 143, tls=bed.tls() if n % 2 else None)
+                    for n in range(16)]
+        for s in sessions:
+            says(s.command("SELECT team02"), b" OK")
+        spent = [busy_ns(pid, thread) - then for thread, then in zip(threads, before)]
+        assert min(spent) > max(spent) / 50, (spent, "ns of the shards")
+        for s in sessions:
+            s.close()
+
+
+# ---------------------------------------------------------------- limits
+def until_nobody_greets(bed, most):
+    """Connections that were greeted, and the first that was not."""
+    served = []
+    while len(served) <= most:
+        raw = socket.create_connection((bed.address, 143), WAIT_SECONDS)
+        raw.settimeout(0.5)
+        try:
+            assert raw.recv(100).startswith(b"* OK")
+            served.append(raw)
+        except TimeoutError:
+            raw.settimeout(WAIT_SECONDS)
+            return served, raw
+    raise AssertionError(f"more than {most} are served")
+
+
+def connections_past_the_limit_wait(bed):
+    """512 descriptors are kept for other uses: 88 connections, of clients and of backends."""
+    with Daemon(bed, {"rookery_shards": "1"}, prefix=["prlimit", "--nofile=600:600"]):
+        served, waiting = until_nobody_greets(bed, 88)
+        assert len(served) > 60, len(served)
+        served[0].sendall(b"a LOGOUT\r\n")
+        assert waiting.recv(100).startswith(b"* OK"), "nobody is accepted when somebody has gone"
+        for s in (*served, waiting):
+            s.close()
+        wait_for(lambda: greets(bed), "greeting after all have gone")
+
+
+def accepting_pauses_without_descriptors(bed):
+    """Most of its descriptors are gone before it starts, so that they end before its connections do."""
+    with Daemon(bed, {"rookery_shards": "1"}) as daemon:
+        bed.session("user001").close()
+        at_rest = descriptors(daemon.process.pid)
+    with open("/dev/null", "rb") as null:
+        lost = [os.dup(null.fileno()) for _ in range(256 - at_rest - 16)]
+    try:
+        with Daemon(bed, {"rookery_shards": "1"}, prefix=["prlimit", "--nofile=256:256"], descriptors=lost) as daemon:
+            old = bed.session("user001")
+            works(old)
+            served, waiting = until_nobody_greets(bed, 16)
+            before = busy_ns(daemon.process.pid, "shard-0")
+            time.sleep(1)
+            spent = busy_ns(daemon.process.pid, "shard-0") - before
+            assert spent < 100_000_000, f"{spent} ns in a second of waiting"
+            says(old.command("NOOP"), b" OK")
+            served.pop().close()
+            assert waiting.recv(100).startswith(b"* OK"), "nobody is accepted when somebody has gone"
+            for s in (*served, waiting):
+                s.close()
+            works(old)
+            old.close()
+    finally:
+        for fd in lost:
+            os.close(fd)
+
+
+# ---------------------------------------------------------------- in the background
+def background(daemon):
+    """Runs the parent of a daemon to its end; the pipe ends only when nobody holds it."""
+    words = [word for word in daemon.words() if word != "-D"] + ["-d"]
+    return subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          timeout=WAIT_SECONDS, cwd="/")
+
+
+def goes_to_the_background_when_it_serves(bed):
+    ready = fresh(bed, "ready")
+    daemon = Daemon(bed, {"umask": "027", "master_ready_file": ready, "rookery_list_path": fresh(bed, "list-027")})
+    done = background(daemon)
+    assert (done.returncode, done.stdout) == (0, b""), done
+    with open(daemon.pid_file) as f:
+        pid = int(f.read())
+    try:
+        bed.session().close()
+        wait_for(lambda: os.path.exists(ready), "ready file")
+        s = bed.session("user001")
+        works(s)
+        assert os.stat(ready).st_mode & 0o777 == 0o640, oct(os.stat(ready).st_mode)
+        assert os.stat(f"{daemon.folder}/conf/list-027").st_mode & 0o777 == 0o750
+        assert os.getsid(pid) == pid, "no session of its own"
+        for fd in range(3):
+            assert os.readlink(f"/proc/{pid}/fd/{fd}") == "/dev/null", fd
+        second = background(daemon)
+        assert second.returncode == 73 and b"already running" in second.stdout, second
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    assert s.drain(5)[-1].startswith(b"* BYE")
+    wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "end")
+    assert not os.path.exists(daemon.pid_file) and not os.path.exists(ready), "files stay"
+
+
+def failure_in_the_background_is_told(bed):
+    taken = listener((bed.address, 143))
+    try:
+        done = background(Daemon(bed))
+        assert done.returncode == 69 and b"cannot listen on" in done.stdout, done
+    finally:
+        taken.close()
+
+
+TESTS = [
+    inherited_sockets_are_served, unix_socket_is_listened_on, backends_are_reached_from_client_bind,
+    every_shard_serves, connections_past_the_limit_wait, accepting_pauses_without_descriptors,
+    goes_to_the_background_when_it_serves, failure_in_the_background_is_told,
+]
