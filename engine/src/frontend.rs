@@ -169,9 +169,8 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
     })
 }
 
-/// Without its control socket a frontend still serves its users.
 fn start_control(configuration: &Configuration, shared: &Arc<Shared>) -> Option<Control> {
-    let path = configuration.process.control_socket.as_deref()?;
+    let path = configuration.process.control_socket.as_deref();
     let counts = Arc::clone(shared);
     let watched = control::Watched {
         program: control::Program::Rookeryd,
@@ -180,13 +179,7 @@ fn start_control(configuration: &Configuration, shared: &Arc<Shared>) -> Option<
         sessions: Box::new(move || sessions(&counts).collect()),
         log: shared.log.clone(),
     };
-    match control::start(path, watched) {
-        Ok(control) => Some(control),
-        Err(error) => {
-            shared.log.write(Level::Warn, &format!("no control socket {}: {error}", path.display()));
-            None
-        }
-    }
+    control::start_if(path, watched)
 }
 
 /// Sessions that stand, shard by shard.

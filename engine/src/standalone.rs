@@ -1,13 +1,12 @@
 //! The MUPDATE server as a process of its own: the master, or a slave for a host without a frontend.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
-use protocols::proxy::{Knowledge, Level};
+use protocols::proxy::Knowledge;
 
 use crate::config::{self, Source};
-use crate::control::{self, Control};
+use crate::control::{self, Control, Program, Watched};
 use crate::directory::{self, Client, Plan, Surroundings};
 use crate::frontend::{StartError, descriptors};
 use crate::helpers::Helpers;
@@ -38,9 +37,9 @@ pub fn start(configuration: config::Standalone, log: Log) -> Result<Standalone, 
         helpers: Arc::new(Helpers::start(log.clone())?),
         backends: configuration.backends,
     };
-    let master = match &configuration.source {
-        Source::Slave(settings) => Some(settings.server.clone()),
+    let source = match &configuration.source {
         Source::Master(_) => None,
+        Source::Slave(settings) => Some(settings.server.clone()),
     };
     let plan = Plan {
         source: configuration.source,
@@ -48,31 +47,16 @@ pub fn start(configuration: config::Standalone, log: Log) -> Result<Standalone, 
         descriptors: descriptors(&fit),
     };
     let directory = directory::start(plan, around)?;
-    let path = configuration.process.control_socket.as_deref();
-    let control = path.and_then(|path| start_control(path, master, &directory, log));
-    Ok(Standalone { tls, directory, control })
-}
-
-/// Without its control socket a server still serves its clients.
-fn start_control(
-    path: &Path,
-    master: Option<Box<str>>,
-    directory: &directory::Running,
-    log: Log,
-) -> Option<Control> {
     let connections = directory.counter();
-    let watched = control::Watched {
-        program: control::Program::Mupdate,
-        source: master,
+    let watched = Watched {
+        program: Program::Mupdate,
+        source,
         directory: directory.client.clone(),
-        sessions: Box::new(move || vec![u64::try_from(connections()).unwrap_or(u64::MAX)]),
-        log: log.clone(),
+        sessions: Box::new(move || vec![connections() as u64]),
+        log,
     };
-    control::start(path, watched)
-        .inspect_err(|error| {
-            log.write(Level::Warn, &format!("no control socket {}: {error}", path.display()))
-        })
-        .ok()
+    let control = control::start_if(configuration.process.control_socket.as_deref(), watched);
+    Ok(Standalone { tls, directory, control })
 }
 
 impl Standalone {

@@ -3,15 +3,15 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use mupdate::directory::{HeldBack, Snapshot};
+use mupdate::directory::{Directory, HeldBack, Snapshot};
 use mupdate::list::{Found, Row};
 use protocols::mailbox::Pattern;
 use protocols::proxy::{Knowledge, Level, Location};
 use serde::Serialize;
 
-use super::ANSWER_MAX;
 use super::protocol::{Accepted, Ask, HeldBackDump, Mailbox, State, Status};
 use super::server::Shared;
+use super::{ANSWER_MAX, claims};
 
 /// How long the directory may take to answer: it applies a resync in slices of about a millisecond.
 const DIRECTORY_MAX: Duration = Duration::from_secs(5);
@@ -77,12 +77,26 @@ pub(super) fn answer<W: Write>(
         Ask::Locate { name } => answering.row(&locate(&shared.watched.directory.snapshot(), name.as_bytes())),
         Ask::List { pattern } => list(&shared.watched.directory.snapshot(), pattern.as_bytes(), answering),
         Ask::Accept => answering.row(&accept(shared)?),
-        Ask::Conflicts | Ask::Reservations | Ask::UnfinishedMoves => Err(no_master()),
+        Ask::Conflicts => claims(shared, answering, Directory::conflicts, claims::conflict),
+        Ask::Reservations => claims(shared, answering, Directory::reservations, claims::reservation),
+        Ask::UnfinishedMoves => {
+            claims(shared, answering, Directory::unfinished_moves, claims::unfinished_move)
+        }
     }
 }
 
-fn no_master() -> Refused {
-    Refused::Why("this is no master: it keeps no record of conflicts".into())
+/// What a master remembers, taken from the directory at once and told row by row.
+fn claims<W: Write, T: Send + 'static, R: Serialize>(
+    shared: &Shared,
+    answering: &mut Answering<'_, W>,
+    look: fn(&Directory) -> Vec<T>,
+    row: fn(&T) -> R,
+) -> Result<(), Refused> {
+    if shared.watched.source.is_some() {
+        return Err(Refused::Why("this is no master: it keeps no record of claims".into()));
+    }
+    let claims = shared.watched.directory.inspect(look, DIRECTORY_MAX).ok_or_else(no_answer)?;
+    claims.iter().try_for_each(|claim| answering.row(&row(claim)))
 }
 
 /// The directory shard has ended or stands still.
@@ -117,8 +131,7 @@ fn knowledge(knowledge: Knowledge) -> &'static str {
 }
 
 fn held_back(shared: &Shared) -> Result<Option<HeldBackDump>, Refused> {
-    let look = |directory: &mupdate::directory::Directory| directory.held_back();
-    let held = shared.watched.directory.inspect(look, DIRECTORY_MAX).ok_or_else(no_answer)?;
+    let held = shared.watched.directory.inspect(Directory::held_back, DIRECTORY_MAX).ok_or_else(no_answer)?;
     Ok(held.map(HeldBackDump::from))
 }
 
@@ -182,6 +195,6 @@ fn listed(row: &Row<'_>) -> Mailbox {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

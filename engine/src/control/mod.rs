@@ -29,6 +29,7 @@
 //! no name, are shown as U+FFFD. Keys may be added to rows; those that stand keep their meaning.
 
 mod answer;
+mod claims;
 mod client;
 mod protocol;
 mod server;
@@ -40,7 +41,7 @@ pub use client::{AskError, Connection};
 pub use protocol::{
     Accepted, Ask, Conflict, HeldBackDump, Mailbox, Program, Reservation, State, Status, UnfinishedMove,
 };
-pub use server::{Control, Watched, start};
+pub use server::{Control, Watched, start, start_if};
 
 /// Connections that are served at a time; more are refused.
 pub const CONNECTIONS_MAX: usize = 8;

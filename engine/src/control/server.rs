@@ -70,6 +70,16 @@ pub fn start(path: &Path, watched: Watched) -> io::Result<Control> {
     Ok(Control { path: path.into(), inode, stop: Some(writer), thread: Some(thread) })
 }
 
+/// Listens on a path if there is one. Without its socket a daemon still serves its users.
+pub fn start_if(path: Option<&Path>, watched: Watched) -> Option<Control> {
+    let (path, log) = (path?, watched.log.clone());
+    let started = start(path, watched);
+    let complain = |error: &io::Error| {
+        log.write(Level::Warn, &format!("no control socket {}: {error}", path.display()));
+    };
+    started.inspect_err(complain).ok()
+}
+
 impl Drop for Control {
     fn drop(&mut self) {
         self.stop = None;

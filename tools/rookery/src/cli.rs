@@ -4,15 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{check, demo, list, locate};
+use crate::{audit, check, demo, list, locate};
 
 /// What every command ends with.
 const EXIT_STATUS: &str = "\
 Exit status: 0 all is well; 1 something differs, is absent, or was refused; 64 usage; 75 a server or daemon could \
 not be asked; 78 the configuration is wrong, or passes over something that guards security.";
 
-/// The operator's tool of Rookery: looks into the mailbox list of a running rookeryd or mupdate, and
-/// checks configurations.
+/// The operator's tool of Rookery: looks into the mailbox list of a running rookeryd or mupdate, checks
+/// configurations, compares all servers of a murder and repairs what differs.
 #[derive(Parser)]
 #[command(name = "rookery", version, after_help = EXIT_STATUS)]
 pub(crate) struct Arguments {
@@ -57,6 +57,10 @@ pub(crate) enum Task {
     Conflicts,
     /// Say of every line of imapd.conf and cyrus.conf whether it is honoured
     Check(check::Options),
+    /// Compare what all backends hold with the master's list and with every frontend's
+    Audit(audit::Options),
+    /// Show a repair plan that audit has written, or carry it out
+    Repair(audit::RepairOptions),
     /// Run a whole murder in this process: a MUPDATE master, two backends, a frontend
     Demo(demo::Options),
 }

@@ -1,5 +1,6 @@
 //! How the tool ends: its exit statuses, which `cron` and scripts rely on.
 
+use std::fmt::Display;
 use std::io;
 
 use engine::control::AskError;
@@ -79,6 +80,11 @@ impl Failure {
             Failure::NobodyReads => None,
             Failure::Other(error) => Some(format!("{error:#}")),
         }
+    }
+
+    /// A server that could not be asked.
+    pub(crate) fn cannot_ask(error: impl Display) -> Failure {
+        Failure::CannotAsk(error.to_string())
     }
 }
 

@@ -1,5 +1,6 @@
 //! `rookery`: the operator's tool.
 
+mod audit;
 mod check;
 mod cli;
 mod conflicts;
@@ -50,6 +51,8 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Task::Accept => list::accept(common, form),
         Task::Conflicts => conflicts::run(common, form),
         Task::Check(options) => check::run(options, common, form),
+        Task::Audit(options) => audit::run(options, common, form),
+        Task::Repair(options) => audit::repair(options, common, form),
         Task::Demo(options) => demo::run(options).map(|()| Outcome::Fine).map_err(Failure::from),
     }
 }

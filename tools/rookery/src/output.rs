@@ -144,6 +144,12 @@ pub(crate) fn grouped(number: u64) -> String {
     grouped
 }
 
+/// `1 mailbox`, `2 mailboxes`.
+pub(crate) fn mailboxes(number: usize) -> String {
+    let what = if number == 1 { "mailbox" } else { "mailboxes" };
+    format!("{} {what}", grouped(number as u64))
+}
+
 /// A time span in its two largest units: `3 d 4 h`.
 pub(crate) fn span(seconds: u64) -> String {
     const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)];
@@ -210,5 +216,6 @@ mod tests {
         assert_eq!(span(61), "1 min 1 s");
         assert_eq!(span(3 * 86_400 + 4 * 3_600 + 59), "3 d 4 h");
         assert_eq!(span(86_400 + 5), "1 d");
+        assert_eq!(mailboxes(1), "1 mailbox");
     }
 }

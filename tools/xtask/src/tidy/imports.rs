@@ -19,7 +19,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("tools/client", &["mupdate", "protocols"]),
     ("tools/cyrusdb", &["mupdate"]),
     ("tools/mupdate", &["engine", "mupdate", "protocols"]),
-    ("tools/rookery", &["backends", "client", "engine", "mupdate", "protocols", "store"]),
+    ("tools/rookery", &["backends", "client", "cyrusdb", "engine", "mupdate", "protocols", "store"]),
     ("tools/xtask", &[]),
 ];
 
