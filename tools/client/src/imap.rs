@@ -38,6 +38,8 @@ pub struct Imap {
     ready: Ready,
     answer_timeout: Duration,
     next_tag: u64,
+    /// The tag of the oldest command that is not answered.
+    next_answer: u64,
 }
 
 impl Imap {
@@ -49,7 +51,7 @@ impl Imap {
         let until = Instant::now() + endpoint.login_timeout;
         let mut stream = Stream::connect(endpoint, until)?;
         let ready = log_in(&mut stream, endpoint, login, until)?;
-        Ok(Imap { stream, ready, answer_timeout: endpoint.answer_timeout, next_tag: 0 })
+        Ok(Imap { stream, ready, answer_timeout: endpoint.answer_timeout, next_tag: 0, next_answer: 0 })
     }
 
     /// What the server offers, as far as a frontend acts on it.
@@ -70,12 +72,31 @@ impl Imap {
     pub fn command(
         &mut self,
         command: &[u8],
-        mut each: impl FnMut(UntaggedKind, &[u8]),
+        each: impl FnMut(UntaggedKind, &[u8]),
     ) -> Result<Completion, ClientError> {
+        self.send(command)?;
+        self.receive(each)
+    }
+
+    /// Sends a command whose completion [`Imap::receive`] waits for. Not more may be on their way than
+    /// what their answers fill of the sockets in between: some 100 small ones.
+    ///
+    /// # Errors
+    /// What ends the connection.
+    pub fn send(&mut self, command: &[u8]) -> Result<(), ClientError> {
         let tag = format!("R{}", self.next_tag);
         self.next_tag += 1;
         let line = [tag.as_bytes(), b" ", command, b"\r\n"].concat();
-        self.stream.write(&line, Instant::now() + self.answer_timeout)?;
+        self.stream.write(&line, Instant::now() + self.answer_timeout)
+    }
+
+    /// Waits for the completion of the oldest command on its way; `each` as in [`Imap::command`].
+    ///
+    /// # Errors
+    /// What ends the connection.
+    pub fn receive(&mut self, mut each: impl FnMut(UntaggedKind, &[u8])) -> Result<Completion, ClientError> {
+        let tag = format!("R{}", self.next_answer);
+        self.next_answer += 1;
         loop {
             let n = head_bytes(&mut self.stream, Instant::now() + self.answer_timeout)?;
             let completion = match response(&self.stream.unread()[..n]) {

@@ -39,6 +39,9 @@ pub(super) enum ReadError {
 const LIST_WITH_PARTITIONS: &[u8] =
     b"LIST \"\" \"*\" RETURN (METADATA (/shared/vendor/cmu/cyrus-imapd/partition))";
 
+/// GETACL commands on their way at a time.
+const COMMANDS_MAX: usize = 100;
+
 /// What older ones understand.
 const LIST: &[u8] = b"LIST \"\" \"*\"";
 
@@ -58,21 +61,25 @@ pub(super) fn read(name: &str, servers: &Servers) -> Result<Backend, ReadError> 
     let mut imap = Imap::connect(&endpoint, &login)?;
     let listed = list_all(&mut imap, &servers.namespace, &admin)?;
     let (mut builder, mut moving) = (Builder::new(), BTreeMap::new());
-    for mailbox in listed {
-        let acl = match servers.with_acls {
-            false => Vec::new(),
-            true => match rights(&mut imap, &mailbox.external)? {
-                Rights::Acl(acl) => acl,
-                Rights::Moving(to) => {
-                    moving.insert(mailbox.internal.clone().into(), to);
-                    Vec::new()
-                }
-                // Deleted since it was listed.
-                Rights::Gone => continue,
-            },
+    let mut sent = 0;
+    for at in 0..listed.len() {
+        while servers.with_acls && sent < listed.len().min(at + COMMANDS_MAX) {
+            imap.send(&getacl(&listed[sent].external))?;
+            sent += 1;
+        }
+        let rights = if servers.with_acls { rights(&mut imap)? } else { Rights::Acl(Vec::new()) };
+        let mailbox = &listed[at];
+        let acl = match rights {
+            Rights::Acl(acl) => acl,
+            Rights::Moving(to) => {
+                moving.insert(mailbox.internal.as_slice().into(), to);
+                Vec::new()
+            }
+            // Deleted since it was listed.
+            Rights::Gone => continue,
         };
         let location = [name.as_bytes(), b"!", &mailbox.partition].concat();
-        let (name, location) = (mailbox.internal.into(), Location(location.into()));
+        let (name, location) = (mailbox.internal.as_slice().into(), Location(location.into()));
         builder.push(&Change::Active(Entry { name, location, acl: acl.into() }));
     }
     imap.logout();
@@ -155,11 +162,16 @@ enum Rights {
     Gone,
 }
 
-fn rights(imap: &mut Imap, external: &[u8]) -> Result<Rights, ReadError> {
+fn getacl(external: &[u8]) -> Vec<u8> {
     let mut command = b"GETACL ".to_vec();
     astring_out(&mut command, external);
+    command
+}
+
+/// The answer to the oldest GETACL on its way.
+fn rights(imap: &mut Imap) -> Result<Rights, ReadError> {
     let mut acl = None;
-    let completion = imap.command(&command, |kind, rest| {
+    let completion = imap.receive(|kind, rest| {
         if kind == UntaggedKind::Acl {
             acl = acl_of(rest).ok();
         }
