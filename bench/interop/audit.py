@@ -7,6 +7,8 @@ import socket
 import subprocess
 import time
 
+from master_client import PASSWORD, Master
+
 WAIT_SECONDS = 10
 TOOL_SECONDS = 30
 
@@ -42,7 +44,7 @@ def rookery(bed, *words, status=0, conf="rookery.conf"):
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           timeout=TOOL_SECONDS, check=False)
     said = done.stdout.decode() + done.stderr.decode()
-    assert done.returncode == status, (words, done.returncode, said)
+    assert status in (None, done.returncode), (words, done.returncode, said)
     assert "pw-" not in said, "a password is shown"
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -62,9 +64,14 @@ def admin(bed, backend, *commands):
     with_admin.close()
 
 
-def problems(rows):
+def problems(rows, leave_out=()):
     """Which mailbox has which problem."""
-    return {(row["mailbox"], row["problem"]) for row in rows if "problem" in row}
+    return {(row["mailbox"], row["problem"]) for row in rows if row.get("problem") not in (None, *leave_out)}
+
+
+def between_servers(bed, **more):
+    """What differs between master and backends; a frontend may be behind Cyrus' master for five seconds."""
+    return problems(rookery(bed, "audit", "--no-wait", status=1, **more), ["stale-frontend"])
 
 
 def wait_for(condition, what):
@@ -167,12 +174,12 @@ def every_difference_is_found_and_repaired(bed):
     assert [step["do"] for step in steps] == ["activate"] * 6 + ["forget"] * 2 + ["by_hand"] * 2, steps
     assert steps[-2]["names"] == ["team02"], steps                     # who owns it, before anybody runs -m
     assert steps[-1]["names"] == ["team03"] and steps[-1]["at"] == bed.backend_host(1), steps  # the move's source
-    assert problems(rookery(bed, "audit", status=1)) == expected, "without --apply nothing is changed"
+    assert between_servers(bed) == expected, "without --apply nothing is changed"
     rows = rookery(bed, "repair", plan, "--apply", "--yes", status=1)
     fates = {row["applied"]: row["fate"] for row in rows if "applied" in row}
     assert len(fates) == 8 and set(fates.values()) == {"done"}, rows
     by_hand = {("team03", "move-interrupted"), ("team02", "double-owner")}
-    assert problems(rookery(bed, "audit", status=1)) == by_hand
+    assert between_servers(bed) == by_hand
     again = rookery(bed, "repair", plan, "--apply", "--yes", status=1)
     assert {row["fate"] for row in again if "applied" in row} == {"already so"}, again
 
@@ -181,11 +188,11 @@ def what_is_for_hands_ends_as_the_plan_says(bed):
     """An owner is chosen, then the source synchronised; the copies that go Cyrus keeps as DELETED.*, silently."""
     admin(bed, 1, "LOCALDELETE team02")
     bed.murder("run", bed.folder, "backend1", "ctl_mboxlist", "-m")
-    assert ("team03", "double-owner") in problems(rookery(bed, "audit", status=1))
+    assert ("team03", "double-owner") in between_servers(bed)
     admin(bed, 2, "LOCALDELETE team03")
-    rows = rookery(bed, "audit", "--apply", "--yes")
-    assert {problem for _, problem in problems(rows)} <= {"missing-at-master"}, rows
-    assert all(mailbox.startswith("DELETED.") for mailbox, _ in problems(rows)), rows
+    found = problems(rookery(bed, "audit", "--no-wait", "--apply", "--yes", status=None), ["stale-frontend"])
+    assert {problem for _, problem in found} <= {"missing-at-master"}, found
+    assert all(mailbox.startswith("DELETED.") for mailbox, _ in found), found
     assert problems(rookery(bed, "audit")) == set()
 
 
@@ -209,8 +216,7 @@ def a_master_that_lost_its_list_gets_it_back(bed):
     bed.stop("master")
     os.unlink(f"{bed.folder}/master/conf/mailboxes.db")
     bed.start("master")
-    held_back = lambda: rookery_status(bed)["held_back"]
-    wait_for(held_back, "held-back list")
+    wait_for(lambda: rookery(bed, "status", status=None)[0]["held_back"], "held-back list")
     [status] = rookery(bed, "status", status=1)
     assert status["held_back"]["brought"] == 0 and status["mailboxes"] >= 28, status
     rows = rookery(bed, "audit", "--no-wait", status=1)
@@ -219,31 +225,50 @@ def a_master_that_lost_its_list_gets_it_back(bed):
     assert any("accept" in row["cause"] for row in rows if row.get("problem") == "stale-frontend"), rows
     rows = rookery(bed, "audit", "--no-wait", "--apply", "--yes", status=1)
     assert {row["fate"] for row in rows if "applied" in row} == {"done"}, rows
-    wait_for(lambda: problems(audit_again(bed)) == set(), "end of differences")
+    wait_for(lambda: problems(rookery(bed, "audit", "--no-wait", status=None)) == set(), "end of differences")
     rookery(bed, "accept")
     rookery(bed, "status")
     rookery(bed, "audit")
 
 
-def rookery_status(bed):
-    """What the daemon says, whatever it is."""
-    done = subprocess.run([f"{bed.binaries}/rookery", "-C", bed.conf("rookery.conf"), "--json", "status"],
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=TOOL_SECONDS, check=False)
-    return json.loads(done.stdout)
-
-
-def audit_again(bed):
-    """What differs, whatever it is."""
-    done = subprocess.run([f"{bed.binaries}/rookery", "-C", bed.conf("rookery.conf"), "--json", "audit", "--no-wait"],
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=TOOL_SECONDS, check=False)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+def a_master_that_guards_owners_tells_claims_and_is_repaired(bed):
+    """Ours: what it refuses is a conflict; a plan goes through all the same, the owner giving up first."""
+    folder, acl = f"{bed.folder}/guard", "fred\tlrs\t"
+    with Master(bed.binaries, folder, f"{bed.net}.2") as master, master.client() as client:
+        with open(bed.conf("guard.conf"), "w") as f:
+            f.write(f"configdirectory: {folder}/conf\nmupdate_server: {bed.net}.2:3905\nmupdate_authname: postman\n"
+                    f"mupdate_username: postman\nmupdate_password: {PASSWORD}\n")
+        assert rookery(bed, "conflicts", conf="guard.conf") == []
+        for name in ("user.a", "user.b", "user.c"):
+            client.ok("ACTIVATE", name, "be1!default", acl)
+        client.ok("RESERVE", "user.new", "be1!default")
+        assert client.command("ACTIVATE", "user.a", "be2!default", acl)[-1][1] == b"NO"
+        [status] = rookery(bed, "status", conf="guard.conf")
+        assert (status["program"], status["mailboxes"], status["sessions"]) == ("mupdate", 4, [1]), status
+        [conflict, reservation] = rookery(bed, "conflicts", conf="guard.conf", status=1)
+        claims = [conflict["conflict"][key] for key in ("name", "asked", "outcome", "owner", "claimed")]
+        assert claims == ["user.a", "activate", "refused", "be1!default", "be2!default"], conflict
+        assert reservation["reservation"]["name"] == "user.new", reservation
+        was = {"state": "active", "location": "be1!default", "acl": acl}
+        steps = [{"do": "activate", "name": "user.a", "location": "be2!default", "acl": acl, "was": was, "why": "-"},
+                 {"do": "forget", "name": "user.b", "was": was, "why": "-"},
+                 {"do": "forget", "name": "user.c", "was": was | {"location": "be2!default"}, "why": "-"}]
+        plan = f"{bed.folder}/guard.json"
+        with open(plan, "w") as f:
+            json.dump({"master": f"{bed.net}.2:3905", "steps": steps, "undecided": 0}, f)
+        rows = rookery(bed, "repair", plan, "--apply", "--yes", conf="guard.conf", status=1)
+        fates = {row["applied"]: row["fate"] for row in rows if "applied" in row}
+        assert fates == {"user.a": "done", "user.b": "done", "user.c": "skipped"}, rows
+        assert set(client.entries()) == {"user.a", "user.c", "user.new"}
+        assert client.entries()["user.a"] == ("MAILBOX", "be2!default", acl)
 
 
 TESTS = [
     status_tells_a_live_list, locate_finds_mailboxes_and_users, list_takes_patterns,
     accept_without_a_held_back_list_is_refused, socket_is_closed_to_others, check_tells_every_line, nothing_differs,
-    every_difference_is_found_and_repaired, what_is_for_hands_ends_as_the_plan_says, a_dump_or_the_database_is_as_good_as_the_backend,
-    a_master_that_lost_its_list_gets_it_back,
+    every_difference_is_found_and_repaired, what_is_for_hands_ends_as_the_plan_says,
+    a_dump_or_the_database_is_as_good_as_the_backend, a_master_that_lost_its_list_gets_it_back,
+    a_master_that_guards_owners_tells_claims_and_is_repaired,
 ]
 
 
