@@ -11,3 +11,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     ExitCode::from(mupdate::run(&Options::parse()))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn man_page_is_committed() {
+        man::check(Options::command());
+    }
+}

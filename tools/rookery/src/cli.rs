@@ -11,8 +11,10 @@ const EXIT_STATUS: &str = "\
 Exit status: 0 all is well; 1 something differs, is absent, or was refused; 64 usage; 75 a server or daemon could \
 not be asked; 78 the configuration is wrong, or passes over something that guards security.";
 
-/// The operator's tool of Rookery: looks into the mailbox list of a running rookeryd or mupdate, checks
-/// configurations, compares all servers of a murder and repairs what differs.
+/// The operator's tool of Rookery
+///
+/// Looks into the mailbox list of a running rookeryd or mupdate, checks configurations, compares all servers of a murder
+/// and repairs what differs.
 #[derive(Parser)]
 #[command(name = "rookery", version, after_help = EXIT_STATUS)]
 pub(crate) struct Arguments {
@@ -58,9 +60,51 @@ pub(crate) enum Task {
     /// Say of every line of imapd.conf and cyrus.conf whether it is honoured
     Check(check::Options),
     /// Compare what all backends hold with the master's list and with every frontend's
+    ///
+    /// Reads the master's list over MUPDATE, then every backend (those of serverlist, those that the master names,
+    /// --backend) by LIST and GETACL as an administrator or from a file, then the frontends, then the master again; what
+    /// changed meanwhile is not judged. Each difference is named with its likely cause, and a repair plan is made:
+    /// double-owner (two backends hold it), move-interrupted, move-not-announced, not-activated and stale-reservation
+    /// (what an unfinished move or creation leaves), wrong-server, still-flagged, missing-at-master, orphan (no backend
+    /// holds it), wrong-partition, wrong-acl, stale-frontend.
+    ///
+    /// The steps stand in a safe order: what makes mailboxes reachable first, because Cyrus' ctl_mboxlist -m deletes the
+    /// copy of every mailbox that the master has elsewhere. Which of two copies stays, and what becomes of a move that
+    /// broke off in the middle, is left to you.
     Audit(audit::Options),
     /// Show a repair plan that audit has written, or carry it out
     Repair(audit::RepairOptions),
     /// Run a whole murder in this process: a MUPDATE master, two backends, a frontend
     Demo(demo::Options),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Arguments::command().debug_assert();
+        let audit =
+            Arguments::try_parse_from(["rookery", "audit", "--dump", "b1=/x", "--apply", "--yes", "--json"]);
+        let audit = audit.unwrap();
+        assert!(audit.common.json && matches!(audit.task, Task::Audit(_)));
+        assert!(Arguments::try_parse_from(["rookery", "audit", "--yes"]).is_err(), "--yes goes with --apply");
+        assert!(Arguments::try_parse_from(["rookery", "audit", "--dump", "b1"]).is_err());
+    }
+
+    /// One page for the program and one for each command.
+    #[test]
+    fn man_page_is_committed() {
+        let mut rookery = Arguments::command();
+        rookery.build();
+        for task in rookery.get_subcommands().filter(|task| task.get_name() != "help") {
+            // The name of a page lives as long as the program: clap borrows it.
+            let name: &'static str = format!("rookery-{}", task.get_name()).leak();
+            man::check(task.clone().name(name));
+        }
+        man::check(Arguments::command());
+    }
 }

@@ -84,6 +84,20 @@ pub fn bless() -> Result<bool> {
     run(cargo().env("ROOKERY_BLESS", "1").args(["test", "--workspace"]))
 }
 
+/// Writes the man pages anew. Who has one, has a test that compares it.
+///
+/// # Errors
+/// The tests cannot be started.
+pub fn man() -> Result<bool> {
+    run(cargo().env("ROOKERY_BLESS", "1").args([
+        "test",
+        "--workspace",
+        "--bins",
+        "--",
+        "man_page_is_committed",
+    ]))
+}
+
 /// Runs a benchmark in release.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! The one door to the project's chores: `cargo xtask test|tidy|deny|fuzz|sim|bless|bench`.
+//! The one door to the project's chores: `cargo xtask test|tidy|deny|fuzz|sim|bless|man|bench`.
 
 use std::process::ExitCode;
 
@@ -27,6 +27,8 @@ enum Chore {
     Sim(chores::Sim),
     /// Record the expected outputs of transcripts and snapshots anew.
     Bless,
+    /// Write the man pages anew.
+    Man,
     /// Run a benchmark: `list`, or `compare` against the peers.
     Bench(chores::Bench),
 }
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Chore::Fuzz(fuzz) => chores::fuzz(&fuzz),
         Chore::Sim(sim) => chores::sim(&sim),
         Chore::Bless => chores::bless(),
+        Chore::Man => chores::man(),
         Chore::Bench(bench) => chores::bench(&bench),
     };
     match outcome {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::Finding;
 
 /// Every package of the workspace: folder, and the packages of ours that it may depend on.
-const MAY_IMPORT: [(&str, &[&str]); 13] = [
+const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("protocols", &[]),
     ("mupdate", &["protocols"]),
     ("mupdate/store", &["mupdate", "protocols"]),
@@ -18,6 +18,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("bench/backends", &["protocols"]),
     ("tools/client", &["mupdate", "protocols"]),
     ("tools/cyrusdb", &["mupdate"]),
+    ("tools/man", &[]),
     ("tools/mupdate", &["engine", "mupdate", "protocols"]),
     ("tools/rookery", &["backends", "client", "cyrusdb", "engine", "mupdate", "protocols", "store"]),
     ("tools/xtask", &[]),
