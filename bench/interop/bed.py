@@ -1,6 +1,8 @@
 """A murder for one configuration, with the real Cyrus frontend or with rookeryd in its place."""
+import glob
 import importlib.machinery
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -95,13 +97,13 @@ class Bed:
         """Path of a file of the frontend."""
         return f"{self.folder}/frontend/{name}"
 
-    def write_configuration(self, method="backend"):
-        """The configuration of the Cyrus frontend, changed in the one line that must change."""
+    def write_configuration(self, method="backend", more=()):
+        """The configuration of the Cyrus frontend, changed in the one line that must change, and `more` lines."""
         with open(self.conf("imapd.conf")) as f:
             lines = f.read().splitlines()
         lines = [f"sasl_pwcheck_method: {method}" if x.startswith("sasl_pwcheck_method:") else x for x in lines]
         with open(self.conf("rookery.conf"), "w") as f:
-            f.write("\n".join(lines) + "\n")
+            f.write("\n".join([*lines, *more]) + "\n")
 
     def start_frontend(self, live=True):
         """Starts the frontend and waits until its list is live, or only until it greets."""
@@ -192,6 +194,21 @@ class Bed:
     def start(self, instance):
         """Starts it again."""
         self.murder("start", self.folder, instance)
+
+    def pids(self, instance):
+        """All processes of an instance: those of the session that its master began."""
+        with open(f"{self.folder}/state.json") as f:
+            leader = json.load(f)["pids"][instance]
+        found = []
+        for stat in glob.glob("/proc/[0-9]*/stat"):
+            try:
+                with open(stat) as f:
+                    fields = f.read().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) == leader and fields[0] != "Z":
+                found.append(int(stat.split("/")[2]))
+        return found
 
     def tls(self):
         """A context that trusts the test's authority."""

@@ -264,6 +264,11 @@ def moving(d):
                  f"SELECT {q(n.shared('team03'))}", "UID FETCH 6:* (FLAGS INTERNALDATE RFC822.SIZE)", "LOGOUT"):
         s.command(line)
     s.close()
+    s = d.open("user002", "move examined")
+    s.group = "move"
+    for line in (f"EXAMINE {q(n.mine('Sent'))}", f"MOVE 1 {q(n.shared('team03'))}", "FETCH 1 (UID)", "LOGOUT"):
+        s.command(line)
+    s.close()
 
 
 def acls_and_quotas(d):
@@ -331,6 +336,8 @@ def administering(d):
                  f"SETACL {q(n.admin('team02'))} user003 lr", f"GETACL {q(n.admin('team02'))}", f"DELETEACL {q(n.admin('team02'))} user003",
                  f"GETACL {q(n.admin('team02'))}", f"RENAME {u('user020', 'Sub')} {u('user020', 'Sub2')}", f"DELETE {u('user020', 'Sub2')}",
                  f"DELETE {u('user020')}", f"DELETE {u('user021')}", f"SETQUOTA {u('nosuch')} (STORAGE 5)", f'LIST "" {u("user02*")}',
+                 f"CREATE {u('user023')}", f"CREATE {u('user023', 'Sub')}", f'LIST "" {u("user023*")}', f"STATUS {u('user023', 'Sub')} (MESSAGES)",
+                 f"DELETE {u('user023')}", f'LIST "" {u("user023*")}',
                  f"CREATE {q(n.admin('newtop'))} {two}!default", f"SETACL {q(n.admin('newtop'))} anyone lrs", f"GETACL {q(n.admin('newtop'))}",
                  "LOGOUT"):
         s.command(line)

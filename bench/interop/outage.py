@@ -1,4 +1,5 @@
 """What a client sees when a backend or the master goes away, and that nobody else notices."""
+import os
 import signal
 import time
 
@@ -250,6 +251,33 @@ def frontend_killed(bed):
     s.close()
 
 
+def silent_destination(bed):
+    """COPY to a backend that is stopped: a NO when the time for a command is over, and the session goes on."""
+    bed.stop_frontend(signal.SIGTERM)
+    bed.write_configuration(more=["rookery_command_timeout: 3s"])
+    bed.start_frontend()
+    s = bed.session("user001", timeout=NOTICE_SECONDS)
+    assert s.command("SELECT INBOX").status == "OK"
+    assert s.command("STATUS team02 (MESSAGES)").status == "OK"     # the connection stands
+    pids = bed.pids("backend2")
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        begin = time.monotonic()
+        answer = s.command("COPY 1 team02")
+        took = time.monotonic() - begin
+        assert answer.status == "NO" and b"[UNAVAILABLE]" in answer.tagged, answer.tagged
+        assert 2.5 < took < NOTICE_SECONDS, took
+        assert s.command("FETCH 1 (UID)").status == "OK"
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        bed.stop_frontend(signal.SIGTERM)
+        bed.write_configuration()
+        bed.start_frontend()
+    s.close()
+
+
 def keeps_its_list(bed, dump):
     """A master that misbehaves changes nothing of what clients see."""
     s = bed.session("user001", timeout=NOTICE_SECONDS)
@@ -319,6 +347,7 @@ def run(report, bed, _):
     tests = [(f.__name__, f, ()) for f in (*BACKEND, push_is_seen_at_once, master_down, master_killed)]
     if bed.frontend == "rookery":
         tests.append(("frontend_killed", frontend_killed, ()))
+        tests.append(("silent_destination", silent_destination, ()))
     tests += [(f"keeps_its_list after {f.__name__}", keeps_its_list, (f,))
               for f in (refused, bye_in_the_dump, ends_in_the_dump, nonsense, empty)]
     for name, test, more in tests:

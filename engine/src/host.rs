@@ -1,6 +1,7 @@
 //! What a frontend shard asks of its surroundings.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{self, SystemTime, UNIX_EPOCH};
@@ -80,7 +81,12 @@ impl FrontendHost {
 }
 
 impl Host for FrontendHost {
-    fn accept(&mut self, listener: ListenerId, peer: &PeerAddress) -> Option<Accepted> {
+    fn accept(
+        &mut self,
+        listener: ListenerId,
+        peer: &PeerAddress,
+        socket: BorrowedFd<'_>,
+    ) -> Option<Accepted> {
         let settings = self.shared.settings.load();
         let service = settings.services.get(usize::try_from(listener.0).ok()?)?;
         let layer = match service.tls {
@@ -93,7 +99,7 @@ impl Host for FrontendHost {
                 }
             },
         };
-        let session = service.session(origin(peer, service.tls)?);
+        let session = service.session(origin(peer, service.tls)?, || local_address(socket));
         self.shared.sessions[self.index].fetch_add(1, Ordering::Relaxed);
         Some(Accepted { session, layer })
     }
@@ -112,6 +118,8 @@ impl Host for FrontendHost {
             Question::CheckPassword { user, password, service } => {
                 shared.helpers.check_password(&settings.passwords, asker, user, password, service)
             }
+            Question::Groups { user } => shared.helpers.groups(asker, user),
+            Question::DomainOf { address } => shared.helpers.domain_of(asker, &address),
             Question::ScramKeys { user, hash } => {
                 shared.helpers.scram_keys(&settings.passwords, asker, user, hash)
             }
@@ -152,6 +160,12 @@ impl Host for FrontendHost {
     fn ended(&mut self, _session: SessionId) {
         self.shared.sessions[self.index].fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// The address that a client came to.
+fn local_address(socket: BorrowedFd<'_>) -> Option<Box<str>> {
+    let address = socket2::SockRef::from(&socket).local_addr().ok()?.as_socket()?;
+    Some(address.to_string().into())
 }
 
 /// What a session is made with; `None` when the system has no random bytes, without which no

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use protocols::conf::{ConfError, CyrusConf, Imapd, cyrus::Entry};
 use protocols::imap;
+use protocols::mailbox::names::VirtDomains;
 use protocols::proxy::{Level, Origin, Session};
 
 use crate::config::{Listen, ProcessSecret};
@@ -29,10 +30,19 @@ pub enum Program {
 }
 
 impl Service {
-    /// The session of a new connection.
-    pub fn session(&self, origin: Origin) -> Box<dyn Session> {
+    /// The session of a new connection; `local` tells the address that the client came to, where that
+    /// matters.
+    pub fn session(&self, origin: Origin, local: impl FnOnce() -> Option<Box<str>>) -> Box<dyn Session> {
         match &self.program {
-            Program::Imap(config) => Box::new(imap::Session::new(Arc::clone(config), origin)),
+            Program::Imap(config) => {
+                let mut session = imap::Session::new(Arc::clone(config), origin);
+                if config.namespace.virtdomains == VirtDomains::On
+                    && let Some(address) = local()
+                {
+                    session.came_to(&address);
+                }
+                Box::new(session)
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::mailbox::{Identity, Rights};
+use crate::mailbox::{Groups, Identity, Rights};
 use crate::secret::Secret;
 
 pub use directory::{Change, ChangePage, DirectoryAnswer, DirectoryQuestion, MasterRequest, Requester};
@@ -276,6 +276,17 @@ pub enum Question {
         /// The SASL service name: `imap`, `pop`, `sieve`, `mupdate`, ...
         service: &'static str,
     },
+    /// The groups of a user, for identifiers `group:NAME` of ACLs; answered by [`Answer::Groups`].
+    Groups {
+        /// The canonical user.
+        user: Box<[u8]>,
+    },
+    /// The domain of an address of ours by its reverse name (`virtdomains: on`); answered by
+    /// [`Answer::Domain`].
+    DomainOf {
+        /// Address and port as text.
+        address: Box<str>,
+    },
     /// The stored key of a user for SCRAM; answered by [`Answer::ScramKeys`].
     ScramKeys {
         /// The user, normalised.
@@ -371,6 +382,10 @@ pub enum Answer {
     Barrier(Result<(), Unavailable>),
     /// To [`Question::CheckPassword`].
     Password(PasswordVerdict),
+    /// To [`Question::Groups`]: their names.
+    Groups(Result<Groups, Unavailable>),
+    /// To [`Question::DomainOf`]: what stands behind the first dot of the name; `None` without a name.
+    Domain(Option<Box<str>>),
     /// To [`Question::ScramKeys`]; `None` when there are none for the user.
     ScramKeys(Option<ScramKeys>),
     /// To [`Question::SaltPassword`].

@@ -23,8 +23,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocols::imap::config::ServerSelection;
 use protocols::imap::{Config, Session};
 use protocols::mailbox::Namespace;
+use protocols::mailbox::names::VirtDomains;
 use protocols::proxy::{
     Answer, BackendCapabilities, BackendId, Close, Entry, Event, Finding, Freshness, HEAD_BYTES_MAX, Instant,
     LayerKind, Location, Notice, OpenError, Opened, Origin, Output, PasswordVerdict, Question, QuestionId,
@@ -261,7 +263,10 @@ fn configure(config: &mut Config, option: &str) {
         "starttls" => config.login.starttls = true,
         "send-id" => config.proxy.send_id = true,
         "loginuseacl" => config.login.use_acl = true,
-        "serverlist" => config.serverlist = value.split(' ').map(Box::from).collect(),
+        "serverlist" => {
+            config.serverlist_select = ServerSelection::Random;
+            config.serverlist = value.split(' ').map(Box::from).collect();
+        }
         "maxmessagesize" => config.limits.append_bytes_max = value.parse().ok(),
         "readonly" => config.commands.read_only = true,
         "scram" => {
@@ -269,9 +274,23 @@ fn configure(config: &mut Config, option: &str) {
         }
         "virtdomains" => {
             let mut namespace = (*config.namespace).clone();
-            namespace.virtdomains = protocols::mailbox::names::VirtDomains::UserId;
+            namespace.virtdomains = if value == "on" { VirtDomains::On } else { VirtDomains::UserId };
             config.namespace = Arc::new(namespace);
         }
+        "imapmagicplus" => {
+            let mut namespace = (*config.namespace).clone();
+            namespace.imapmagicplus = true;
+            config.namespace = Arc::new(namespace);
+        }
+        "select" => {
+            config.serverlist_select = match value {
+                "freespace-most" => ServerSelection::FreespaceMost,
+                "freespace-percent-most" => ServerSelection::FreespacePercentMost,
+                _ => ServerSelection::Random,
+            }
+        }
+        "groups" => config.login.groups = true,
+        "loginrealms" => config.login.realms = value.split(' ').map(Box::from).collect(),
         _ => panic!("unknown option {name}"),
     }
 }
@@ -334,6 +353,7 @@ impl World {
             logs: Vec::new(),
             next_claim: 0,
         };
+        world.session.came_to("192.0.2.9:143");
         world.end(Side::Client);
         world.collect();
         world.pass_time(0);
@@ -771,6 +791,8 @@ fn shown(question: &Question) -> String {
         Question::CheckPassword { user, password, .. } => {
             format!("password {} {}", user.escape_ascii(), password.expose().escape_ascii())
         }
+        Question::Groups { user } => format!("groups {}", user.escape_ascii()),
+        Question::DomainOf { address } => format!("domain of {address}"),
         Question::ScramKeys { user, .. } => format!("scram-keys {}", user.escape_ascii()),
         Question::SaltPassword { iterations, .. } => format!("salt {iterations}"),
         Question::Capabilities => "capabilities".into(),
@@ -802,6 +824,9 @@ fn answered(text: &str) -> Option<Answer> {
         "denied" => Answer::Password(PasswordVerdict::Denied),
         "unavailable" => Answer::Password(PasswordVerdict::Unavailable),
         "ask-backend" => Answer::Password(PasswordVerdict::AskBackend),
+        "groups-unavailable" => Answer::Groups(Err(Unavailable)),
+        "groups" => Answer::Groups(Ok(words[1..].iter().map(|word| word.as_bytes().into()).collect())),
+        "domain" => Answer::Domain(words.get(1).map(|word| (*word).into())),
         "no-keys" => Answer::ScramKeys(None),
         "capabilities" => {
             let common = rest();

@@ -103,6 +103,8 @@ impl Driver {
             | Question::List(_)
             | Question::Barrier
             | Question::CheckPassword { .. }
+            | Question::Groups { .. }
+            | Question::DomainOf { .. }
             | Question::ScramKeys { .. }
             | Question::SaltPassword { .. }
             | Question::Capabilities

@@ -182,6 +182,8 @@ impl Host {
                     PasswordVerdict::Denied
                 }))
             }
+            Question::Groups { .. } => Some(Answer::Groups(Ok(Default::default()))),
+            Question::DomainOf { .. } => Some(Answer::Domain(None)),
             Question::ScramKeys { .. } => Some(Answer::ScramKeys(None)),
             Question::SaltPassword { password, .. } => Some(Answer::SaltedPassword(password)),
             Question::Capabilities => Some(Answer::Capabilities(Arc::new(BackendCapabilities::default()))),

@@ -84,6 +84,9 @@ fn login(
             fake_iterations: FAKE_ITERATIONS,
         },
         use_acl: imapd.switch("loginuseacl", false)?,
+        realms: words(imapd, "loginrealms"),
+        groups: imapd.text("auth_mech").is_none_or(|mech| mech == "unix")
+            && imapd.switch("unix_group_enable", true)?,
         failed_pause: imapd.duration("failedloginpause", DurationUnit::Seconds, Duration::from_secs(3))?,
     })
 }
@@ -164,8 +167,6 @@ fn commands(imapd: &Imapd) -> Result<CommandPolicy, ConfError> {
         subscribe_all: imapd.switch("allowallsubscribe", default.subscribe_all)?,
         idle: !imapd.duration("imapidlepoll", DurationUnit::Seconds, Duration::from_secs(60))?.is_zero(),
         read_only: imapd.switch("readonly", default.read_only)?,
-        referrals_disabled: imapd.switch("proxyd_disable_mailbox_referrals", default.referrals_disabled)?,
-        status_referral: imapd.switch("proxyd_allow_status_referral", default.status_referral)?,
         fool_stupid_clients: imapd.switch("foolstupidclients", default.fool_stupid_clients)?,
         ignore_reference: imapd.switch("ignorereference", default.ignore_reference)?,
     })
@@ -200,5 +201,7 @@ fn timeouts(imapd: &Imapd) -> Result<Timeouts, ConfError> {
         login: default.login,
         backend_login: imapd.duration("client_timeout", DurationUnit::Seconds, default.backend_login)?,
         backend_idle: default.backend_idle,
+        command: imapd.duration("rookery_command_timeout", DurationUnit::Seconds, default.command)?,
+        fan_out: imapd.duration("rookery_fan_out_timeout", DurationUnit::Seconds, default.fan_out)?,
     })
 }

@@ -14,7 +14,7 @@ mod notify;
 mod options;
 mod pid_file;
 mod privileges;
-mod sys;
+pub(crate) mod sys;
 
 use std::fs;
 use std::io;

@@ -8,6 +8,7 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// A user of the system.
@@ -23,6 +24,12 @@ pub(super) struct User {
 
 /// Bytes for the strings of one passwd entry.
 const PASSWD_BYTES: usize = 16 * 1024;
+
+/// Bytes for the strings of one group entry, its members among them.
+const GROUP_BYTES: usize = 256 * 1024;
+
+/// Bytes of a host's name (NI_MAXHOST).
+const HOST_BYTES: usize = 1025;
 
 /// Groups of one user.
 const GROUPS_MAX: usize = 1024;
@@ -60,6 +67,65 @@ fn groups(name: &CStr, gid: u32) -> Vec<u32> {
         Err(_) => groups = vec![gid],
     }
     groups
+}
+
+/// The names of all groups of a user, as Cyrus asks for them: also of a user who has no account, for
+/// groups may list names that have none.
+///
+/// # Errors
+/// The system cannot tell.
+pub(crate) fn groups_of(user: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+    let Some(name) = std::str::from_utf8(user).ok().filter(|name| !name.contains('\0')) else {
+        return Ok(Vec::new());
+    };
+    let numbers = match self::user(name)? {
+        Some(user) => user.groups,
+        None => groups(&CString::new(name)?, NO_GROUP),
+    };
+    Ok(numbers.into_iter().filter(|gid| *gid != NO_GROUP).filter_map(group_name).collect())
+}
+
+/// The number that is no group's (`(gid_t) -1`).
+const NO_GROUP: u32 = u32::MAX;
+
+fn group_name(gid: u32) -> Option<Vec<u8>> {
+    let mut entry = MaybeUninit::<libc::group>::zeroed();
+    let mut strings = vec![0 as libc::c_char; GROUP_BYTES];
+    let mut found = std::ptr::null_mut();
+    // SAFETY: all pointers are to live buffers of the lengths given.
+    let error =
+        unsafe { libc::getgrgid_r(gid, entry.as_mut_ptr(), strings.as_mut_ptr(), strings.len(), &mut found) };
+    if error != 0 || found.is_null() {
+        return None;
+    }
+    // SAFETY: a non-null result says that the entry was filled in, with a string of `strings`.
+    let name = unsafe { CStr::from_ptr(entry.assume_init().gr_name) };
+    Some(name.to_bytes().to_vec())
+}
+
+/// The name of an address, if it has one.
+pub(crate) fn name_of(address: IpAddr) -> Option<String> {
+    let address = socket2::SockAddr::from(SocketAddr::new(address, 0));
+    let mut host = vec![0 as libc::c_char; HOST_BYTES];
+    let room = libc::socklen_t::try_from(host.len()).ok()?;
+    // SAFETY: address and buffer live and have the lengths given; no service is asked for.
+    let error = unsafe {
+        libc::getnameinfo(
+            address.as_ptr().cast(),
+            address.len(),
+            host.as_mut_ptr(),
+            room,
+            std::ptr::null_mut(),
+            0,
+            libc::NI_NAMEREQD,
+        )
+    };
+    if error != 0 {
+        return None;
+    }
+    // SAFETY: without an error the buffer holds a string that ends.
+    let name = unsafe { CStr::from_ptr(host.as_ptr()) };
+    name.to_str().ok().map(str::to_owned)
 }
 
 /// The signals that the daemon answers.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
@@ -265,7 +266,12 @@ impl DirectoryHost {
 }
 
 impl Host for DirectoryHost {
-    fn accept(&mut self, listener: ListenerId, peer: &PeerAddress) -> Option<Accepted> {
+    fn accept(
+        &mut self,
+        listener: ListenerId,
+        peer: &PeerAddress,
+        _: BorrowedFd<'_>,
+    ) -> Option<Accepted> {
         if listener == KICK {
             return Some(Accepted { session: Box::new(Kick::new()), layer: None });
         }
@@ -283,6 +289,9 @@ impl Host for DirectoryHost {
                 self.check_password(asker, user, password, service)
             }
             Question::ScramKeys { user, hash } => self.scram_keys(asker, user, hash),
+            // No session of this shard asks these.
+            Question::Groups { .. } => Reply::Now(Answer::Groups(Err(Unavailable))),
+            Question::DomainOf { .. } => Reply::Now(Answer::Domain(None)),
             Question::OpenBackend { server, service, .. } => {
                 self.slave = Some(session);
                 let around = &self.around;

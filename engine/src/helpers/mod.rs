@@ -3,6 +3,7 @@
 //! Two pools, so that a saslauthd that hangs keeps nobody from connecting to a backend. Answers go
 //! to the asking shard through its inbox.
 
+mod accounts;
 mod passwd_file;
 mod pool;
 mod resolve;
@@ -10,13 +11,15 @@ mod saslauthd;
 mod scram;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use protocols::proxy::{Answer, Level, OpenError, PasswordVerdict, QuestionId, ScramHash};
+use protocols::proxy::{Answer, Level, OpenError, PasswordVerdict, QuestionId, ScramHash, Unavailable};
 use protocols::secret::Secret;
 
+use accounts::Accounts;
 pub use passwd_file::{PasswdError, PasswdFile};
 pub use pool::{Full, Job, Pool};
 pub use resolve::{Addresses, Resolver, Unresolved, Waiter};
@@ -85,6 +88,7 @@ pub struct Helpers {
     passwords: Pool,
     resolver: Resolver,
     derived: Arc<Derived>,
+    accounts: Arc<Accounts>,
     log: Log,
 }
 
@@ -99,6 +103,7 @@ impl Helpers {
             passwords: Pool::start("password", PASSWORD_THREADS, JOBS_MAX)?,
             resolver: Resolver::default(),
             derived: Arc::default(),
+            accounts: Arc::default(),
             log,
         })
     }
@@ -106,6 +111,33 @@ impl Helpers {
     /// Addresses of a host, at once or through `waiter` on a helper thread.
     pub fn resolve(&self, host: &str, waiter: Waiter) -> Option<Result<Addresses, Unresolved>> {
         self.resolver.resolve(&self.quick, host, waiter, Instant::now())
+    }
+
+    /// The groups of a user, from memory or by a helper.
+    pub fn groups(&self, asker: Asker, user: Box<[u8]>) -> Reply {
+        if let Some(groups) = self.accounts.known(&user, Instant::now()) {
+            return Reply::Now(Answer::Groups(Ok(groups)));
+        }
+        let accounts = Arc::clone(&self.accounts);
+        let job = move || asker.answer(Answer::Groups(accounts.look_up(&user).ok_or(Unavailable)));
+        match self.quick.submit(Box::new(job)) {
+            Ok(()) => Reply::Later,
+            Err(_) => Reply::Now(Answer::Groups(Err(Unavailable))),
+        }
+    }
+
+    /// The domain of an address of ours, by its reverse name.
+    pub fn domain_of(&self, asker: Asker, address: &str) -> Reply {
+        let Ok(address) = address.parse::<SocketAddr>() else { return Reply::Now(Answer::Domain(None)) };
+        if let Some(domain) = self.accounts.known_domain(address.ip(), Instant::now()) {
+            return Reply::Now(Answer::Domain(domain));
+        }
+        let accounts = Arc::clone(&self.accounts);
+        let job = move || asker.answer(Answer::Domain(accounts.look_domain_up(address.ip())));
+        match self.quick.submit(Box::new(job)) {
+            Ok(()) => Reply::Later,
+            Err(_) => Reply::Now(Answer::Domain(None)),
+        }
     }
 
     /// Checks a password at its source.

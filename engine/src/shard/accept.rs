@@ -1,6 +1,6 @@
 //! Accepting.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use driver::{Carriage, limits::Limits};
@@ -128,7 +128,8 @@ impl<H: Host> Carrier<H> {
         if peer != PeerAddress::Unix {
             tune(&socket, self.keepalive);
         }
-        let Some(Accepted { session, layer }) = self.host.accept(listener, &peer) else { return };
+        let accepted = self.host.accept(listener, &peer, socket.as_fd());
+        let Some(Accepted { session, layer }) = accepted else { return };
         let carriage = self.carriage();
         if let Some(conn) = self.driver.accept(session, layer, carriage) {
             self.sockets.insert(conn, socket);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -73,8 +74,14 @@ pub enum Reply {
 /// A host that has news for other sessions of its own shard sends them to the shard's own
 /// [`Inbox`](super::Inbox): that costs no wake-up, and they are taken in the same turn or the next.
 pub trait Host {
-    /// A connection was accepted: the session that serves it; `None` refuses (it is closed).
-    fn accept(&mut self, listener: ListenerId, peer: &PeerAddress) -> Option<Accepted>;
+    /// A connection was accepted: the session that serves it; `None` refuses (it is closed). The socket
+    /// is for its addresses alone.
+    fn accept(
+        &mut self,
+        listener: ListenerId,
+        peer: &PeerAddress,
+        socket: BorrowedFd<'_>,
+    ) -> Option<Accepted>;
 
     /// Answers a question now, later (through the inbox), or says where to connect.
     fn ask(&mut self, session: SessionId, id: QuestionId, question: Question, now: Instant) -> Reply;

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -132,7 +133,7 @@ pub(crate) struct OneBackend {
 }
 
 impl Host for OneBackend {
-    fn accept(&mut self, listener: ListenerId, _: &PeerAddress) -> Option<Accepted> {
+    fn accept(&mut self, listener: ListenerId, _: &PeerAddress, _: BorrowedFd<'_>) -> Option<Accepted> {
         let relay = Relay { phase: Phase::Begin, output: None, closed: [false; 2], piped: listener == PIPED };
         Some(Accepted { session: Box::new(relay), layer: None })
     }

@@ -401,6 +401,8 @@ impl Connection {
             Answer::Opened(_)
             | Answer::SaltedPassword(_)
             | Answer::Capabilities(_)
+            | Answer::Groups(_)
+            | Answer::Domain(_)
             | Answer::Directory(DirectoryAnswer::Done) => {}
         }
         self.go_on(now);

@@ -5,17 +5,20 @@
 //! Idle ──────┤                                      ├─> Authorising ─> Finishing ─> (User)
 //!            └─ Checking ─(ask backend)─> AtHome ───┘        │
 //!     ^────────────── Pausing <── refused ───────────────────┘
+//!                     (Authorising and Finishing ask for groups on the way: Grouping)
 //! ```
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::backend::{Extensions, LoginAs, Tag};
 use super::connect::LoginEnd;
 use super::grammar::{Command, Verb, authenticate_args, login_args};
 use super::info::{after_login, host_of, is_plaintext_allowed};
-use super::session::{Phase, Progress, Purpose, Reading, Session, User};
-use crate::mailbox::Identity;
+use super::session::{Phase, Plus, Progress, Purpose, Reading, Session, User};
 use crate::mailbox::acl::{self, Rights};
+use crate::mailbox::names::{CanonicalUser, MagicPlus, VirtDomains};
+use crate::mailbox::{Groups, Identity};
 use crate::proxy::{
     Answer, BackendCapabilities, BackendId, Close, Finding, Freshness, HEAD_BYTES_MAX, Instant, LayerKind,
     Level, PasswordVerdict, Question, Side, TlsInfo,
@@ -31,6 +34,17 @@ const LOGIN_UNAVAILABLE: &[u8] = b"NO [UNAVAILABLE] authentication temporarily u
 pub(super) struct Guest {
     tls: bool,
     stage: Stage,
+    domain: Domain,
+}
+
+/// The domain of users who name none (`virtdomains: on`).
+enum Domain {
+    /// There is none, or it is not wanted.
+    Nothing,
+    /// The reverse name of the address that the client came to is looked up; he waits.
+    Awaited,
+    /// It is this one.
+    Of(Box<str>),
 }
 
 enum Stage {
@@ -63,6 +77,11 @@ enum Stage {
         attempt: Attempt,
         inbox: Vec<u8>,
     },
+    /// The groups of who logs in, or of whom he acts for, are looked up.
+    Grouping {
+        attempt: Attempt,
+        of: Grouped,
+    },
     /// The capabilities for the OK are asked for.
     Finishing {
         attempt: Attempt,
@@ -76,6 +95,15 @@ enum Stage {
     },
 }
 
+/// Whose groups are looked up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Grouped {
+    /// Of who proved who he is: may he act for another?
+    Authenticated,
+    /// Of whose session it will be.
+    Authorised,
+}
+
 /// A login in progress.
 struct Attempt {
     tag: Tag,
@@ -86,6 +114,10 @@ struct Attempt {
     authzid: Box<[u8]>,
     /// The connection at the home on which the user logged in himself.
     home: Option<BackendId>,
+    /// What stood behind the plus of the name.
+    plus: Plus,
+    /// The groups of `authcid`, once they were looked up.
+    groups: Option<Groups>,
 }
 
 /// The command of a login.
@@ -97,7 +129,7 @@ enum How {
 
 impl Guest {
     pub(super) fn new(tls: bool) -> Guest {
-        Guest { tls, stage: Stage::Idle }
+        Guest { tls, stage: Stage::Idle, domain: Domain::Nothing }
     }
 
     /// Whether TLS is on.
@@ -116,15 +148,32 @@ impl Guest {
             | Stage::Checking { .. }
             | Stage::AtHome { .. }
             | Stage::Authorising { .. }
+            | Stage::Grouping { .. }
             | Stage::Finishing { .. } => None,
         }
+    }
+}
+
+fn plus(magic: Option<MagicPlus>) -> Plus {
+    match magic {
+        Some(MagicPlus::Subscribed) => Plus::Subscribed,
+        Some(MagicPlus::Dav) => Plus::Dav,
+        Some(MagicPlus::Other(_)) | None => Plus::Nothing,
     }
 }
 
 impl Attempt {
     fn new(tag: &[u8], how: How) -> Attempt {
         let empty = Box::default;
-        Attempt { tag: Tag::from_slice(tag), how, authcid: empty(), authzid: empty(), home: None }
+        Attempt {
+            tag: Tag::from_slice(tag),
+            how,
+            authcid: empty(),
+            authzid: empty(),
+            home: None,
+            plus: Plus::Nothing,
+            groups: None,
+        }
     }
 
     /// Whether it names somebody else to act for.
@@ -176,6 +225,7 @@ impl Session {
             | Stage::Checking { .. }
             | Stage::AtHome { .. }
             | Stage::Authorising { .. }
+            | Stage::Grouping { .. }
             | Stage::Finishing { .. }
             | Stage::Pausing { .. } => Reading::Wait,
         };
@@ -330,14 +380,54 @@ impl Session {
 
     /// Notes who logs in; false when a name is none.
     fn name(&self, attempt: &mut Attempt, authcid: &[u8], authzid: &[u8]) -> bool {
-        let canonical = |typed: &[u8]| self.config.namespace.canonical_user(typed).ok().map(|user| user.user);
-        let Some(user) = canonical(authcid) else { return false };
+        let canonical = |typed: &[u8]| {
+            let typed = self.in_domain(typed);
+            self.config.namespace.canonical_user(&typed).ok()
+        };
+        let Some(CanonicalUser { user, magic_plus }) = canonical(authcid) else { return false };
+        attempt.plus = plus(magic_plus);
+        // Where user ids have domains, those say who is who.
+        let has_domains = self.config.namespace.virtdomains != VirtDomains::Off;
+        if !has_domains && !self.config.login.takes_realm_of(&user) {
+            return false;
+        }
         attempt.authcid = user;
         if !authzid.is_empty() {
-            let Some(user) = canonical(authzid) else { return false };
-            attempt.authzid = user;
+            let Some(CanonicalUser { user, magic_plus }) = canonical(authzid) else { return false };
+            (attempt.authzid, attempt.plus) = (user, plus(magic_plus));
         }
         true
+    }
+
+    /// The user id as typed, with the domain that he gets where he names none.
+    fn in_domain<'a>(&self, typed: &'a [u8]) -> Cow<'a, [u8]> {
+        let Phase::Guest(guest) = &self.phase else { return typed.into() };
+        let Domain::Of(domain) = &guest.domain else { return typed.into() };
+        let named = self.config.namespace.in_domain(typed, domain.as_bytes());
+        named.map_or(typed.into(), Cow::Owned)
+    }
+
+    /// Tells which address of ours the client came to: with `virtdomains: on` its name says in which
+    /// domain users are who name none, and a login waits for it.
+    pub fn came_to(&mut self, address: &str) {
+        if self.config.namespace.virtdomains != VirtDomains::On {
+            return;
+        }
+        if let Phase::Guest(guest) = &mut self.phase {
+            guest.domain = Domain::Awaited;
+            self.ask(Purpose::Guest, Question::DomainOf { address: address.into() });
+        }
+    }
+
+    /// Whether the client waits until it is known in which domain he is.
+    pub(super) fn awaits_domain(&self) -> bool {
+        matches!(&self.phase, Phase::Guest(guest) if matches!(guest.domain, Domain::Awaited))
+    }
+
+    fn take_domain(&mut self, domain: Option<Box<str>>) {
+        if let Phase::Guest(guest) = &mut self.phase {
+            guest.domain = domain.map_or(Domain::Nothing, Domain::Of);
+        }
     }
 
     fn check_password(&mut self, mut attempt: Attempt, typed: &[u8], authzid: &[u8], password: Secret) {
@@ -345,13 +435,19 @@ impl Session {
             // The engine's answer to this is "denied", with all that belongs to it.
             attempt.authcid = Box::default();
         }
-        let (user, asked) = (typed.into(), password.clone());
+        // What stands behind a magic plus is no part of the name.
+        let has_plus = self.config.namespace.imapmagicplus && typed.contains(&b'+');
+        let user = if has_plus { attempt.authcid.clone() } else { self.in_domain(typed).as_ref().into() };
+        let asked = password.clone();
         self.set_stage(Stage::Checking { attempt, password });
         self.ask(Purpose::Guest, Question::CheckPassword { user, password: asked, service: "imap" });
     }
 
     /// An answer for the login.
     pub(super) fn handle_guest_answer(&mut self, answer: Answer, now: Instant) {
+        if let Answer::Domain(domain) = answer {
+            return self.take_domain(domain);
+        }
         match (self.take_stage(), answer) {
             (Stage::Checking { attempt, password }, Answer::Password(verdict)) => {
                 self.handle_verdict(attempt, password, verdict, now);
@@ -361,6 +457,12 @@ impl Session {
             }
             (Stage::Authorising { attempt, inbox }, Answer::Found(finding)) => {
                 self.handle_inbox(attempt, &inbox, &finding, now);
+            }
+            (Stage::Grouping { attempt, of }, Answer::Groups(Ok(groups))) => {
+                self.handle_groups(attempt, of, groups, now);
+            }
+            (Stage::Grouping { attempt, .. }, Answer::Groups(Err(_))) => {
+                self.postpone(&attempt, "groups cannot be looked up");
             }
             (Stage::Sasl { attempt, mut server }, Answer::ScramKeys(keys)) => {
                 let step = server.scram_keys(keys);
@@ -471,8 +573,14 @@ impl Session {
 
     /// Decides whether who proved who he is may act as whom he named.
     fn authorise(&mut self, attempt: Attempt, now: Instant) {
-        if !attempt.acts_for_other() || self.config.is_admin(&attempt.authcid) {
-            self.finish(attempt);
+        let Some(groups) = attempt.groups.clone() else {
+            return self.look_groups_up(attempt, Grouped::Authenticated, now);
+        };
+        let who = self.config.identity(attempt.authcid.clone(), groups);
+        if !attempt.acts_for_other() {
+            self.finish(attempt, who);
+        } else if who.is_admin {
+            self.look_groups_up(attempt, Grouped::Authorised, now);
         } else if self.config.login.use_acl {
             let inbox = self.config.namespace.inbox(&attempt.authzid);
             let question =
@@ -484,12 +592,40 @@ impl Session {
         }
     }
 
+    /// Goes on at once where the system's groups do not count.
+    fn look_groups_up(&mut self, attempt: Attempt, of: Grouped, now: Instant) {
+        let user = match of {
+            Grouped::Authenticated => attempt.authcid.clone(),
+            Grouped::Authorised => attempt.authzid.clone(),
+        };
+        if self.config.login.groups {
+            self.set_stage(Stage::Grouping { attempt, of });
+            self.ask(Purpose::Guest, Question::Groups { user });
+        } else {
+            self.handle_groups(attempt, of, Groups::default(), now);
+        }
+    }
+
+    fn handle_groups(&mut self, mut attempt: Attempt, of: Grouped, groups: Groups, now: Instant) {
+        match of {
+            Grouped::Authenticated => {
+                attempt.groups = Some(groups);
+                self.authorise(attempt, now);
+            }
+            Grouped::Authorised => {
+                let who = self.config.identity(attempt.authzid.clone(), groups);
+                self.finish(attempt, who);
+            }
+        }
+    }
+
     fn handle_inbox(&mut self, attempt: Attempt, inbox: &[u8], finding: &Finding, now: Instant) {
         match finding {
             Finding::Active(entry) => {
-                let who = Identity { user: attempt.authcid.clone(), is_admin: false, groups: Box::default() };
+                let groups = attempt.groups.clone().unwrap_or_default();
+                let who = Identity { user: attempt.authcid.clone(), is_admin: false, groups };
                 if acl::rights(&entry.acl, inbox, &who, &self.config.acl).contains(Rights::A) {
-                    self.finish(attempt);
+                    self.look_groups_up(attempt, Grouped::Authorised, now);
                 } else {
                     self.refuse(attempt, "not allowed to act for another user", now);
                 }
@@ -501,10 +637,8 @@ impl Session {
         }
     }
 
-    fn finish(&mut self, attempt: Attempt) {
-        let user = if attempt.acts_for_other() { attempt.authzid.clone() } else { attempt.authcid.clone() };
-        let is_admin = self.config.is_admin(&user);
-        let identity = Arc::new(Identity { user, is_admin, groups: Box::default() });
+    fn finish(&mut self, attempt: Attempt, identity: Identity) {
+        let identity = Arc::new(identity);
         self.set_stage(Stage::Finishing { attempt, identity });
         self.ask(Purpose::Guest, Question::Capabilities);
     }
@@ -530,7 +664,9 @@ impl Session {
         let home =
             attempt.home.and_then(|id| self.backend_at(id)).map(|at| self.backends[at].server().into());
         let inbox = self.config.namespace.inbox(&identity.user).into();
-        self.phase = Phase::User(User { identity, inbox, home, enabled: Extensions::default(), offered });
+        let plus = attempt.plus;
+        self.phase =
+            Phase::User(User { identity, inbox, home, plus, enabled: Extensions::default(), offered });
         self.reading = Reading::Command { asked: 0 };
     }
 

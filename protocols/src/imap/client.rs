@@ -43,7 +43,7 @@ impl Session {
                 }
             }
         }
-        if self.is_client_busy() {
+        if self.is_client_busy() || self.awaits_domain() {
             return Progress::Hold;
         }
         if self.draining && asked == 0 {

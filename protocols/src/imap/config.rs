@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::mailbox::Namespace;
 use crate::mailbox::acl::Policy;
+use crate::mailbox::{Groups, Identity, Namespace};
 use crate::sasl::{self, Mechanism};
 use crate::secret::Secret;
 
@@ -78,6 +78,15 @@ impl Config {
     pub fn is_admin(&self, user: &[u8]) -> bool {
         self.admins.iter().any(|admin| **admin == *user)
     }
+
+    /// Who a user of these groups is; `admins` may name groups.
+    pub fn identity(&self, user: Box<[u8]>, groups: Groups) -> Identity {
+        let is_in = |admin: &[u8]| {
+            admin.strip_prefix(b"group:").is_some_and(|name| groups.iter().any(|group| **group == *name))
+        };
+        let is_admin = self.is_admin(&user) || self.admins.iter().any(|admin| is_in(admin));
+        Identity { user, is_admin, groups }
+    }
 }
 
 /// `serverinfo`: how much the greeting tells.
@@ -105,6 +114,18 @@ pub struct LoginPolicy {
     pub use_acl: bool,
     /// `failedloginpause`.
     pub failed_pause: Duration,
+    /// `loginrealms`: realms of users from elsewhere, where user ids have no domain.
+    pub realms: Box<[Box<str>]>,
+    /// `auth_mech: unix` and `unix_group_enable`: the system's groups of a user are looked up.
+    pub groups: bool,
+}
+
+impl LoginPolicy {
+    /// Whether `user@realm` may log in where user ids have no domain; who names no realm may.
+    pub fn takes_realm_of(&self, user: &[u8]) -> bool {
+        let Some(at) = memchr::memchr(b'@', user) else { return true };
+        self.realms.iter().any(|realm| realm.as_bytes().eq_ignore_ascii_case(&user[at + 1..]))
+    }
 }
 
 impl Default for LoginPolicy {
@@ -118,6 +139,8 @@ impl Default for LoginPolicy {
             },
             use_acl: false,
             failed_pause: Duration::from_secs(3),
+            realms: Box::default(),
+            groups: false,
         }
     }
 }
@@ -219,10 +242,6 @@ pub struct CommandPolicy {
     pub idle: bool,
     /// `readonly`.
     pub read_only: bool,
-    /// `proxyd_disable_mailbox_referrals`.
-    pub referrals_disabled: bool,
-    /// `proxyd_allow_status_referral`.
-    pub status_referral: bool,
     /// `foolstupidclients`.
     pub fool_stupid_clients: bool,
     /// `ignorereference`.
@@ -236,8 +255,6 @@ impl Default for CommandPolicy {
             subscribe_all: false,
             idle: true,
             read_only: false,
-            referrals_disabled: false,
-            status_referral: false,
             fool_stupid_clients: false,
             ignore_reference: false,
         }
@@ -272,6 +289,11 @@ pub struct Timeouts {
     pub backend_login: Duration,
     /// A backend connection that is neither selected nor the home is logged out after so long.
     pub backend_idle: Duration,
+    /// `rookery_command_timeout`: how long a backend may think about a command that is more than a
+    /// relayed line.
+    pub command: Duration,
+    /// `rookery_fan_out_timeout`: how long all backends together may take for what they are asked at once.
+    pub fan_out: Duration,
 }
 
 impl Default for Timeouts {
@@ -282,6 +304,8 @@ impl Default for Timeouts {
             login: Duration::from_secs(3 * 60),
             backend_login: Duration::from_secs(10),
             backend_idle: Duration::from_secs(5 * 60),
+            command: Duration::from_secs(120),
+            fan_out: Duration::from_secs(20),
         }
     }
 }
@@ -309,5 +333,22 @@ mod tests {
         assert_eq!(proxy.password_for("be1.example.com").expose(), b"own");
         assert_eq!(proxy.password_for("be2.example.com").expose(), b"common");
         assert_eq!(proxy.mechanisms_for("be1").map(<[_]>::len), Some(1));
+    }
+
+    #[test]
+    fn realms_are_asked_for_where_a_user_names_one() {
+        let policy = LoginPolicy { realms: ["example.org".into()].into(), ..LoginPolicy::default() };
+        assert!(policy.takes_realm_of(b"fred") && policy.takes_realm_of(b"fred@EXAMPLE.org"));
+        assert!(!policy.takes_realm_of(b"fred@example.com"));
+    }
+
+    #[test]
+    fn admins_may_be_named_by_their_group() {
+        let admins = [Box::from(&b"cyrus"[..]), Box::from(&b"group:wheel"[..])].into();
+        let config = Config { admins, ..Config::default() };
+        let groups = || Groups::from([Box::from(&b"wheel"[..])]);
+        assert!(config.identity((*b"fred").into(), groups()).is_admin);
+        assert!(!config.identity((*b"fred").into(), Groups::default()).is_admin);
+        assert!(config.identity((*b"cyrus").into(), Groups::default()).is_admin);
     }
 }

@@ -76,6 +76,8 @@ impl Session {
             | Answer::Page(_)
             | Answer::Barrier(_)
             | Answer::Password(_)
+            | Answer::Groups(_)
+            | Answer::Domain(_)
             | Answer::ScramKeys(_)
             | Answer::Capabilities(_)
             | Answer::Directory(_) => {}
@@ -187,20 +189,13 @@ impl Session {
     }
 
     /// Tells a backend whose client this is (ID, RFC 2971).
-    fn identify(&mut self, id: BackendId) {
+    pub(super) fn identify(&mut self, id: BackendId) {
         let Some(at) = self.backend_at(id) else { return };
         if !self.config.proxy.send_id || !self.backends[at].offer().has(Offer::ID) {
             return;
         }
-        let address = super::info::host_of(&self.origin.client_address);
-        let mut arguments = b"ID (\"name\" \"Rookery\" \"x-originating-ip\" ".to_vec();
-        crate::wire::quote::nstring_out(
-            &mut arguments,
-            (!address.is_empty()).then_some(address.as_bytes()),
-            crate::wire::LiteralStyle::NonSynchronising,
-        );
-        arguments.push(b')');
-        self.send_own(at, &arguments);
+        let command = [&b"ID "[..], &self.id_for_backend()].concat();
+        self.send_own(at, &command);
     }
 
     /// Tells a backend what the client enabled, as far as it offers it.

@@ -21,7 +21,7 @@ use super::namespace::NamespaceTask;
 use super::quota::QuotaTask;
 use super::route::Effect;
 use super::select::{Leave, Select};
-use super::session::{Phase, Session};
+use super::session::{Phase, Plus, Session};
 use super::task::Task;
 use crate::mailbox::Identity;
 use crate::proxy::Instant;
@@ -59,11 +59,12 @@ impl Session {
             Verb::Login => self.bad(tag, b"BAD Already logged in"),
             Verb::Authenticate => self.bad(tag, b"BAD Already authenticated"),
             verb => match self.begin(&command) {
-                Ok(task) if matches!(verb, Verb::Select | Verb::Examine) => {
-                    self.select_enables(command.args);
+                Ok(task) => {
+                    if enables_condstore(verb, command.args) {
+                        self.enable_condstore();
+                    }
                     self.start(tag, task, now);
                 }
-                Ok(task) => self.start(tag, task, now),
                 Err(refusal) if refusal.is_bad => self.bad(tag, &refusal.text),
                 Err(refusal) => {
                     self.bad_commands = 0;
@@ -89,7 +90,11 @@ impl Session {
             Verb::SetAcl | Verb::DeleteAcl => self.begin_acl_change(command),
             Verb::Subscribe | Verb::Unsubscribe => self.begin_subscribe(command),
             Verb::List | Verb::RList | Verb::XList => self.begin_list(command),
-            Verb::Lsub | Verb::RLsub => Ok(Box::new(LsubTask::new(&self.arguments(command, lsub_args)?))),
+            Verb::Lsub | Verb::RLsub => {
+                let args = self.arguments(command, lsub_args)?;
+                let inbox = self.user().map(|user| &*user.inbox).unwrap_or_default();
+                Ok(Box::new(LsubTask::new(&args, inbox)))
+            }
             Verb::Copy | Verb::Move if self.selected.is_some() => self.begin_copy(command),
             Verb::GetAcl | Verb::MyRights | Verb::ListRights => self.begin_acl_question(command),
             Verb::GetQuota => Ok(Box::new(QuotaTask::get(&self.arguments(command, getquota_args)?))),
@@ -110,12 +115,12 @@ impl Session {
         Ok(Box::new(Select::new(command.verb, name, &args.mailbox, args.parameters)))
     }
 
-    /// SELECT (CONDSTORE) enables it for the whole session (RFC 7162 section 3.1), so also at the
-    /// backends that are selected later.
-    fn select_enables(&mut self, args: &[u8]) {
-        let condstore = select_args(args).is_ok_and(|args| args.condstore) && self.is_offered("CONDSTORE");
+    /// A CONDSTORE enabling command enables it for the whole session (RFC 7162 section 3.1), so also at
+    /// the backends that are connected later.
+    pub(super) fn enable_condstore(&mut self) {
+        let is_offered = self.is_offered("CONDSTORE");
         if let Phase::User(user) = &mut self.phase {
-            user.enabled.condstore |= condstore;
+            user.enabled.condstore |= is_offered;
         }
     }
 
@@ -149,7 +154,8 @@ impl Session {
             args.mailbox = name.into();
         }
         let name = self.internal(&args.mailbox)?;
-        let create = Create::new(&args, &name, self.identity_is_admin()).map_err(Refusal::no)?;
+        let seed = self.seed(&name);
+        let create = Create::new(&args, &name, self.identity_is_admin(), seed).map_err(Refusal::no)?;
         Ok(Box::new(create))
     }
 
@@ -157,7 +163,7 @@ impl Session {
         self.check_writable()?;
         let mailbox = self.arguments(command, mailbox_args)?;
         let name = self.internal(&mailbox)?;
-        Ok(folder::on_mailbox(b"DELETE", name, &mailbox, &[], Effect::ChangesList))
+        Ok(folder::delete(name, &mailbox))
     }
 
     fn begin_rename(&self, command: &Command<'_>) -> Begun {
@@ -195,7 +201,10 @@ impl Session {
     }
 
     fn begin_list(&self, command: &Command<'_>) -> Begun {
-        let args = self.arguments(command, list_args)?;
+        let mut args = self.arguments(command, list_args)?;
+        let plus = self.user().map(|user| user.plus).unwrap_or_default();
+        args.selection.subscribed |= plus == Plus::Subscribed;
+        args.selection.dav |= plus == Plus::Dav;
         let word = if command.verb == Verb::XList { Word::XList } else { Word::List };
         Ok(Box::new(ListTask::new(word, &args)))
     }
@@ -333,6 +342,25 @@ fn needs_selected(verb: Verb) -> bool {
             | Verb::Move
             | Verb::XMove
     )
+}
+
+/// Whether a command that is no relayed line is "CONDSTORE enabling" (RFC 7162 section 3.1).
+#[expect(clippy::wildcard_enum_match_arm, reason = "few commands are")]
+fn enables_condstore(verb: Verb, args: &[u8]) -> bool {
+    match verb {
+        Verb::Select | Verb::Examine => select_args(args).is_ok_and(|args| args.condstore),
+        Verb::Status => status_args(args).is_ok_and(|args| has_word(args.items, b"HIGHESTMODSEQ")),
+        Verb::List => {
+            let told = list_args(args).ok().and_then(|args| args.returns.status);
+            told.is_some_and(|items| has_word(items, b"HIGHESTMODSEQ"))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a parenthesised list has a word.
+fn has_word(list: &[u8], word: &[u8]) -> bool {
+    list.split(|byte| matches!(byte, b' ' | b'(' | b')')).any(|item| item.eq_ignore_ascii_case(word))
 }
 
 /// What only servers say to each other.

@@ -1,8 +1,13 @@
 //! Commands on mailboxes as such: CREATE, DELETE, RENAME, SETACL, DELETEACL, SUBSCRIBE, UNSUBSCRIBE,
 //! STATUS. What changes the mailbox list is answered when this frontend sees the change.
 
-use super::grammar::args::{CreateArgs, RenameArgs};
-use super::route::{ABSENT, Effect, Route, Routed, UNREACHABLE, name_out, push};
+use std::borrow::Cow;
+
+use super::config::ServerSelection;
+use super::deeds::Below;
+use super::grammar::args::{CreateArgs, Destination, RenameArgs};
+use super::placement::Placement;
+use super::route::{ABSENT, Does, Effect, Route, Routed, UNREACHABLE, name_out, push};
 use super::task::{Context, Line, News, Task, Want};
 use crate::mailbox::names;
 use crate::proxy::{Finding, Freshness, Instant, Side};
@@ -19,6 +24,10 @@ pub(super) fn on_mailbox(
     rest: &[&[u8]],
     effect: Effect,
 ) -> Box<Routed> {
+    Box::new(routed(verb, name, mailbox, rest, effect))
+}
+
+fn routed(verb: &[u8], name: Vec<u8>, mailbox: &[u8], rest: &[&[u8]], effect: Effect) -> Routed {
     let mut command = Vec::with_capacity(verb.len() + mailbox.len() + 16);
     push(&mut command, &[verb, b" "]);
     name_out(&mut command, mailbox);
@@ -26,7 +35,14 @@ pub(super) fn on_mailbox(
         push(&mut command, &[b" ", part]);
     }
     command.extend_from_slice(b"\r\n");
-    Box::new(Routed::new(Route::to(name), command, effect))
+    Routed::new(Route::to(name), command, effect)
+}
+
+/// DELETE. With a user all that he has goes.
+pub(super) fn delete(name: Vec<u8>, mailbox: &[u8]) -> Box<Routed> {
+    let below = if names::is_inbox(&name) { Below::Goes } else { Below::Stays };
+    let takes = Does::Take { name: name.clone(), below };
+    Box::new(routed(b"DELETE", name, mailbox, &[], Effect::ChangesList).doing([takes]))
 }
 
 /// SETACL and DELETEACL: mailbox, identifier and, for SETACL, rights.
@@ -51,7 +67,9 @@ pub(super) fn rename(
         if old == new {
             return Err(b"NO Mailbox already exists");
         }
-        return Ok(on_mailbox(b"RENAME", old, &args.old, &[&astring(&args.new)], Effect::ChangesList));
+        let does = [Does::Make(new.to_vec()), Does::Take { name: old.clone(), below: Below::Goes }];
+        let routed = routed(b"RENAME", old, &args.old, &[&astring(&args.new)], Effect::ChangesList);
+        return Ok(Box::new(routed.doing(does)));
     };
     if !is_admin {
         return Err(PERMISSION_DENIED);
@@ -60,7 +78,10 @@ pub(super) fn rename(
         return Err(b"NO Cross-server or cross-partition move w/rename not supported");
     }
     let rest = [astring(&args.new), astring(location)];
-    Ok(on_mailbox(b"RENAME", old, &args.old, &[&rest[0], &rest[1]], Effect::ChangesList))
+    let server = Destination::parse(location.clone()).server.map(Cow::into_owned);
+    let moves = server.map(|server| Does::Move { name: new.to_vec(), server });
+    let routed = routed(b"RENAME", old, &args.old, &[&rest[0], &rest[1]], Effect::ChangesList);
+    Ok(Box::new(routed.doing(moves)))
 }
 
 fn astring(bytes: &[u8]) -> Vec<u8> {
@@ -78,9 +99,11 @@ pub(super) struct Create {
     next_parent: usize,
     /// Behind a barrier the parents are looked up once more.
     is_proven: bool,
-    next_server: usize,
-    servers_tried: usize,
+    /// A random number for the choice of a server.
+    seed: u64,
     command: Vec<u8>,
+    /// The internal name.
+    name: Vec<u8>,
 }
 
 enum CreateStep {
@@ -88,7 +111,8 @@ enum CreateStep {
     ExpectParent,
     AskBarrier,
     ExpectBarrier,
-    NextServer,
+    ChooseServer,
+    Placing(Box<Placement>),
     Routed(Box<Routed>),
     Refuse(&'static [u8]),
     Over,
@@ -96,11 +120,16 @@ enum CreateStep {
 }
 
 impl Create {
-    /// `name` is internal.
+    /// `name` is internal; `seed` is a random number.
     ///
     /// # Errors
     /// The text of the answer.
-    pub(super) fn new(args: &CreateArgs<'_>, name: &[u8], is_admin: bool) -> Result<Create, &'static [u8]> {
+    pub(super) fn new(
+        args: &CreateArgs<'_>,
+        name: &[u8],
+        is_admin: bool,
+        seed: u64,
+    ) -> Result<Create, &'static [u8]> {
         let named = args.parameters.as_ref();
         let is_placed = args.destination.is_some()
             || named.is_some_and(|named| {
@@ -123,10 +152,9 @@ impl Create {
             parents: names::parents(name).map(<[u8]>::to_vec).collect(),
             next_parent: 0,
             is_proven: false,
-            // Any server, but always the same for one name.
-            next_server: name.iter().fold(0_usize, |sum, byte| sum.wrapping_mul(31) + usize::from(*byte)),
-            servers_tried: 0,
+            seed,
             command,
+            name: name.to_vec(),
         };
         if let Some(server) = server {
             create.send_to(server.to_vec());
@@ -136,19 +164,19 @@ impl Create {
 
     fn send_to(&mut self, server: Vec<u8>) {
         let command = std::mem::take(&mut self.command);
-        self.step =
-            CreateStep::Routed(Box::new(Routed::new(Route::to_server(server), command, Effect::ChangesList)));
+        let routed = Routed::new(Route::to_server(server), command, Effect::ChangesList);
+        self.step = CreateStep::Routed(Box::new(routed.doing([Does::Make(self.name.clone())])));
     }
 
     fn found(&mut self, finding: &Finding) {
         match finding {
             Finding::Active(entry) => match entry.location.server() {
                 Some(server) => self.send_to(server.to_vec()),
-                None => self.step = CreateStep::NextServer,
+                None => self.step = CreateStep::ChooseServer,
             },
             Finding::Reserved { location } => match location.server() {
                 Some(server) => self.send_to(server.to_vec()),
-                None => self.step = CreateStep::NextServer,
+                None => self.step = CreateStep::ChooseServer,
             },
             Finding::Absent => {
                 self.next_parent += 1;
@@ -163,21 +191,27 @@ impl Create {
     /// No parent is in the list: once more behind a barrier, then any server.
     fn no_parent(&mut self) {
         self.step = if self.is_proven || self.parents.is_empty() {
-            CreateStep::NextServer
+            CreateStep::ChooseServer
         } else {
             CreateStep::AskBarrier
         };
     }
 
-    fn next_server(&mut self, cx: &Context<'_>) {
-        let servers = &cx.config.serverlist;
-        if self.servers_tried >= servers.len() {
-            self.step = CreateStep::Refuse(UNREACHABLE);
-            return;
+    /// Any server: only administrators make mailboxes at the top, so what anybody else wants is refused
+    /// wherever it is asked, and nobody is asked for space.
+    fn place(&mut self, cx: &Context<'_>) {
+        let mode = if cx.identity.is_admin { cx.config.serverlist_select } else { ServerSelection::Random };
+        self.step = CreateStep::Placing(Box::new(Placement::new(mode, self.seed, cx)));
+    }
+
+    /// Goes on when a server is chosen.
+    fn follow_placement(&mut self) {
+        let CreateStep::Placing(placement) = &mut self.step else { return };
+        match placement.poll_chosen() {
+            Some(Some(server)) => self.send_to(server),
+            Some(None) => self.step = CreateStep::Refuse(UNREACHABLE),
+            None => {}
         }
-        let at = (self.next_server % servers.len() + self.servers_tried) % servers.len();
-        self.servers_tried += 1;
-        self.send_to(servers[at].as_bytes().to_vec());
     }
 }
 
@@ -215,6 +249,7 @@ impl Task for Create {
     fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, now: Instant) {
         match (&mut self.step, &news) {
             (CreateStep::Routed(routed), _) => routed.handle_news(news, cx, now),
+            (CreateStep::Placing(placement), _) => placement.handle_news(&news, cx),
             (CreateStep::ExpectParent, News::Found(finding)) => self.found(finding),
             (CreateStep::ExpectBarrier, News::Barrier(Ok(()))) => {
                 (self.is_proven, self.next_parent) = (true, 0);
@@ -231,6 +266,10 @@ impl Task for Create {
     fn handle_line(&mut self, from: Side, line: &[u8], cx: &Context<'_>, now: Instant) -> Line {
         match &mut self.step {
             CreateStep::Routed(routed) => routed.handle_line(from, line, cx, now),
+            CreateStep::Placing(placement) => {
+                let Side::Backend(backend) = from else { return Line::Hold };
+                placement.handle_line(backend, line, cx)
+            }
             _ => Line::Drop,
         }
     }
@@ -251,7 +290,16 @@ impl Task for Create {
                     self.step = CreateStep::ExpectBarrier;
                     return Some(Want::Barrier);
                 }
-                CreateStep::NextServer => self.next_server(cx),
+                CreateStep::ChooseServer => self.place(cx),
+                CreateStep::Placing(placement) => {
+                    if let Some(want) = placement.poll_want(out) {
+                        return Some(want);
+                    }
+                    self.follow_placement();
+                    if matches!(self.step, CreateStep::Placing(_)) {
+                        return None;
+                    }
+                }
                 CreateStep::Refuse(text) => {
                     push(out, &[cx.tag, b" ", text, b"\r\n"]);
                     self.step = CreateStep::Over;

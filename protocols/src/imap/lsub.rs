@@ -1,13 +1,14 @@
 //! LSUB and RLSUB: asked of the user's home server, which keeps his subscriptions (RFC 3501 section 6.3.9).
 //!
 //! The home marks what it does not host itself `\Noselect`; where the mailbox list has the mailbox, the
-//! mark is taken off.
+//! mark is taken off. A home that refuses, dies, or has nothing to tell may be the user's no more: then the
+//! list is asked again, behind a barrier, and a new home once.
 
 use super::agenda::{
-    Agenda, Home, SERVER_UNAVAILABLE, aside_of, home_news, internal, is_partial, result_line, result_of,
-    seek_home, string_for,
+    Agenda, SERVER_UNAVAILABLE, aside_of, internal, is_partial, result_line, result_of, string_for,
 };
 use super::grammar::{ListArgs, Response, Status, UntaggedKind, response, responses};
+use super::route::{Arrival, Route};
 use super::task::{Context, Line, News, Task, Want};
 use crate::proxy::{BackendId, Finding, Freshness, Instant, Side};
 use crate::wire::quote::astring_out;
@@ -17,14 +18,19 @@ use crate::wire::quote::astring_out;
 pub struct LsubTask {
     reference: Box<[u8]>,
     pattern: Box<[u8]>,
+    /// To the home.
+    route: Route,
     phase: Phase,
     agenda: Agenda,
+    /// The home told of a subscription.
+    has_told: bool,
+    /// The answer if the list says that this home is the right one.
+    held: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
 enum Phase {
-    Start,
-    ExpectHome,
+    Seeking,
     Lines(BackendId),
     /// A `\Noselect` line waits for the list.
     ExpectFound(BackendId),
@@ -41,19 +47,29 @@ enum IsListed {
 }
 
 impl LsubTask {
-    /// Begins a command; `args` as parsed by [`super::grammar::lsub_args`].
-    pub fn new(args: &ListArgs<'_>) -> LsubTask {
+    /// Begins a command; `args` as parsed by [`super::grammar::lsub_args`]. `inbox` is the internal name
+    /// of the user's INBOX.
+    pub fn new(args: &ListArgs<'_>, inbox: &[u8]) -> LsubTask {
         let pattern = args.patterns.first().map(|pattern| pattern.as_ref().into()).unwrap_or_default();
         let reference = args.reference.as_ref().into();
-        LsubTask { reference, pattern, phase: Phase::Start, agenda: Agenda::default() }
+        LsubTask {
+            reference,
+            pattern,
+            route: Route::to(inbox.to_vec()),
+            phase: Phase::Seeking,
+            agenda: Agenda::default(),
+            has_told: false,
+            held: None,
+        }
     }
 
-    fn handle_home(&mut self, home: Home, cx: &Context<'_>) {
-        let backend = match home {
-            Home::At(backend) => backend,
+    fn arrive(&mut self, arrival: &Arrival, cx: &Context<'_>) {
+        let backend = match (arrival, self.held.take()) {
+            (Arrival::At(backend), _) => *backend,
+            (_, Some(result)) => return self.finish(cx, &result),
             // Proven: who has no INBOX has no subscriptions.
-            Home::Nowhere => return self.finish(cx, b"OK Completed"),
-            Home::Unavailable => return self.finish(cx, SERVER_UNAVAILABLE),
+            (Arrival::Absent | Arrival::Same, None) => return self.finish(cx, b"OK Completed"),
+            (Arrival::Unavailable(text), None) => return self.finish(cx, text),
         };
         let mut line = Vec::new();
         cx.own_tag(0, &mut line);
@@ -66,6 +82,16 @@ impl LsubTask {
         self.phase = Phase::Lines(backend);
     }
 
+    /// The home has said its last word, or will not; `result` is the answer if it is the right one.
+    fn end_lines(&mut self, result: &[u8], cx: &Context<'_>) {
+        if self.has_told || self.route.has_asked_again() {
+            return self.finish(cx, result);
+        }
+        self.held = Some(result.to_vec());
+        self.route.again();
+        self.phase = Phase::Seeking;
+    }
+
     fn finish(&mut self, cx: &Context<'_>, result: &[u8]) {
         self.agenda.finish(cx, result);
         self.phase = Phase::Over;
@@ -76,8 +102,8 @@ impl LsubTask {
         cx.own_tag(0, &mut tag);
         if let Some((status, text)) = result_of(line, &tag) {
             match status {
-                Status::Ok => self.finish(cx, b"OK Completed"),
-                Status::No | Status::Bad => self.finish(cx, &result_line(status, text)),
+                Status::Ok => self.end_lines(b"OK Completed", cx),
+                Status::No | Status::Bad => self.end_lines(&result_line(status, text), cx),
             }
             return Line::Drop;
         }
@@ -87,6 +113,7 @@ impl LsubTask {
         if is_partial(line) {
             return Line::Whole;
         }
+        self.has_told = true;
         let Ok(answer) = responses::list(rest) else { return Line::Relay };
         if !answer.has(b"\\Noselect") {
             return Line::Relay;
@@ -131,15 +158,15 @@ fn selectable(answer: &responses::ListResponse<'_>) -> Vec<u8> {
 impl Task for LsubTask {
     fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, _now: Instant) {
         match (&self.phase, news) {
-            (Phase::ExpectHome, news) => {
-                if let Some(home) = home_news(news, cx, &mut self.agenda) {
-                    self.handle_home(home, cx);
+            (Phase::Seeking, news) => {
+                if let Some(arrival) = self.route.handle_news(&news, cx) {
+                    self.arrive(&arrival, cx);
                 }
             }
             (Phase::Lines(home) | Phase::ExpectFound(home) | Phase::Known(home, _), News::Lost(lost))
                 if *home == lost =>
             {
-                self.finish(cx, SERVER_UNAVAILABLE);
+                self.end_lines(SERVER_UNAVAILABLE, cx);
             }
             (Phase::ExpectFound(home), News::Found(finding)) => {
                 let listed = match finding {
@@ -148,7 +175,7 @@ impl Task for LsubTask {
                 };
                 self.phase = Phase::Known(*home, listed);
             }
-            (Phase::Start | Phase::Lines(_) | Phase::ExpectFound(_) | Phase::Known(..) | Phase::Over, _) => {}
+            (Phase::Lines(_) | Phase::ExpectFound(_) | Phase::Known(..) | Phase::Over, _) => {}
         }
     }
 
@@ -159,21 +186,17 @@ impl Task for LsubTask {
                 self.handle_home_line(backend, line, cx)
             }
             Phase::ExpectFound(home) if *home == backend => Line::Hold,
-            Phase::Start
-            | Phase::ExpectHome
-            | Phase::Lines(_)
-            | Phase::ExpectFound(_)
-            | Phase::Known(..)
-            | Phase::Over => aside_of(backend, line, cx),
+            Phase::Seeking | Phase::Lines(_) | Phase::ExpectFound(_) | Phase::Known(..) | Phase::Over => {
+                aside_of(backend, line, cx)
+            }
         }
     }
 
-    fn poll_want(&mut self, cx: &Context<'_>, out: &mut Vec<u8>) -> Option<Want> {
-        if matches!(self.phase, Phase::Start) {
-            self.phase = Phase::ExpectHome;
-            seek_home(cx, &mut self.agenda);
+    fn poll_want(&mut self, _cx: &Context<'_>, out: &mut Vec<u8>) -> Option<Want> {
+        match self.phase {
+            Phase::Seeking => self.route.poll_want(),
+            Phase::Lines(_) | Phase::ExpectFound(_) | Phase::Known(..) | Phase::Over => self.agenda.poll(out),
         }
-        self.agenda.poll(out)
     }
 }
 
@@ -184,7 +207,7 @@ mod tests {
     use crate::imap::testing::{Host, found};
 
     fn host() -> Host<LsubTask> {
-        Host::new(LsubTask::new(&lsub_args(br#""" "*""#).unwrap()))
+        Host::new(LsubTask::new(&lsub_args(br#""" "*""#).unwrap(), b"user.user001"))
     }
 
     fn asked() -> Host<LsubTask> {
@@ -218,7 +241,23 @@ mod tests {
         let mut unknown = host();
         unknown.wants();
         let wants = unknown.news(News::Found(Finding::Unknown));
-        assert_eq!(wants, ["C> A1 NO [UNAVAILABLE] Server(s) unavailable to complete operation\r\n", "done"]);
+        assert_eq!(wants, ["C> A1 NO [UNAVAILABLE] mailbox list temporarily unavailable\r\n", "done"]);
+    }
+
+    #[test]
+    fn home_without_an_answer_may_be_the_old_one() {
+        let mut host = asked();
+        assert_eq!(host.says(1, "RK0 OK Completed\r\n"), ["find user.user001"]);
+        assert_eq!(host.news(found("user.user001", "backend2", "")), ["backend backend2"]);
+        assert_eq!(host.news(News::Backend(Ok(BackendId(2)))), ["B2> RK0 LSUB \"\" \"*\"\r\n"]);
+        assert_eq!(host.says(2, "RK0 OK Completed\r\n"), ["C> A1 OK Completed\r\n", "done"]);
+        let mut stays = asked();
+        stays.says(1, "RK0 NO Mailbox does not exist\r\n");
+        let wants = stays.news(found("user.user001", "backend1", ""));
+        assert_eq!(wants, ["C> A1 NO Mailbox does not exist\r\n", "done"]);
+        let mut unsure = asked();
+        unsure.says(1, "RK0 OK Completed\r\n");
+        assert_eq!(unsure.news(News::Found(Finding::Unknown)), ["C> A1 OK Completed\r\n", "done"]);
     }
 
     #[test]

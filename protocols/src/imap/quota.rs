@@ -2,9 +2,11 @@
 //! GETQUOTAROOT needs no more than the server of its mailbox.
 
 use super::agenda::{
-    Agenda, DENIED, NO_MAILBOX, SERVER_UNAVAILABLE, UNAVAILABLE, aside_of, internal, result_of,
+    Agenda, DENIED, NO_MAILBOX, SERVER_UNAVAILABLE, UNAVAILABLE, aside_of, internal, result_line, result_of,
 };
+use super::grammar::Status;
 use super::grammar::args::SetQuotaArgs;
+use super::route::is_elsewhere;
 use super::task::{Context, Line, News, Task, Want};
 use crate::proxy::{BackendId, Instant, Knowledge, ListPage, ListQuery, Reserved, Side};
 use crate::wire::LiteralStyle;
@@ -28,6 +30,8 @@ pub struct QuotaTask {
     name: Vec<u8>,
     /// Of the mailboxes seen so far.
     server: Option<Box<[u8]>>,
+    /// The server that was asked, and its word that there is no such tree.
+    refused: Option<(Box<[u8]>, Vec<u8>)>,
     agenda: Agenda,
 }
 
@@ -84,6 +88,7 @@ impl QuotaTask {
             proof: Proof::Snapshot,
             name: Vec::new(),
             server: None,
+            refused: None,
             agenda: Agenda::default(),
         }
     }
@@ -126,9 +131,13 @@ impl QuotaTask {
         match (&page.next, &self.server, page.knowledge) {
             (Some(next), _, _) => self.ask_page(next.clone()),
             (None, Some(server), _) => {
+                if let Some((_, result)) = self.refused.take_if(|(asked, _)| asked == server) {
+                    return self.finish(cx, &result);
+                }
                 self.agenda.want(Want::Backend { server: server.to_vec() });
                 self.phase = Phase::ExpectBackend;
             }
+            (None, None, _) if self.refused.is_some() => self.finish_refused(cx),
             (None, None, Knowledge::NeverSynced | Knowledge::Stale) => self.finish(cx, UNAVAILABLE),
             (None, None, Knowledge::Live) if self.proof == Proof::Barrier => self.finish(cx, self.absent),
             (None, None, Knowledge::Live) => {
@@ -136,6 +145,18 @@ impl QuotaTask {
                 self.phase = Phase::ExpectBarrier;
             }
         }
+    }
+
+    fn finish_refused(&mut self, cx: &Context<'_>) {
+        let result = self.refused.take().map_or_else(|| self.absent.to_vec(), |(_, result)| result);
+        self.finish(cx, &result);
+    }
+
+    /// The server of the tree says that it has none: once more, behind a barrier.
+    fn look_again(&mut self, backend: BackendId, result: Vec<u8>, cx: &Context<'_>) {
+        self.refused = cx.server(backend).map(|server| (server.into(), result));
+        self.agenda.want(Want::Barrier);
+        self.phase = Phase::ExpectBarrier;
     }
 
     fn finish(&mut self, cx: &Context<'_>, result: &[u8]) {
@@ -149,8 +170,11 @@ impl Task for QuotaTask {
         match (self.phase, news) {
             (Phase::ExpectPage, News::Page(page)) => self.handle_page(page, cx),
             (Phase::ExpectBarrier, News::Barrier(Ok(()))) => {
-                self.proof = Proof::Barrier;
+                (self.proof, self.server) = (Proof::Barrier, None);
                 self.ask_page(Box::default());
+            }
+            (Phase::ExpectBarrier, News::Barrier(Err(_))) if self.refused.is_some() => {
+                self.finish_refused(cx);
             }
             (Phase::ExpectBarrier, News::Barrier(Err(_))) => self.finish(cx, UNAVAILABLE),
             (Phase::ExpectBackend, News::Backend(Ok(backend))) => {
@@ -182,10 +206,14 @@ impl Task for QuotaTask {
         if self.phase != Phase::Relaying(backend) {
             return aside_of(backend, line, cx);
         }
-        if result_of(line, cx.tag).is_some() {
-            self.agenda.want(Want::Done);
-            self.phase = Phase::Over;
+        let Some((status, text)) = result_of(line, cx.tag) else { return Line::Relay };
+        let is_absent = is_elsewhere(text) || text.starts_with(b"Quota root does not exist");
+        if status == Status::No && is_absent && self.proof == Proof::Snapshot {
+            self.look_again(backend, result_line(status, text), cx);
+            return Line::Drop;
         }
+        self.agenda.want(Want::Done);
+        self.phase = Phase::Over;
         Line::Relay
     }
 
@@ -247,6 +275,26 @@ mod tests {
         let mut stale = Host::new(QuotaTask::get(b"nosuch")).admin();
         stale.wants();
         assert!(stale.news(News::Page(&page(&[], Knowledge::Stale)))[0].contains("[UNAVAILABLE]"));
+    }
+
+    #[test]
+    fn tree_that_its_server_has_not_is_looked_for_behind_a_barrier() {
+        let asked = || {
+            let mut host = Host::new(QuotaTask::get(b"user.user010")).admin();
+            host.wants();
+            host.news(News::Page(&page(&[("user.user010", "backend1")], Knowledge::Live)));
+            host.news(News::Backend(Ok(BackendId(1))));
+            assert_eq!(host.says(1, "A1 NO Quota root does not exist\r\n"), ["Barrier"]);
+            assert_eq!(host.news(News::Barrier(Ok(()))), ["page \"user.user010\" after \"\""]);
+            host
+        };
+        let mut moved = asked();
+        let wants = moved.news(News::Page(&page(&[("user.user010", "backend2")], Knowledge::Live)));
+        assert_eq!(wants, ["backend backend2"]);
+        assert_eq!(moved.news(News::Backend(Ok(BackendId(2)))), ["B2> A1 GETQUOTA user.user010\r\n"]);
+        let mut same = asked();
+        let wants = same.news(News::Page(&page(&[("user.user010", "backend1")], Knowledge::Live)));
+        assert_eq!(wants, ["C> A1 NO Quota root does not exist\r\n", "done"]);
     }
 
     #[test]

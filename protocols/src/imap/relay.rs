@@ -89,6 +89,7 @@ impl Session {
                 break;
             }
             self.backends[at].sent(command.tag, Whose::Client);
+            self.note_condstore(at, line);
             n += line.len();
             (self.reading, behind) = self.behind_line(at, command.verb, line);
             if let Reading::Downgrade(_) = self.reading {
@@ -101,6 +102,16 @@ impl Session {
         self.bad_commands = 0;
         self.outbox.forward(Side::Client, side, n as u64 + behind);
         Progress::Claimed
+    }
+
+    /// A relayed command that names mod-sequences enables CONDSTORE for the session (RFC 7162 section
+    /// 3.1): where it goes by itself, at other backends by ENABLE. Once it is enabled nobody looks.
+    fn note_condstore(&mut self, at: usize, line: &[u8]) {
+        let is_on = self.user().is_none_or(|user| user.enabled.condstore);
+        if !is_on && names_modseq(line) {
+            self.enable_condstore();
+            self.backends[at].enabled.condstore = self.user().is_some_and(|user| user.enabled.condstore);
+        }
     }
 
     /// What follows a relayed line, and how many bytes behind it go with it.
@@ -134,6 +145,7 @@ impl Session {
             return Progress::Hold;
         }
         self.backends[at].sent(command.tag, Whose::Client);
+        self.note_condstore(at, input);
         self.reading = Reading::Rest;
         self.outbox.forward(
             Side::Client,
@@ -402,6 +414,20 @@ fn may_send(backend: &Backend, tag: &[u8]) -> bool {
     backend.is_ready() && backend.flights.len() < FLIGHTS_MAX && !backend.has_our_tag(tag)
 }
 
+/// Whether a command has MODSEQ, CHANGEDSINCE or UNCHANGEDSINCE as a word.
+fn names_modseq(command: &[u8]) -> bool {
+    let is_at = |from: Option<usize>, word: &[u8]| {
+        let Some(from) = from else { return false };
+        let here = command.get(from..from + word.len());
+        let behind = command.get(from + word.len());
+        here.is_some_and(|here| here.eq_ignore_ascii_case(word))
+            && matches!(behind, Some(b' ' | b')' | b'\r' | b'\n'))
+    };
+    // The letters that few commands have.
+    memchr::memchr2_iter(b'q', b'Q', command).any(|at| is_at(at.checked_sub(5), b"MODSEQ"))
+        || memchr::memchr2_iter(b'g', b'G', command).any(|at| is_at(at.checked_sub(4), b"CHANGEDSINCE"))
+}
+
 /// Bytes of `+}` and line end behind the number of an announcement.
 fn announcement_end(line: &[u8]) -> usize {
     line.len() - line::without_end(line).len() + b"+}".len()
@@ -412,5 +438,25 @@ impl Backend {
     pub(super) fn must_be_asked(&self, announced: Announced) -> bool {
         use super::backend::Offer;
         !announced.sync && !self.offer().has(Offer::LITERAL_PLUS) && !announced.fits_literal_minus()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_that_name_mod_sequences_are_found_by_whole_words() {
+        for line in [
+            "a FETCH 1:* (FLAGS modseq)\r\n",
+            "a UID FETCH 1 FLAGS (CHANGEDSINCE 5)\r\n",
+            "a STORE 1 (UNCHANGEDSINCE 5) +FLAGS (x)\r\n",
+            "a SEARCH MODSEQ 5\r\n",
+        ] {
+            assert!(names_modseq(line.as_bytes()), "{line}");
+        }
+        for line in ["a FETCH 1 (MODSEQX)\r\n", "q SEARCH SUBJECT changed\r\n", "Gq NOOP\r\n", "MODSEQ"] {
+            assert!(!names_modseq(line.as_bytes()), "{line}");
+        }
     }
 }

@@ -11,6 +11,9 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
+use super::deeds::{Below, Deed};
 use super::grammar::{Response, Status, code, response};
 use super::task::{Context, Line, News, Task, Want};
 use crate::proxy::{BackendId, Finding, Freshness, Instant, Side};
@@ -31,6 +34,7 @@ const RESERVED: &[u8] = b"NO [UNAVAILABLE] Mailbox is currently reserved";
 const UNKNOWN: &[u8] = b"NO [UNAVAILABLE] mailbox list temporarily unavailable";
 
 /// The way to one mailbox or server.
+#[derive(Debug)]
 pub(super) struct Route {
     name: Vec<u8>,
     stage: Stage,
@@ -38,8 +42,10 @@ pub(super) struct Route {
     tried: Option<Vec<u8>>,
     /// Which server of the list is tried for an entry that names none.
     next_server: usize,
+    has_asked_again: bool,
 }
 
+#[derive(Debug)]
 enum Stage {
     Find(Freshness),
     ExpectFinding(Freshness),
@@ -74,12 +80,24 @@ impl Arrival {
 impl Route {
     /// To the server of a mailbox, by its internal name.
     pub(super) fn to(name: Vec<u8>) -> Route {
-        Route { name, stage: Stage::Find(Freshness::BarrierIfAbsent), tried: None, next_server: 0 }
+        Route {
+            name,
+            stage: Stage::Find(Freshness::BarrierIfAbsent),
+            tried: None,
+            next_server: 0,
+            has_asked_again: false,
+        }
     }
 
     /// To a server.
     pub(super) fn to_server(server: Vec<u8>) -> Route {
-        Route { name: Vec::new(), stage: Stage::Connect(server), tried: None, next_server: usize::MAX }
+        Route {
+            name: Vec::new(),
+            stage: Stage::Connect(server),
+            tried: None,
+            next_server: usize::MAX,
+            has_asked_again: false,
+        }
     }
 
     /// The internal name.
@@ -89,7 +107,13 @@ impl Route {
 
     /// Looks again, behind a barrier: the server that was asked says that it is not there.
     pub(super) fn again(&mut self) {
+        self.has_asked_again = true;
         self.stage = Stage::Find(Freshness::Barrier);
+    }
+
+    /// Whether it has looked again.
+    pub(super) fn has_asked_again(&self) -> bool {
+        self.has_asked_again
     }
 
     /// What is wanted next.
@@ -203,15 +227,51 @@ pub(super) struct Routed {
     held: Vec<u8>,
     /// A NO that names no mailbox of the route is the answer.
     no_is_final: bool,
+    /// What its OK says that was done.
+    does: SmallVec<[Does; 2]>,
+}
+
+/// What a command does to the names of mailboxes.
+pub(super) enum Does {
+    /// Makes this one on the server that it is sent to.
+    Make(Vec<u8>),
+    /// Moves this one to a server.
+    Move {
+        /// The internal name.
+        name: Vec<u8>,
+        /// The server.
+        server: Vec<u8>,
+    },
+    /// Takes this one away.
+    Take {
+        /// The internal name.
+        name: Vec<u8>,
+        /// Whether those below it go too.
+        below: Below,
+    },
+}
+
+impl Does {
+    fn deed(self, server: &[u8]) -> Deed {
+        match self {
+            Does::Make(name) => Deed::Made { name, server: server.to_vec(), moved_from: None },
+            Does::Move { name, server: to } => {
+                Deed::Made { name, server: to, moved_from: Some(server.to_vec()) }
+            }
+            Does::Take { name, below } => Deed::Gone { name, below },
+        }
+    }
 }
 
 enum Step {
     Routing,
     Send(BackendId),
     ExpectReply(BackendId),
-    AskBarrier,
-    LimitBarrier,
-    ExpectBarrier,
+    AskBarrier(BackendId),
+    LimitBarrier(BackendId),
+    ExpectBarrier(BackendId),
+    /// What the list may not show is remembered.
+    Remember(BackendId),
     /// The held line is the answer.
     Answer,
     /// This text is the answer.
@@ -224,7 +284,15 @@ impl Routed {
     /// `command` stands behind the tag; it has its line end.
     pub(super) fn new(route: Route, command: Vec<u8>, effect: Effect) -> Routed {
         let no_is_final = route.name().is_empty();
-        Routed { route, command, effect, step: Step::Routing, held: Vec::new(), no_is_final }
+        Routed {
+            route,
+            command,
+            effect,
+            step: Step::Routing,
+            held: Vec::new(),
+            no_is_final,
+            does: SmallVec::new(),
+        }
     }
 
     /// A NO says nothing of the mailbox that was routed by.
@@ -233,10 +301,16 @@ impl Routed {
         self
     }
 
-    fn handle_reply(&mut self, status: Status, text: &[u8], line: &[u8]) -> Line {
+    /// Its OK says that this was done.
+    pub(super) fn doing(mut self, does: impl IntoIterator<Item = Does>) -> Routed {
+        self.does.extend(does);
+        self
+    }
+
+    fn handle_reply(&mut self, at: BackendId, status: Status, text: &[u8], line: &[u8]) -> Line {
         match status {
             Status::Ok if self.effect == Effect::ChangesList => {
-                self.step = Step::AskBarrier;
+                self.step = Step::AskBarrier(at);
                 self.held = line.to_vec();
                 Line::Taken
             }
@@ -277,16 +351,21 @@ impl Task for Routed {
                     Effect::Writes | Effect::ChangesList => MAY_BE_DONE,
                 });
             }
-            // A success is never turned into NO: it goes out whatever became of the barrier.
-            (Step::ExpectBarrier, News::Barrier(_) | News::Time) => self.step = Step::Answer,
+            // A success is never turned into NO: it goes out whatever became of the barrier. Behind one
+            // the list has what the backend told the master, and a deletion may not be told.
+            (Step::ExpectBarrier(at), News::Barrier(Ok(()))) => {
+                self.does.retain(|does| matches!(does, Does::Take { .. }));
+                self.step = Step::Remember(*at);
+            }
+            (Step::ExpectBarrier(at), News::Barrier(Err(_)) | News::Time) => self.step = Step::Remember(*at),
             _ => {}
         }
     }
 
     fn handle_line(&mut self, _from: Side, line: &[u8], cx: &Context<'_>, _now: Instant) -> Line {
         match (response(line), &self.step) {
-            (Response::Tagged { tag, status, text }, Step::ExpectReply(_)) if tag == cx.tag => {
-                self.handle_reply(status, text, line)
+            (Response::Tagged { tag, status, text }, Step::ExpectReply(at)) if tag == cx.tag => {
+                self.handle_reply(*at, status, text, line)
             }
             (Response::Untagged { .. }, _) => Line::Relay,
             (Response::Tagged { .. } | Response::Continuation { .. } | Response::Invalid, _) => Line::Drop,
@@ -304,13 +383,22 @@ impl Task for Routed {
                 push(out, &[cx.tag, b" ", &self.command]);
                 Some(Want::Send(id))
             }
-            Step::AskBarrier => {
-                self.step = Step::LimitBarrier;
+            Step::AskBarrier(at) => {
+                self.step = Step::LimitBarrier(at);
                 Some(Want::Barrier)
             }
-            Step::LimitBarrier => {
-                self.step = Step::ExpectBarrier;
+            Step::LimitBarrier(at) => {
+                self.step = Step::ExpectBarrier(at);
                 Some(Want::Wake(BARRIER_TIMEOUT))
+            }
+            Step::Remember(at) => {
+                self.step = Step::Remember(at);
+                if let (Some(does), Some(server)) = (self.does.pop(), cx.server(at)) {
+                    return Some(Want::Remember(does.deed(server)));
+                }
+                self.step = Step::Over;
+                out.extend_from_slice(&self.held);
+                Some(Want::Reply)
             }
             Step::Answer => {
                 self.step = Step::Over;
@@ -323,7 +411,7 @@ impl Task for Routed {
                 Some(Want::Reply)
             }
             Step::Over => Some(Want::Done),
-            waiting @ (Step::ExpectReply(_) | Step::ExpectBarrier | Step::End) => {
+            waiting @ (Step::ExpectReply(_) | Step::ExpectBarrier(_) | Step::End) => {
                 self.step = waiting;
                 None
             }

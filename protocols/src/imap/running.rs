@@ -4,10 +4,14 @@ use memchr::memchr;
 use smallvec::SmallVec;
 
 use super::backend::{Flow, Tag};
+use super::deeds::{Asked, Deed};
 use super::grammar::{Response, UntaggedKind, response};
-use super::session::{Progress, Purpose, Reading, SelectedMailbox, Session};
+use super::session::{Phase, Progress, Purpose, Reading, SelectedMailbox, Session, User};
 use super::task::{Context, Line, News, Selected, Task, Want};
-use crate::proxy::{Answer, BackendId, Close, Finding, HEAD_BYTES_MAX, Instant, Question, Side, Unavailable};
+use crate::proxy::{
+    Answer, BackendId, Close, Finding, Freshness, HEAD_BYTES_MAX, Instant, ListQuery, Question, Side,
+    Unavailable,
+};
 use crate::wire::head::{self, Extent};
 use crate::wire::line;
 
@@ -24,6 +28,8 @@ pub(super) struct Running {
     pub(super) awaits: SmallVec<[BackendId; 2]>,
     /// The name that it asked for last.
     finds: Vec<u8>,
+    /// The part of the list that it asked for last.
+    lists: Asked,
 }
 
 impl Session {
@@ -31,8 +37,8 @@ impl Session {
     pub(super) fn start(&mut self, tag: &[u8], task: Box<dyn Task>, now: Instant) {
         self.bad_commands = 0;
         let tag = Tag::from_slice(tag);
-        let (awaits, finds) = (SmallVec::new(), Vec::new());
-        self.task = Some(Box::new(Running { tag, task, wake: None, last_news: now, awaits, finds }));
+        let (awaits, finds, lists) = (SmallVec::new(), Vec::new(), Asked::default());
+        self.task = Some(Box::new(Running { tag, task, wake: None, last_news: now, awaits, finds, lists }));
     }
 
     /// Carries out what the task wants until it wants nothing.
@@ -67,6 +73,7 @@ impl Session {
                 backend: selected.backend,
                 server: self.backends[at].server(),
                 name: &selected.name,
+                access: selected.access,
             })
         });
         Some(Context {
@@ -97,15 +104,16 @@ impl Session {
                     running.finds = name;
                 }
             }
-            Want::Page(query) => self.ask(Purpose::Task, Question::List(query)),
+            Want::Page(query) => self.ask_page(query),
             Want::Barrier => self.ask(Purpose::Task, Question::Barrier),
             Want::Backend { server } => self.task_wants_backend(&server, now),
             Want::Reply => self.tell_client(&[out]),
             Want::Send(id) => self.send_for_task(id, out, now),
             Want::Forward { from, to, n } => self.outbox.forward(from, to, n),
             Want::Discard { from, n } => self.outbox.discard(from, n),
-            Want::Selected { backend, name } => {
-                self.selected = Some(Box::new(SelectedMailbox { backend, name: name.into() }));
+            Want::Selected { backend, name, access } => {
+                self.deeds.iter_mut().for_each(|deeds| deeds.forget(&name));
+                self.selected = Some(Box::new(SelectedMailbox { backend, name: name.into(), access }));
             }
             Want::Unselected => self.selected = None,
             Want::Unselect => self.unselect(now),
@@ -114,6 +122,7 @@ impl Session {
                     running.wake = Some(now + after);
                 }
             }
+            Want::Remember(deed) => self.remember(deed),
             Want::Abandon(id) => self.close_backend(id, Close::Abort),
             Want::Bye => {
                 self.finish_task();
@@ -121,6 +130,28 @@ impl Session {
             }
             Want::Done => self.finish_task(),
         }
+    }
+
+    fn ask_page(&mut self, query: ListQuery) {
+        if let Some(running) = self.task.as_mut().filter(|_| self.deeds.is_some()) {
+            running.lists = Asked::of(&query);
+        }
+        self.ask(Purpose::Task, Question::List(query));
+    }
+
+    /// Keeps a deed if the list does not show it.
+    fn remember(&mut self, deed: Deed) {
+        let name = deed.name().into();
+        let number = self.deeds.get_or_insert_default().keep(deed);
+        self.ask(Purpose::Deed(number), Question::Find { name, freshness: Freshness::Snapshot });
+    }
+
+    /// The list says this of a deed.
+    pub(super) fn handle_deed_answer(&mut self, number: u32, answer: Answer) {
+        if let (Some(deeds), Answer::Found(finding)) = (&mut self.deeds, answer) {
+            deeds.check(number, finding);
+        }
+        self.deeds = self.deeds.take().filter(|deeds| !deeds.is_empty());
     }
 
     fn task_wants_backend(&mut self, server: &[u8], now: Instant) {
@@ -178,14 +209,28 @@ impl Session {
     /// An answer for the task.
     pub(super) fn handle_task_answer(&mut self, answer: Answer, now: Instant) {
         match answer {
-            Answer::Found(finding) => {
+            Answer::Found(mut finding) => {
+                if let (Some(deeds), Some(running), Some(user)) =
+                    (&mut self.deeds, &self.task, user_of(&self.phase))
+                {
+                    finding = deeds.correct(&running.finds, finding, &user.identity);
+                }
                 self.note_home(&finding);
                 self.tell_task(News::Found(finding), now);
             }
-            Answer::Page(page) => self.tell_task(News::Page(&page), now),
+            Answer::Page(mut page) => {
+                if let (Some(deeds), Some(running), Some(user)) =
+                    (&mut self.deeds, &self.task, user_of(&self.phase))
+                {
+                    deeds.correct_page(&running.lists, &mut page, &user.identity);
+                }
+                self.tell_task(News::Page(&page), now);
+            }
             Answer::Barrier(result) => self.tell_task(News::Barrier(result), now),
             Answer::Opened(_)
             | Answer::Password(_)
+            | Answer::Groups(_)
+            | Answer::Domain(_)
             | Answer::ScramKeys(_)
             | Answer::SaltedPassword(_)
             | Answer::Capabilities(_)
@@ -203,7 +248,7 @@ impl Session {
             Finding::Active(entry) => entry.location.server().map(Box::from),
             Finding::Reserved { .. } | Finding::Absent | Finding::Unknown => None,
         };
-        if let super::session::Phase::User(user) = &mut self.phase {
+        if let Phase::User(user) = &mut self.phase {
             user.home = server;
         }
     }
@@ -322,6 +367,19 @@ impl Session {
         self.tell_task(News::Drained(side), now);
     }
 
+    /// Bytes did not move for long. Where a task moves them from one server to another, the other one is
+    /// at fault; the end of the forward tells the task.
+    pub(super) fn stalled(&mut self, from: Side) {
+        let to = match from {
+            Side::Backend(id) => self.task.as_ref().and_then(|running| running.task.forwards_to(id)),
+            Side::Client => None,
+        };
+        match to.filter(|to| self.backend_at(*to).is_some()) {
+            Some(to) => self.close_backend(to, Close::Abort),
+            None => self.end(b"* BYE connection stalled\r\n"),
+        }
+    }
+
     /// A side died that a forward went to.
     pub(super) fn forward_broken(&mut self, from: Side, to: Side, left: u64, now: Instant) {
         match (from, to) {
@@ -338,5 +396,12 @@ impl Session {
             }
             (Side::Backend(_), Side::Backend(_)) => self.outbox.close(from, Close::Abort),
         }
+    }
+}
+
+fn user_of(phase: &Phase) -> Option<&User> {
+    match phase {
+        Phase::User(user) => Some(user),
+        Phase::Guest(_) => None,
     }
 }

@@ -1,8 +1,8 @@
 //! SELECT, EXAMINE, and leaving a mailbox.
 
-use super::grammar::{Response, Status, Verb, response};
+use super::grammar::{Response, Status, Verb, code, response};
 use super::route::{Arrival, Route, UNREACHABLE, is_elsewhere, name_out, push};
-use super::task::{Context, Line, News, Task, Want};
+use super::task::{Access, Context, Line, News, Task, Want};
 use crate::proxy::{BackendId, Instant, Side};
 
 /// SELECT or EXAMINE.
@@ -28,7 +28,7 @@ enum Step {
     Closed(Then),
     Send(BackendId),
     ExpectReply(BackendId),
-    Opened(BackendId),
+    Opened(BackendId, Access),
     NotOpened,
     Over,
     End,
@@ -103,10 +103,16 @@ impl Select {
         }
     }
 
+    /// What the OK says of the mailbox (RFC 9051 section 6.3.2).
+    fn access(&self, text: &[u8]) -> Access {
+        let is_read_only = code(text).is_some_and(|(name, _)| name.eq_ignore_ascii_case(b"READ-ONLY"));
+        if is_read_only || self.verb == "EXAMINE" { Access::ReadOnly } else { Access::ReadWrite }
+    }
+
     fn handle_reply(&mut self, id: BackendId, status: Status, text: &[u8], line: &[u8]) -> Line {
         match status {
             Status::Ok => {
-                self.step = Step::Opened(id);
+                self.step = Step::Opened(id, self.access(text));
                 Line::Relay
             }
             Status::No if is_elsewhere(text) && self.held.is_empty() => {
@@ -169,9 +175,9 @@ impl Task for Select {
                 Some(Want::Reply)
             }
             Step::Send(id) => self.go_on(Then::Send(id), cx, out),
-            Step::Opened(id) => {
+            Step::Opened(id, access) => {
                 self.step = Step::Over;
-                Some(Want::Selected { backend: id, name: self.route.name().to_vec() })
+                Some(Want::Selected { backend: id, name: self.route.name().to_vec(), access })
             }
             Step::NotOpened => {
                 self.step = Step::Over;

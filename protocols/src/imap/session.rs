@@ -18,9 +18,11 @@ use smallvec::SmallVec;
 use super::auth::Guest;
 use super::backend::{Backend, Extensions, Tag};
 use super::config::Config;
-use super::info;
+use super::deeds::Deeds;
+use super::info::{self, Papers};
 use super::outbox::Outbox;
 use super::running::Running;
+use super::task::Access;
 use crate::mailbox::Identity;
 use crate::proxy::{
     self, Answer, BackendCapabilities, BackendId, Close, Event, Instant, Level, Notice, Origin, Output,
@@ -39,6 +41,10 @@ pub struct Session {
     pub(super) selected: Option<Box<SelectedMailbox>>,
     pub(super) task: Option<Box<Running>>,
     pub(super) outbox: Outbox,
+    /// What backends are told of the client.
+    pub(super) papers: Option<Box<Papers>>,
+    /// What he did and the list does not show.
+    pub(super) deeds: Option<Box<Deeds>>,
     /// What the task authors, before it is known for whom.
     pub(super) drafts: Vec<u8>,
     pub(super) asked: SmallVec<[(QuestionId, Purpose); 1]>,
@@ -72,10 +78,24 @@ pub(super) struct User {
     pub(super) inbox: Box<[u8]>,
     /// The server of his INBOX, once a look-up told it.
     pub(super) home: Option<Box<[u8]>>,
+    /// What stood behind the plus of his name.
+    pub(super) plus: Plus,
     /// What he enabled.
     pub(super) enabled: Extensions,
     /// What the backends offered when he logged in.
     pub(super) offered: Arc<BackendCapabilities>,
+}
+
+/// What `imapmagicplus` makes of the name that a client logged in with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Plus {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// `user+`: LIST shows subscribed mailboxes.
+    Subscribed,
+    /// `user+dav`: LIST shows what is no mail.
+    Dav,
 }
 
 /// The selected mailbox.
@@ -84,6 +104,8 @@ pub(super) struct SelectedMailbox {
     pub(super) backend: BackendId,
     /// Its internal name.
     pub(super) name: Box<[u8]>,
+    /// How it was selected.
+    pub(super) access: Access,
 }
 
 /// What the next bytes of the client are.
@@ -130,6 +152,8 @@ pub(super) enum Purpose {
     Guest,
     /// The running task.
     Task,
+    /// What is remembered under this number.
+    Deed(u32),
     /// The connection that is being opened or logged in.
     Backend(BackendId),
 }
@@ -161,6 +185,8 @@ impl Session {
             selected: None,
             task: None,
             outbox: Outbox::default(),
+            papers: None,
+            deeds: None,
             drafts: Vec::new(),
             asked: SmallVec::new(),
             speaking: None,
@@ -229,6 +255,14 @@ impl Session {
         tag.push(b'S');
         self.next_own_tag = self.next_own_tag.wrapping_add(1);
         Tag::from_vec(tag)
+    }
+
+    /// A random number of this session, the same for the same `purpose`.
+    pub(super) fn seed(&self, purpose: &[u8]) -> u64 {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(&self.origin.random);
+        context.update(purpose);
+        context.finish().as_ref().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
     }
 
     /// Fresh bytes, used once, made of the randomness that the session was given.
@@ -322,6 +356,7 @@ impl Session {
         match self.asked.remove(at).1 {
             Purpose::Guest => self.handle_guest_answer(answer, now),
             Purpose::Task => self.handle_task_answer(answer, now),
+            Purpose::Deed(number) => self.handle_deed_answer(number, answer),
             Purpose::Backend(backend) => self.handle_backend_answer(backend, answer, now),
         }
     }
@@ -357,7 +392,7 @@ impl proxy::Session for Session {
             Event::Switched { side: Side::Client, result } => self.client_secured(result, now),
             Event::Switched { side: Side::Backend(id), result } => self.backend_secured(id, result, now),
             Event::ForwardBroken { from, to, left } => self.forward_broken(from, to, left, now),
-            Event::Stalled { .. } => self.end(b"* BYE connection stalled\r\n"),
+            Event::Stalled { from } => self.stalled(from),
             Event::Drained { side } => self.drained(side, now),
             Event::Drain { .. } => self.draining = true,
             Event::ListChanged | Event::BarrierWanted => {}
@@ -397,11 +432,12 @@ mod tests {
         let outbox = 4 * Outbox::ENTRY_BYTES;
         let selected = size_of::<SelectedMailbox>() + name;
         let user = size_of::<Identity>() + 3 * name;
-        let all = session + backends + flights + outbox + selected + user;
+        let papers = size_of::<Papers>() + 2 * name;
+        let all = session + backends + flights + outbox + selected + user + papers;
         assert!(session <= 512, "session {session}");
         assert!(
             all <= 1024,
-            "session {session}, backends {backends}, flights {flights}, outbox {outbox}, selected {selected}, user {user}"
+            "session {session}, backends {backends}, flights {flights}, outbox {outbox}, selected {selected}, user {user}, papers {papers}"
         );
         assert_eq!(size_of::<Tag>(), 32);
     }

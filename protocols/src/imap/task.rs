@@ -17,6 +17,7 @@ use crate::proxy::{BackendId, Finding, Freshness, Instant, ListPage, ListQuery, 
 
 use super::backend::{Backend, Offer};
 use super::config::Config;
+use super::deeds::Deed;
 
 /// What a task may know of its session.
 pub struct Context<'a> {
@@ -68,6 +69,17 @@ pub struct Selected<'a> {
     pub server: &'a [u8],
     /// Its internal name.
     pub name: &'a [u8],
+    /// How it was selected.
+    pub access: Access,
+}
+
+/// How a mailbox is selected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// SELECT.
+    ReadWrite,
+    /// EXAMINE, or SELECT by somebody who may only read.
+    ReadOnly,
 }
 
 /// What a task wants next.
@@ -115,6 +127,8 @@ pub enum Want {
         backend: BackendId,
         /// The internal name.
         name: Vec<u8>,
+        /// How.
+        access: Access,
     },
     /// Nothing is selected from here on; the connection itself knows (CLOSE, UNSELECT, a failed
     /// SELECT there).
@@ -122,6 +136,8 @@ pub enum Want {
     /// Nothing is selected from here on; the session sends an UNSELECT to the connection that had
     /// the mailbox, and swallows its answer.
     Unselect,
+    /// The session remembers what a backend did, until the mailbox list shows it.
+    Remember(Deed),
     /// Wake the task after a while; [`News::Time`]. Replaces an earlier wish.
     Wake(Duration),
     /// A backend connection is in an unknown state (half a literal on it): close it.
@@ -199,5 +215,17 @@ pub trait Task {
     /// tagged reply is still shown.
     fn relays_untagged(&self, _backend: BackendId) -> bool {
         false
+    }
+
+    /// Whether the task cannot go on before this connection says something: one that is silent for too
+    /// long is given up.
+    fn awaits(&self, _backend: BackendId) -> bool {
+        true
+    }
+
+    /// The connection into which the bytes of another one go at the moment. It is given up when they do
+    /// not move.
+    fn forwards_to(&self, _from: BackendId) -> Option<BackendId> {
+        None
     }
 }

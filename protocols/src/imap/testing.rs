@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::backend::{Backend, Offer};
 use super::config::Config;
-use super::task::{Context, Line, News, Selected, Task, Want};
+use super::task::{Access, Context, Line, News, Selected, Task, Want};
 use crate::mailbox::Identity;
 use crate::proxy::{BackendId, Entry, Finding, Instant, Location, Side};
 
@@ -19,6 +19,7 @@ pub(super) struct Host<T: Task> {
     pub(super) identity: Arc<Identity>,
     pub(super) backends: Vec<Backend>,
     pub(super) selected: Option<(BackendId, Vec<u8>, Vec<u8>)>,
+    pub(super) access: Access,
     pub(super) home: Option<Vec<u8>>,
 }
 
@@ -35,12 +36,26 @@ impl<T: Task> Host<T> {
             Backend::ready_for_test(BackendId(1), b"backend1", offer),
             Backend::ready_for_test(BackendId(2), b"backend2", offer),
         ];
-        Host { task, config, identity: Arc::new(identity), backends, selected: None, home: None }
+        Host {
+            task,
+            config,
+            identity: Arc::new(identity),
+            backends,
+            selected: None,
+            access: Access::ReadWrite,
+            home: None,
+        }
     }
 
     /// The mailbox `name` of backend 1 is selected.
     pub(super) fn select(mut self, name: &str) -> Host<T> {
         self.selected = Some((BackendId(1), b"backend1".to_vec(), name.as_bytes().to_vec()));
+        self
+    }
+
+    /// It was EXAMINEd.
+    pub(super) fn read_only(mut self) -> Host<T> {
+        self.access = Access::ReadOnly;
         self
     }
 
@@ -67,7 +82,12 @@ impl<T: Task> Host<T> {
         let cx = Context {
             config: &self.config,
             identity: &self.identity,
-            selected: selected.map(|(backend, server, name)| Selected { backend: *backend, server, name }),
+            selected: selected.map(|(backend, server, name)| Selected {
+                backend: *backend,
+                server,
+                name,
+                access: self.access,
+            }),
             home: self.home.as_deref(),
             tag: b"A1",
             backends: &self.backends,
@@ -140,6 +160,7 @@ fn described(want: &Want, out: &[u8]) -> String {
         | Want::Unselected
         | Want::Unselect
         | Want::Wake(_)
+        | Want::Remember(_)
         | Want::Bye => format!("{want:?}"),
     }
 }

@@ -8,9 +8,6 @@ use super::session::{Phase, Reading, Session};
 use super::task::News;
 use crate::proxy::{BackendId, Close, Instant};
 
-/// How long a backend may think about a command of a task.
-const TASK_REPLY_TIMEOUT: Duration = Duration::from_secs(120);
-
 /// How long the selected backend may think about a relayed command; a SEARCH over a large mailbox
 /// without an index takes minutes.
 const RELAYED_REPLY_TIMEOUT: Duration = Duration::from_secs(20 * 60);
@@ -128,8 +125,8 @@ impl Session {
         if let Some(running) = &self.task {
             let waits = self.speaking.is_none()
                 && !running.task.reads_client()
-                && self.backends.iter().any(|backend| backend.serves_task);
-            return waits.then(|| (running.last_news + TASK_REPLY_TIMEOUT, Due::TaskReply));
+                && self.backends.iter().any(|backend| self.keeps_task_waiting(backend));
+            return waits.then(|| (running.last_news + self.config.timeouts.command, Due::TaskReply));
         }
         let backend = self.selected_backend()?;
         let waits = backend.is_busy_for_client()
@@ -161,9 +158,17 @@ impl Session {
         self.tell_task(News::Time, now);
     }
 
+    fn keeps_task_waiting(&self, backend: &Backend) -> bool {
+        backend.serves_task && self.task.as_ref().is_some_and(|running| running.task.awaits(backend.id()))
+    }
+
     fn give_task_backends_up(&mut self, now: Instant) {
-        let silent: Vec<BackendId> =
-            self.backends.iter().filter(|backend| backend.serves_task).map(Backend::id).collect();
+        let silent: Vec<BackendId> = self
+            .backends
+            .iter()
+            .filter(|backend| self.keeps_task_waiting(backend))
+            .map(Backend::id)
+            .collect();
         for id in silent {
             self.backend_gone(id, now);
         }

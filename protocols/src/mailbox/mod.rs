@@ -17,5 +17,8 @@ pub struct Identity {
     /// Listed in `admins`.
     pub is_admin: bool,
     /// Group names without the `group:` prefix.
-    pub groups: Box<[Box<[u8]>]>,
+    pub groups: Groups,
 }
+
+/// Names of groups. Most users are in none that an ACL could name.
+pub type Groups = Box<[Box<[u8]>]>;

@@ -10,7 +10,9 @@
 //!                                                                      v
 //!         COPY: tagged OK [COPYUID] <── ExpectAppended (all) <── end of the APPEND
 //!         MOVE: ExpectStored ──> `* OK [COPYUID]` ──> ExpectExpunged ──> tagged OK
+//!                    └──── refused ──> ExpectRestored <── refused ────┘──> tagged NO
 //!  a failure at any point: Abandon a destination with half an APPEND, Draining the source, tagged NO
+//!  no such mailbox at the destination: the same, then Elsewhere, and the list is asked again
 //! ```
 
 use std::num::NonZeroU32;
@@ -19,8 +21,9 @@ use super::super::agenda::{Agenda, aside, result_line, result_of, string_for};
 use super::super::backend::Offer;
 use super::super::grammar::responses::{Body, FetchItems};
 use super::super::grammar::{Response, Status, UntaggedKind, response};
+use super::super::route::is_elsewhere;
 use super::super::task::{Context, Line, News, Want};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Mark};
 use super::{Action, By, Request};
 use crate::proxy::{BackendId, Side};
 use crate::wire::limits::LITERAL_MINUS_BYTES_MAX;
@@ -31,6 +34,9 @@ use crate::wire::quote::{LiteralStyle, announce_out, quoted_out};
 const FETCH: u32 = 0;
 const APPEND: u32 = 1;
 const REMOVE: u32 = 2;
+
+/// The text for a source that refuses what a MOVE takes beside the copy.
+const NOT_REMOVED: &[u8] = b"NO messages were copied, but the source server did not remove them";
 
 /// The text for a source that answers a FETCH otherwise than it must.
 const BAD_SOURCE: &[u8] = b"NO inter-server COPY failed: the source server's answer is not understood";
@@ -46,23 +52,35 @@ pub(super) struct Across {
     appending: bool,
     /// The next line of the source stands behind a body.
     in_tail: bool,
-    /// The UID that the head of the message told.
+    /// The UID and mark that the head of the message told.
     uid: Option<NonZeroU32>,
+    mark: Mark,
     ledger: Ledger,
-    /// MOVE: the sets to take away, and how many are done.
+    /// MOVE: the sets to mark, take away or restore, and how many are done.
     sets: Vec<Vec<u8>>,
     done: usize,
+    /// The destination knows no such mailbox, and nothing was appended.
+    is_elsewhere: bool,
 }
 
 #[derive(Debug)]
 enum Phase {
     Messages,
-    ExpectGoAhead { bytes: u64 },
+    ExpectGoAhead {
+        bytes: u64,
+    },
     Tail,
     ExpectAppended(More),
     ExpectStored,
     ExpectExpunged,
-    Draining { result: Vec<u8> },
+    ExpectRestored,
+    Draining {
+        result: Vec<u8>,
+    },
+    /// Nothing was done: what the client is told if the list agrees with the destination.
+    Elsewhere {
+        result: Vec<u8>,
+    },
     Over,
 }
 
@@ -99,10 +117,39 @@ impl Across {
             appending: false,
             in_tail: false,
             uid: None,
+            mark: Mark::default(),
             ledger: Ledger::default(),
             sets: Vec::new(),
             done: 0,
+            is_elsewhere: false,
         }
+    }
+
+    /// The refusal of a destination that has no such mailbox, once the source is at rest.
+    pub(super) fn poll_elsewhere(&mut self) -> Option<Vec<u8>> {
+        let Phase::Elsewhere { result } = &mut self.phase else { return None };
+        let result = std::mem::take(result);
+        self.phase = Phase::Over;
+        Some(result)
+    }
+
+    /// Whether a server that says nothing is in the way. While a body is forwarded nobody is asked: that
+    /// nothing moves is noticed by who moves it.
+    pub(super) fn awaits(&self, backend: BackendId) -> bool {
+        match self.phase {
+            Phase::Messages
+            | Phase::ExpectStored
+            | Phase::ExpectExpunged
+            | Phase::ExpectRestored
+            | Phase::Draining { .. } => backend == self.source,
+            Phase::ExpectGoAhead { .. } | Phase::ExpectAppended(_) => backend == self.destination,
+            Phase::Tail | Phase::Elsewhere { .. } | Phase::Over => false,
+        }
+    }
+
+    /// Where a body of this server is forwarded to.
+    pub(super) fn forwards_to(&self, from: BackendId) -> Option<BackendId> {
+        (from == self.source && matches!(self.phase, Phase::Tail)).then_some(self.destination)
     }
 
     pub(super) fn handle_news(&mut self, news: &News<'_>, cx: &Context<'_>, agenda: &mut Agenda) {
@@ -142,7 +189,12 @@ impl Across {
             Phase::Messages | Phase::Tail => {
                 self.fail(b"NO [UNAVAILABLE] connection to the destination server lost", cx, agenda);
             }
-            Phase::ExpectStored | Phase::ExpectExpunged | Phase::Draining { .. } | Phase::Over => {}
+            Phase::ExpectStored
+            | Phase::ExpectExpunged
+            | Phase::ExpectRestored
+            | Phase::Draining { .. }
+            | Phase::Elsewhere { .. }
+            | Phase::Over => {}
         }
     }
 
@@ -150,13 +202,13 @@ impl Across {
         self.abandon(agenda);
         let result: &[u8] = match &self.phase {
             Phase::Draining { result } => &result.clone(),
-            Phase::ExpectStored | Phase::ExpectExpunged => {
+            Phase::ExpectStored | Phase::ExpectExpunged | Phase::ExpectRestored => {
                 b"NO [UNAVAILABLE] messages were copied, removing them from the source was interrupted"
             }
             Phase::ExpectAppended(More::Ends) => {
                 b"NO [UNAVAILABLE] connection to the source server lost, messages may have been copied"
             }
-            Phase::Over => return,
+            Phase::Elsewhere { .. } | Phase::Over => return,
             Phase::Messages
             | Phase::ExpectGoAhead { .. }
             | Phase::Tail
@@ -193,7 +245,9 @@ impl Across {
             | Phase::ExpectAppended(More::Ends)
             | Phase::ExpectStored
             | Phase::ExpectExpunged
+            | Phase::ExpectRestored
             | Phase::Draining { .. }
+            | Phase::Elsewhere { .. }
             | Phase::Over => {}
         }
         match response(line) {
@@ -211,15 +265,18 @@ impl Across {
     fn is_ours(&self, tag: &[u8], cx: &Context<'_>) -> bool {
         let number = match self.phase {
             Phase::Messages | Phase::Draining { .. } => FETCH,
-            Phase::ExpectStored | Phase::ExpectExpunged => REMOVE,
-            Phase::ExpectGoAhead { .. } | Phase::Tail | Phase::ExpectAppended(_) | Phase::Over => {
-                return false;
-            }
+            Phase::ExpectStored | Phase::ExpectExpunged | Phase::ExpectRestored => REMOVE,
+            Phase::ExpectGoAhead { .. }
+            | Phase::Tail
+            | Phase::ExpectAppended(_)
+            | Phase::Elsewhere { .. }
+            | Phase::Over => return false,
         };
         tag == own_tag(number, cx)
     }
 
-    /// A message of ours has a body; any other FETCH tells the client of flags.
+    /// A message of ours has a body; any other FETCH tells the client of flags, but for those that we
+    /// set ourselves on what he moves away.
     fn handle_fetch(&mut self, rest: &[u8], cx: &Context<'_>, agenda: &mut Agenda) -> Line {
         let items = FetchItems::read_head(rest);
         let has_body = items.as_ref().is_ok_and(|items| items.body.is_some());
@@ -234,6 +291,11 @@ impl Across {
             }
             (Phase::Draining { .. }, Ok(_)) if has_body => Line::Drop,
             (Phase::Draining { .. }, Err(_)) => Line::Drop,
+            (Phase::ExpectStored | Phase::ExpectExpunged | Phase::ExpectRestored, Ok(items))
+                if items.uid.is_some_and(|uid| self.ledger.has(uid)) =>
+            {
+                Line::Drop
+            }
             (_, Ok(_) | Err(_)) => Line::Relay,
         }
     }
@@ -244,6 +306,7 @@ impl Across {
         let (Some(flags), Some(date), Some(body)) = (items.flags, &items.internal_date, &items.body) else {
             return self.refuse_message(items, cx, agenda);
         };
+        self.mark = mark(flags);
         let mut head = Vec::with_capacity(flags.len() + self.request.mailbox.len() + 80);
         let begins = !std::mem::replace(&mut self.appending, true);
         if begins {
@@ -331,7 +394,7 @@ impl Across {
     fn end_message(&mut self, cx: &Context<'_>, agenda: &mut Agenda) {
         self.phase = Phase::Messages;
         let Some(uid) = self.uid.take() else { return self.fail(BAD_SOURCE, cx, agenda) };
-        self.ledger.add(uid);
+        self.ledger.add(uid, self.mark);
         if !cx.offer(self.destination).has(Offer::MULTIAPPEND) {
             self.end_append(More::Follows, agenda);
         }
@@ -356,9 +419,16 @@ impl Across {
             }
             (Phase::ExpectStored, Status::Ok) => self.stored(cx, agenda),
             (Phase::ExpectExpunged, Status::Ok) => self.expunged(cx, agenda),
-            (_, Status::Ok | Status::No | Status::Bad) => {
-                self.finish(b"NO messages were copied, but the source server did not remove them", cx, agenda)
+            (Phase::ExpectStored | Phase::ExpectExpunged, Status::No | Status::Bad) => {
+                self.sets = self.ledger.undeleted_sets();
+                self.done = 0;
+                self.restore(cx, agenda);
             }
+            (Phase::ExpectRestored, _) => {
+                self.done += 1;
+                self.restore(cx, agenda);
+            }
+            (_, Status::Ok | Status::No | Status::Bad) => self.finish(NOT_REMOVED, cx, agenda),
         }
     }
 
@@ -395,12 +465,21 @@ impl Across {
             (Phase::ExpectGoAhead { bytes }, _) => {
                 let (from, n) = (Side::Backend(self.source), *bytes);
                 self.appending = false;
+                self.is_elsewhere = self.ledger.is_empty() && status == Status::No && is_elsewhere(text);
                 agenda.want(Want::Discard { from, n });
                 self.fail(&result_line(Status::No, text), cx, agenda);
             }
             // An answer before the end of the command: the connection is in between.
             (Phase::Messages | Phase::Tail, _) => self.fail(&result_line(Status::No, text), cx, agenda),
-            (Phase::ExpectStored | Phase::ExpectExpunged | Phase::Draining { .. } | Phase::Over, _) => {}
+            (
+                Phase::ExpectStored
+                | Phase::ExpectExpunged
+                | Phase::ExpectRestored
+                | Phase::Draining { .. }
+                | Phase::Elsewhere { .. }
+                | Phase::Over,
+                _,
+            ) => {}
         }
     }
 
@@ -417,9 +496,28 @@ impl Across {
                 agenda,
             );
         }
-        self.sets = self.ledger.sets();
+        self.sets = self.ledger.undeleted_sets();
         self.phase = Phase::ExpectStored;
-        self.remove(b" UID STORE ", b" +FLAGS.SILENT (\\Deleted)\r\n", cx, agenda);
+        self.store(cx, agenda);
+    }
+
+    /// Marks the next set, or goes on where all are marked.
+    fn store(&mut self, cx: &Context<'_>, agenda: &mut Agenda) {
+        if self.done < self.sets.len() {
+            self.remove(b" UID STORE ", b" +FLAGS.SILENT (\\Deleted)\r\n", cx, agenda);
+        } else {
+            self.begin_expunge(cx, agenda);
+        }
+    }
+
+    /// Takes back the mark of the next set: what stays must not vanish with the next EXPUNGE.
+    fn restore(&mut self, cx: &Context<'_>, agenda: &mut Agenda) {
+        if self.done < self.sets.len() {
+            self.phase = Phase::ExpectRestored;
+            self.remove(b" UID STORE ", b" -FLAGS.SILENT (\\Deleted)\r\n", cx, agenda);
+        } else {
+            self.finish(NOT_REMOVED, cx, agenda);
+        }
     }
 
     /// The next STORE or EXPUNGE.
@@ -434,13 +532,15 @@ impl Across {
 
     fn stored(&mut self, cx: &Context<'_>, agenda: &mut Agenda) {
         self.done += 1;
-        if self.done < self.sets.len() {
-            return self.remove(b" UID STORE ", b" +FLAGS.SILENT (\\Deleted)\r\n", cx, agenda);
-        }
+        self.store(cx, agenda);
+    }
+
+    fn begin_expunge(&mut self, cx: &Context<'_>, agenda: &mut Agenda) {
         let code = self.ledger.copy_uid();
         if !code.is_empty() {
             agenda.reply([b"* OK ", code.as_slice(), b"Completed\r\n"].concat());
         }
+        self.sets = self.ledger.sets();
         self.done = 0;
         self.phase = Phase::ExpectExpunged;
         self.remove(b" UID EXPUNGE ", b"\r\n", cx, agenda);
@@ -465,10 +565,11 @@ impl Across {
             | Phase::ExpectAppended(More::Follows) => {
                 self.phase = Phase::Draining { result: result.to_vec() }
             }
-            Phase::ExpectAppended(More::Ends) | Phase::ExpectStored | Phase::ExpectExpunged => {
-                self.finish(result, cx, agenda);
-            }
-            Phase::Draining { .. } | Phase::Over => {}
+            Phase::ExpectAppended(More::Ends)
+            | Phase::ExpectStored
+            | Phase::ExpectExpunged
+            | Phase::ExpectRestored => self.finish(result, cx, agenda),
+            Phase::Draining { .. } | Phase::Elsewhere { .. } | Phase::Over => {}
         }
     }
 
@@ -480,6 +581,10 @@ impl Across {
     }
 
     fn finish(&mut self, result: &[u8], cx: &Context<'_>, agenda: &mut Agenda) {
+        if self.is_elsewhere {
+            self.phase = Phase::Elsewhere { result: result.to_vec() };
+            return;
+        }
         agenda.finish(cx, result);
         self.phase = Phase::Over;
     }
@@ -489,6 +594,11 @@ fn own_tag(number: u32, cx: &Context<'_>) -> Vec<u8> {
     let mut tag = Vec::new();
     cx.own_tag(number, &mut tag);
     tag
+}
+
+fn mark(flags: &[u8]) -> Mark {
+    let is_deleted = flags.split(|byte| *byte == b' ').any(|flag| flag.eq_ignore_ascii_case(b"\\Deleted"));
+    if is_deleted { Mark::Deleted } else { Mark::Undeleted }
 }
 
 /// The flags but `\Recent`, which no client may set (RFC 3501 section 2.3.2).

@@ -15,6 +15,8 @@ pub(super) struct Ledger {
     /// In the order in which the source sent them.
     source: SequenceSet,
     count: u64,
+    /// Those that had no `\Deleted`.
+    undeleted: SequenceSet,
     /// What the destination told of the copies.
     validity: Option<NonZeroU32>,
     copies: SequenceSet,
@@ -22,9 +24,17 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// A message was read to its end.
-    pub(super) fn add(&mut self, uid: NonZeroU32) {
+    pub(super) fn add(&mut self, uid: NonZeroU32, mark: Mark) {
         self.source.push(uid);
         self.count += 1;
+        if mark == Mark::Undeleted {
+            self.undeleted.push(uid);
+        }
+    }
+
+    /// Whether this is one of the messages.
+    pub(super) fn has(&self, uid: NonZeroU32) -> bool {
+        self.source.contains(uid, NonZeroU32::MAX)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -75,6 +85,19 @@ impl Ledger {
     pub(super) fn sets(&self) -> Vec<Vec<u8>> {
         self.source.ranges().chunks(RANGES_PER_COMMAND_MAX).map(encoded).collect()
     }
+
+    /// As [`Ledger::sets`], of those messages that have to be marked before they can be expunged.
+    pub(super) fn undeleted_sets(&self) -> Vec<Vec<u8>> {
+        self.undeleted.ranges().chunks(RANGES_PER_COMMAND_MAX).map(encoded).collect()
+    }
+}
+
+/// Whether a message had `\Deleted` when it was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Mark {
+    #[default]
+    Undeleted,
+    Deleted,
 }
 
 fn encoded(ranges: &[Range]) -> Vec<u8> {
@@ -92,7 +115,7 @@ mod tests {
 
     fn ledger(uids: impl IntoIterator<Item = u32>) -> Ledger {
         let mut ledger = Ledger::default();
-        uids.into_iter().filter_map(NonZeroU32::new).for_each(|uid| ledger.add(uid));
+        uids.into_iter().filter_map(NonZeroU32::new).for_each(|uid| ledger.add(uid, Mark::Undeleted));
         ledger
     }
 

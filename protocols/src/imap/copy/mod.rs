@@ -2,8 +2,9 @@
 //! here, message by message (RFC 3501 section 6.4.7, RFC 6851, RFC 4315 section 3).
 //!
 //! ```text
-//!  Find destination ──same server──> relay `tag COPY set name`
-//!        └──other server──> (MOVE: Find source, rights) ──> Backend ──> Across
+//!  Find destination ──same server──> relay `tag COPY set name` ──"no such mailbox"──┐
+//!     ^  └──other server──> (MOVE: Find source, rights) ──> Backend ──> Across ───────┤
+//!     └──────────────── once, behind a barrier: another server than before? ──────────┘
 //! ```
 
 mod across;
@@ -12,17 +13,21 @@ mod ledger;
 mod tests;
 
 use super::agenda::{
-    Agenda, DENIED, NO_MAILBOX, SERVER_UNAVAILABLE, UNAVAILABLE, aside_of, internal, located, result_of,
-    server_of, string_for,
+    Agenda, DENIED, NO_MAILBOX, SERVER_UNAVAILABLE, UNAVAILABLE, aside_of, internal, located, result_line,
+    result_of, server_of, string_for,
 };
 use super::backend::Offer;
 use super::creatable::{Creatable, Verdict};
-use super::grammar::CopyArgs;
-use super::task::{Context, Line, News, Task, Want};
+use super::grammar::{CopyArgs, Status};
+use super::route::is_elsewhere;
+use super::task::{Access, Context, Line, News, Task, Want};
 use crate::mailbox::acl::{self, Rights};
 use crate::proxy::{BackendId, Finding, Freshness, Instant, Side};
 
 use across::Across;
+
+/// A mailbox that was EXAMINEd stays as it is.
+const READ_ONLY: &[u8] = b"NO [CANNOT] the mailbox is selected read-only";
 
 /// Whether the messages stay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +53,10 @@ pub struct CopyTask {
     request: Request,
     phase: Phase,
     agenda: Agenda,
+    /// The server that was asked last.
+    tried: Option<Vec<u8>>,
+    /// Its word that there is no such mailbox, as the answer if the list agrees.
+    held: Option<Vec<u8>>,
 }
 
 /// What the client asked for.
@@ -85,7 +94,7 @@ impl CopyTask {
     /// Begins a command of the selected state.
     pub fn new(action: Action, by: By, args: &CopyArgs<'_>) -> CopyTask {
         let request = Request { action, by, set: args.set.into(), mailbox: args.mailbox.as_ref().into() };
-        CopyTask { request, phase: Phase::Start, agenda: Agenda::default() }
+        CopyTask { request, phase: Phase::Start, agenda: Agenda::default(), tried: None, held: None }
     }
 
     fn start(&mut self, cx: &Context<'_>) {
@@ -104,24 +113,50 @@ impl CopyTask {
     fn handle_destination(&mut self, finding: Finding, cx: &Context<'_>) {
         let entry = match located(finding) {
             Ok(entry) => entry,
+            Err(NO_MAILBOX) if self.held.is_some() => return self.finish_held(cx),
             Err(NO_MAILBOX) => return self.finish_absent(cx),
             Err(refusal) => return self.finish(cx, refusal),
         };
         let (Some(server), Some(selected)) = (server_of(&entry, cx), cx.selected) else {
             return self.finish(cx, UNAVAILABLE);
         };
+        if self.held.is_some() && self.tried.as_deref() == Some(server) {
+            return self.finish_held(cx);
+        }
+        self.tried = Some(server.to_vec());
         if server == selected.server || entry.location.server().is_none() {
             return self.relay(selected.backend, cx);
         }
         let server = server.to_vec();
         match self.request.action {
             Action::Copy => self.open(server),
+            Action::Move if selected.access == Access::ReadOnly => self.finish(cx, READ_ONLY),
             Action::Move => {
                 let (name, freshness) = (selected.name.to_vec(), Freshness::Snapshot);
                 self.agenda.want(Want::Find { name, freshness });
                 self.phase = Phase::ExpectSource { server };
             }
         }
+    }
+
+    /// The server that was asked last has no such mailbox: the list is asked once more, behind a barrier.
+    fn look_again(&mut self, result: Vec<u8>, cx: &Context<'_>) {
+        if self.held.is_some() {
+            return self.finish(cx, &result);
+        }
+        self.held = Some(result);
+        match internal(&self.request.mailbox, cx) {
+            Ok(name) => {
+                self.agenda.want(Want::Find { name, freshness: Freshness::Barrier });
+                self.phase = Phase::ExpectDestination;
+            }
+            Err(refusal) => self.finish(cx, refusal),
+        }
+    }
+
+    fn finish_held(&mut self, cx: &Context<'_>) {
+        let result = self.held.take().unwrap_or_else(|| NO_MAILBOX.to_vec());
+        self.finish(cx, &result);
     }
 
     fn finish_absent(&mut self, cx: &Context<'_>) {
@@ -188,18 +223,28 @@ impl CopyTask {
         self.phase = Phase::ExpectBackend;
     }
 
+    fn follow_across(&mut self, cx: &Context<'_>) {
+        if let Phase::Across(across) = &mut self.phase
+            && let Some(result) = across.poll_elsewhere()
+        {
+            self.look_again(result, cx);
+        }
+    }
+
     fn finish(&mut self, cx: &Context<'_>, result: &[u8]) {
         self.agenda.finish(cx, result);
         self.phase = Phase::Over;
     }
 
     fn relayed_line(&mut self, backend: BackendId, line: &[u8], cx: &Context<'_>) -> Line {
-        if result_of(line, cx.tag).is_some() {
-            self.agenda.want(Want::Done);
-            self.phase = Phase::Over;
-            return Line::Relay;
+        let Some((status, text)) = result_of(line, cx.tag) else { return aside_of(backend, line, cx) };
+        if status == Status::No && is_elsewhere(text) && self.held.is_none() {
+            self.look_again(result_line(status, text), cx);
+            return Line::Drop;
         }
-        aside_of(backend, line, cx)
+        self.agenda.want(Want::Done);
+        self.phase = Phase::Over;
+        Line::Relay
     }
 }
 
@@ -230,6 +275,7 @@ impl Task for CopyTask {
             (news, Phase::Across(mut across)) => {
                 across.handle_news(&news, cx, &mut self.agenda);
                 self.phase = Phase::Across(across);
+                self.follow_across(cx);
             }
             (_, phase) => self.phase = phase,
         }
@@ -239,7 +285,11 @@ impl Task for CopyTask {
         let Side::Backend(backend) = from else { return Line::Hold };
         match &mut self.phase {
             Phase::Relaying(relaying) if *relaying == backend => self.relayed_line(backend, line, cx),
-            Phase::Across(across) => across.handle_line(backend, line, cx, &mut self.agenda),
+            Phase::Across(across) => {
+                let verdict = across.handle_line(backend, line, cx, &mut self.agenda);
+                self.follow_across(cx);
+                verdict
+            }
             Phase::Relaying(_)
             | Phase::Start
             | Phase::ExpectDestination
@@ -255,5 +305,31 @@ impl Task for CopyTask {
             self.start(cx);
         }
         self.agenda.poll(out)
+    }
+
+    fn awaits(&self, backend: BackendId) -> bool {
+        match &self.phase {
+            Phase::Across(across) => across.awaits(backend),
+            Phase::Relaying(_)
+            | Phase::Start
+            | Phase::ExpectDestination
+            | Phase::ExpectParent(_)
+            | Phase::ExpectSource { .. }
+            | Phase::ExpectBackend
+            | Phase::Over => true,
+        }
+    }
+
+    fn forwards_to(&self, from: BackendId) -> Option<BackendId> {
+        match &self.phase {
+            Phase::Across(across) => across.forwards_to(from),
+            Phase::Relaying(_)
+            | Phase::Start
+            | Phase::ExpectDestination
+            | Phase::ExpectParent(_)
+            | Phase::ExpectSource { .. }
+            | Phase::ExpectBackend
+            | Phase::Over => None,
+        }
     }
 }

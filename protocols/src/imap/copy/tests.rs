@@ -228,3 +228,87 @@ fn refusals_before_anything_is_sent() {
     let refused = down.news(News::Backend(Err(Unavailable)));
     assert_eq!(refused, ["C> A1 NO [UNAVAILABLE] Server(s) unavailable to complete operation\r\n", "done"]);
 }
+
+#[test]
+fn move_from_an_examined_mailbox_copies_nothing() {
+    let mut host = host(Action::Move, By::Sequence, "1 team02").read_only();
+    host.wants();
+    let wants = host.news(found("team02", "backend2", "anyone\tlrsip\t"));
+    assert_eq!(wants, ["C> A1 NO [CANNOT] the mailbox is selected read-only\r\n", "done"]);
+}
+
+#[test]
+fn mark_that_we_set_is_not_told_and_what_others_set_is() {
+    let mut host = both_messages(Action::Move);
+    host.says(2, "RK1 OK [APPENDUID 9 6:7] Completed\r\n");
+    assert_eq!(host.line(1, "* 1 FETCH (FLAGS (\\Deleted \\Seen) UID 7)\r\n").0, Line::Drop);
+    assert_eq!(host.line(1, "* 3 FETCH (FLAGS (\\Deleted) UID 12)\r\n").0, Line::Relay);
+    host.says(1, "RK2 OK Completed\r\n");
+    assert_eq!(host.line(1, "* 2 FETCH (FLAGS (\\Deleted) UID 9 MODSEQ (77))\r\n").0, Line::Drop);
+}
+
+#[test]
+fn refused_expunge_takes_the_marks_back_but_not_those_of_others() {
+    let mut host = across(Action::Move);
+    first_message(&mut host);
+    let head =
+        "* 2 FETCH (UID 9 FLAGS (\\Deleted) INTERNALDATE \" 1-Nov-2026 21:01:30 +0000\" BODY[] {5}\r\n";
+    host.says(1, head);
+    host.says(1, ")\r\n");
+    host.says(1, "RK0 OK Completed\r\n");
+    let store = "B1> RK2 UID STORE 7 +FLAGS.SILENT (\\Deleted)\r\n";
+    assert_eq!(host.says(2, "RK1 OK [APPENDUID 9 6:7] Completed\r\n"), [store]);
+    assert_eq!(host.says(1, "RK2 OK Completed\r\n").len(), 2);
+    let restore = "B1> RK2 UID STORE 7 -FLAGS.SILENT (\\Deleted)\r\n";
+    assert_eq!(host.says(1, "RK2 NO Permission denied\r\n"), [restore]);
+    let wants = host.says(1, "RK2 OK Completed\r\n");
+    assert_eq!(
+        wants,
+        ["C> A1 NO messages were copied, but the source server did not remove them\r\n", "done"]
+    );
+}
+
+#[test]
+fn destination_that_moved_is_asked_at_its_new_server() {
+    let mut across = across(Action::Copy);
+    across.says(1, "* 1 FETCH (UID 7 FLAGS () INTERNALDATE \"21-Nov-2026 21:01:30 +0000\" BODY[] {293}\r\n");
+    across.says(2, "RK1 NO [TRYCREATE] Mailbox does not exist\r\n");
+    across.line(1, ")\r\n");
+    assert_eq!(across.says(1, "RK0 OK Completed\r\n"), ["find team02"]);
+    assert_eq!(
+        across.news(found("team02", "backend1", "")),
+        ["B1> A1 COPY 1:2 team02\r\n"],
+        "it came to the selected server"
+    );
+    let mut relayed = host(Action::Copy, By::Sequence, "1:2 team02");
+    relayed.wants();
+    relayed.news(found("team02", "backend1", ""));
+    assert_eq!(relayed.says(1, "A1 NO [TRYCREATE] Mailbox does not exist\r\n"), ["find team02"]);
+    assert_eq!(relayed.news(found("team02", "backend2", "")), ["backend backend2"]);
+    assert_eq!(relayed.news(News::Backend(Ok(BackendId(2)))), [FETCHES]);
+}
+
+#[test]
+fn list_that_agrees_with_the_destination_makes_its_word_the_answer() {
+    let mut relayed = host(Action::Copy, By::Sequence, "1:2 team02");
+    relayed.wants();
+    relayed.news(found("team02", "backend1", ""));
+    relayed.says(1, "A1 NO [TRYCREATE] Mailbox does not exist\r\n");
+    let wants = relayed.news(found("team02", "backend1", ""));
+    assert_eq!(wants, ["C> A1 NO [TRYCREATE] Mailbox does not exist\r\n", "done"]);
+}
+
+#[test]
+fn who_keeps_the_copy_waiting_is_known() {
+    let mut host = across(Action::Copy);
+    let (source, destination) = (BackendId(1), BackendId(2));
+    assert!(host.task.awaits(source) && !host.task.awaits(destination));
+    host.says(1, "* 1 FETCH (UID 7 FLAGS () INTERNALDATE \"21-Nov-2026 21:01:30 +0000\" BODY[] {293}\r\n");
+    assert!(!host.task.awaits(source) && host.task.awaits(destination), "its go-ahead");
+    host.says(2, "+ go ahead\r\n");
+    assert!(!host.task.awaits(source) && !host.task.awaits(destination), "who forwards sees what moves");
+    assert_eq!(host.task.forwards_to(source), Some(destination));
+    host.says(1, ")\r\n");
+    host.says(1, "RK0 OK Completed\r\n");
+    assert!(!host.task.awaits(source) && host.task.awaits(destination), "the end of the APPEND");
+}

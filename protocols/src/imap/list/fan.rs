@@ -5,7 +5,6 @@
 //! own LIST lines are dropped: the rows are on their way already.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -15,9 +14,6 @@ use crate::imap::grammar::{Response, Status, UntaggedKind, response};
 use crate::imap::task::{Context, Line, News, Want};
 use crate::proxy::BackendId;
 use crate::wire::Cursor;
-
-/// How long the servers of the rows may take together.
-const FAN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Servers asked for one LIST; a murder has some dozens.
 const FAN_SERVERS_MAX: usize = 64;
@@ -82,13 +78,19 @@ struct Arm {
 
 impl Fan {
     /// Asks for connections to all servers.
-    pub(in crate::imap) fn new(questions: Questions, needs: Offer, told: Told, agenda: &mut Agenda) -> Fan {
+    pub(in crate::imap) fn new(
+        questions: Questions,
+        needs: Offer,
+        told: Told,
+        cx: &Context<'_>,
+        agenda: &mut Agenda,
+    ) -> Fan {
         let missing = questions.keys().skip(FAN_SERVERS_MAX).cloned().collect();
         let servers: Questions = questions.into_iter().take(FAN_SERVERS_MAX).collect();
         for server in servers.keys() {
             agenda.want(Want::Backend { server: server.to_vec() });
         }
-        agenda.want(Want::Wake(FAN_TIMEOUT));
+        agenda.want(Want::Wake(cx.config.timeouts.fan_out));
         let (awaited, arms) = (servers.len(), SmallVec::new());
         Fan { awaited, arms, servers, needs, told, missing, refusal: None }
     }

@@ -367,7 +367,7 @@ impl ListTask {
             fan::Told::AllBut(std::mem::take(&mut self.parents))
         };
         let questions = servers.into_iter().map(|server| (server, vec![command.clone()])).collect();
-        let fan = Fan::new(questions, Offer::LIST_EXTENDED, told, &mut self.agenda);
+        let fan = Fan::new(questions, Offer::LIST_EXTENDED, told, cx, &mut self.agenda);
         self.phase = Phase::Fanning(Box::new(fan));
     }
 

@@ -9,8 +9,9 @@ use crate::imap::backend::Offer;
 use crate::imap::list::CHUNK_BYTES;
 use crate::imap::list::fan::{Fan, Told};
 use crate::imap::list::walk::{Dav, Row, Walk};
+use crate::imap::route::is_elsewhere;
 use crate::imap::task::{Context, Line, News, Task, Want};
-use crate::mailbox::Pattern;
+use crate::mailbox::{Identity, Namespace, Pattern};
 use crate::proxy::{Instant, Knowledge, ListPage, Side};
 use crate::wire::LiteralStyle;
 use crate::wire::quote::{astring_out_as, string_out};
@@ -27,6 +28,12 @@ pub(super) struct Gather {
     draft: Vec<u8>,
     phase: GatherPhase,
     agenda: Agenda,
+    /// Servers that were asked. One that knows no such mailbox may know it no more: then the list is
+    /// walked again, behind a barrier, and servers that come new are asked.
+    asked: BTreeSet<Box<[u8]>>,
+    /// The answer when none comes new.
+    held: Option<Vec<u8>>,
+    has_looked_again: bool,
 }
 
 /// What the client asked for.
@@ -47,6 +54,7 @@ pub(super) struct GatherRequest {
 enum GatherPhase {
     Start,
     ExpectFound,
+    ExpectBarrier,
     ExpectPage,
     ExpectDrained,
     Fanning(Box<Fan>),
@@ -55,9 +63,7 @@ enum GatherPhase {
 
 impl Gather {
     pub(super) fn new(request: GatherRequest, scope: &Scope<'_>) -> Gather {
-        let separator = scope.namespace.separator;
-        let patterns = request.patterns.iter().map(|pattern| Pattern::new(b"", pattern, separator)).collect();
-        let walk = Walk::new(patterns, Arc::clone(scope.namespace), Arc::clone(scope.identity), Dav::Shown);
+        let walk = walk(&request.patterns, scope.namespace, scope.identity);
         Gather {
             request,
             walk: Box::new(walk),
@@ -66,6 +72,9 @@ impl Gather {
             draft: Vec::new(),
             phase: GatherPhase::Start,
             agenda: Agenda::default(),
+            asked: BTreeSet::new(),
+            held: None,
+            has_looked_again: false,
         }
     }
 
@@ -128,9 +137,12 @@ impl Gather {
 
     fn ask_servers(&mut self, cx: &Context<'_>) {
         self.flush();
+        self.servers.retain(|server, _| !self.asked.contains(server));
+        self.asked.extend(self.servers.keys().cloned());
         if self.servers.is_empty() {
-            return self.finish(cx, b"OK Completed");
+            return self.finish_held(cx);
         }
+        self.held = None;
         let request = &self.request;
         let command = |pattern: usize| {
             let mut command = [&request.verb, &b" "[..]].concat();
@@ -139,7 +151,7 @@ impl Gather {
         };
         let servers = std::mem::take(&mut self.servers).into_iter();
         let questions = servers.map(|(server, of)| (server, of.into_iter().map(command).collect())).collect();
-        let fan = Fan::new(questions, Offer::default(), Told::AllBut(BTreeSet::new()), &mut self.agenda);
+        let fan = Fan::new(questions, Offer::default(), Told::AllBut(BTreeSet::new()), cx, &mut self.agenda);
         self.phase = GatherPhase::Fanning(Box::new(fan));
     }
 
@@ -148,12 +160,27 @@ impl Gather {
         let GatherPhase::Fanning(fan) = &mut self.phase else { return };
         let Some(harvest) = fan.poll_end() else { return };
         match (harvest.refusal, harvest.missing.first()) {
+            (Some(text), _) if is_elsewhere(&text) && !self.has_looked_again => self.look_again(&text, cx),
             (Some(text), _) => self.finish(cx, &[b"NO ", &*text].concat()),
             (None, Some(server)) => {
                 self.finish(cx, &[b"NO [UNAVAILABLE] no answer of server ", &**server].concat());
             }
             (None, None) => self.finish(cx, b"OK Completed"),
         }
+    }
+
+    fn look_again(&mut self, text: &[u8], cx: &Context<'_>) {
+        self.has_looked_again = true;
+        self.held = Some([b"NO ", text].concat());
+        self.request.tells_server = false;
+        *self.walk = walk(&self.request.patterns, &cx.config.namespace, cx.identity);
+        self.agenda.want(Want::Barrier);
+        self.phase = GatherPhase::ExpectBarrier;
+    }
+
+    fn finish_held(&mut self, cx: &Context<'_>) {
+        let result = self.held.take().unwrap_or_else(|| b"OK Completed".to_vec());
+        self.finish(cx, &result);
     }
 
     fn flush(&mut self) {
@@ -168,12 +195,21 @@ impl Gather {
     }
 }
 
+fn walk(patterns: &[Box<[u8]>], namespace: &Arc<Namespace>, who: &Arc<Identity>) -> Walk {
+    let patterns = patterns.iter().map(|pattern| Pattern::new(b"", pattern, namespace.separator)).collect();
+    Walk::new(patterns, Arc::clone(namespace), Arc::clone(who), Dav::Shown)
+}
+
 impl Task for Gather {
     fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, _now: Instant) {
         match (&mut self.phase, news) {
             (GatherPhase::ExpectFound, News::Found(finding)) => match located(finding) {
                 Ok(_) => self.next_page(cx),
                 Err(refusal) => self.finish(cx, refusal),
+            },
+            (GatherPhase::ExpectBarrier, News::Barrier(result)) => match result {
+                Ok(()) => self.next_page(cx),
+                Err(_) => self.finish_held(cx),
             },
             (GatherPhase::ExpectPage, News::Page(page)) => self.handle_page(page, cx),
             (GatherPhase::ExpectDrained, News::Drained(Side::Client)) => self.write_rows(cx),
@@ -184,6 +220,7 @@ impl Task for Gather {
             (
                 GatherPhase::Start
                 | GatherPhase::ExpectFound
+                | GatherPhase::ExpectBarrier
                 | GatherPhase::ExpectPage
                 | GatherPhase::ExpectDrained
                 | GatherPhase::Over,

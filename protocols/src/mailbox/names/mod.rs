@@ -72,6 +72,12 @@ pub fn owner(internal: &[u8]) -> Option<Vec<u8>> {
     Name::parse(internal, DELETED_PREFIX, DEFAULT_DOMAIN).owner()
 }
 
+/// Whether the name is a user's INBOX, with default option values.
+pub fn is_inbox(internal: &[u8]) -> bool {
+    let name = Name::parse(internal, DELETED_PREFIX, DEFAULT_DOMAIN);
+    name.localpart.is_some() && name.boxes.is_empty() && name.deleted.is_none()
+}
+
 /// Whether the name is one that delayed deletion made, with the default prefix.
 /// [`Namespace::is_deleted`] knows the configured one.
 pub fn is_deleted(internal: &[u8]) -> bool {

@@ -67,6 +67,20 @@ impl Namespace {
     }
 }
 
+impl Namespace {
+    /// The user id with the domain of the address that the client came to, where `virtdomains: on` asks
+    /// for it: one that names no domain and is not the same in all of them.
+    pub fn in_domain(&self, typed: &[u8], domain: &[u8]) -> Option<Vec<u8>> {
+        let is_bare =
+            !typed.iter().any(|byte| matches!(byte, b'@' | b'%')) && global_identifier(typed).is_none();
+        let is_wanted = self.virtdomains == VirtDomains::On
+            && is_bare
+            && !domain.is_empty()
+            && !domain.eq_ignore_ascii_case(&self.default_domain);
+        is_wanted.then(|| [typed, b"@", domain].concat())
+    }
+}
+
 /// Cuts `+suffix` out: up to the end, or up to the `@` where there are virtual domains.
 fn take_magic_plus(user: &mut Vec<u8>, virtdomains: VirtDomains) -> Option<MagicPlus> {
     let plus = memchr::memchr(b'+', user)?;

@@ -1,6 +1,7 @@
 //! The shape of the tree, checked: imports, sizes, docs, tables, guards.
 
 mod imports;
+mod options;
 mod sources;
 mod tables;
 
@@ -34,6 +35,7 @@ pub fn check(root: &Path) -> Result<Vec<Finding>> {
     imports::check(root, &mut findings)?;
     sources::check(root, &mut findings)?;
     tables::check(root, &mut findings)?;
+    options::check(root, &mut findings)?;
     Ok(findings)
 }
 
