@@ -1,8 +1,8 @@
 use super::*;
 use crate::imap::grammar::list_args;
 use crate::imap::testing::{Host, entry, found};
-use crate::mailbox::{Rights, acl, names};
-use crate::proxy::{Finding, ListQuery, ListedEntry, Unavailable};
+use crate::mailbox::{Identity, Rights, acl, names};
+use crate::proxy::{Finding, ListQuery, ListedEntry, Reserved, Unavailable};
 
 /// Bytes of a write from which on the driver tells when they are gone.
 const DRAINED_BYTES_MIN: usize = 8 * 1024;
@@ -456,4 +456,16 @@ fn long_answers_wait_for_the_client() {
     let extra: Vec<_> = owned.iter().map(|name| (name.as_str(), "backend1", "anyone\tlrs\t")).collect();
     let lines = plain(host(r#""" team01.folder*"#), &extra, 300);
     assert_eq!(lines.len(), 2001);
+}
+
+#[test]
+fn reserved_names_are_listed_to_administrators_alone() {
+    let asks_for = |is_admin| {
+        let who = Identity { is_admin, user: (*b"user001").into(), ..Identity::default() };
+        let patterns = vec![Pattern::new(b"", b"*", b'.')];
+        let walk = Walk::new(patterns, Arc::default(), Arc::new(who), Dav::Hidden);
+        walk.poll_query().unwrap().reserved
+    };
+    assert_eq!(asks_for(false), Reserved::Hidden);
+    assert_eq!(asks_for(true), Reserved::Shown);
 }

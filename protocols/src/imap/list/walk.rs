@@ -93,7 +93,8 @@ impl Walk {
             after: self.after.clone(),
             prefix: section.prefix.as_slice().into(),
             visible_to: Some(Arc::clone(&self.who)),
-            reserved: Reserved::Hidden,
+            // As on Cyrus: what is being made or moved is an administrator's business.
+            reserved: if self.who.is_admin { Reserved::Shown } else { Reserved::Hidden },
         })
     }
 
