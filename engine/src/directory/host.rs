@@ -15,7 +15,7 @@ use mupdate::slave::{self, Slave};
 use protocols::mailbox::acl::Policy;
 use protocols::proxy::{
     Answer, DirectoryQuestion, Event, Finding, Freshness, Instant, LayerKind, Level, ListPage, ListQuery,
-    Notice, PasswordVerdict, Question, QuestionId, ScramHash,
+    Notice, PasswordVerdict, Question, QuestionId, ScramHash, Unavailable,
 };
 use protocols::sasl::Credentials;
 use protocols::secret::Secret;
@@ -266,12 +266,7 @@ impl DirectoryHost {
 }
 
 impl Host for DirectoryHost {
-    fn accept(
-        &mut self,
-        listener: ListenerId,
-        peer: &PeerAddress,
-        _: BorrowedFd<'_>,
-    ) -> Option<Accepted> {
+    fn accept(&mut self, listener: ListenerId, peer: &PeerAddress, _: BorrowedFd<'_>) -> Option<Accepted> {
         if listener == KICK {
             return Some(Accepted { session: Box::new(Kick::new()), layer: None });
         }
