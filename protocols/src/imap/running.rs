@@ -276,8 +276,11 @@ impl Session {
 
     fn show_line(&mut self, from: Side, line: &[u8], now: Instant) -> Option<Line> {
         let mut running = self.task.take()?;
-        running.last_news = now;
         let verdict = self.context(&running.tag).map(|cx| running.task.handle_line(from, line, &cx, now));
+        if verdict != Some(Line::Hold) {
+            // A line on hold is offered again and again: it is no news.
+            running.last_news = now;
+        }
         self.task = Some(running);
         verdict
     }
