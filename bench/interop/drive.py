@@ -348,8 +348,17 @@ def server_verbs(d):
     """Verbs by which servers talk to servers, and unknown ones."""
     n, s = d.names, d.open("user001", "verbs")
     s.group = "verbs"
-    for line in ("LOCALCREATE " + q(n.mine("Local")), "LOCALDELETE " + q(n.mine("Trash")), "DUMP INBOX", "UNAUTHENTICATE",
+    for line in ("LOCALCREATE " + q(n.mine("Local")), "LOCALDELETE " + q(n.mine("Trash")), "DUMP INBOX",
                  "NOSUCHCOMMAND", "SELECT INBOX", "NOSUCHCOMMAND", "GENURLAUTH", "LOGOUT"):
+        s.command(line)
+    s.close()
+
+
+def unauthenticating(d):
+    """UNAUTHENTICATE, and somebody else logs in."""
+    s = d.open("user001", "unauthenticate")
+    s.group = "unauthenticate"
+    for line in ("SELECT INBOX", "UNAUTHENTICATE", "LOGIN user002 pw-user002", "SELECT INBOX", "LOGOUT"):
         s.command(line)
     s.close()
 
@@ -435,4 +444,4 @@ def domains(d):
 
 SCENARIOS = [before_login, authenticate, listing, selected_state, selecting, enabling, appending, copying, moving,
              acls_and_quotas, metadata, folders, administering, idling, pipelining, tls_and_starttls, domains,
-             server_verbs]        # last: Cyrus does what some of them say
+             unauthenticating, server_verbs]        # last: Cyrus does what some of them say

@@ -322,7 +322,7 @@ impl Session for Counting {
 struct Counter(mpsc::Sender<BTreeMap<Moment, usize>>);
 
 impl Host for Counter {
-    fn accept(&mut self, _: ListenerId, _: &PeerAddress) -> Option<Accepted> {
+    fn accept(&mut self, _: ListenerId, _: &PeerAddress, _: std::os::fd::BorrowedFd<'_>) -> Option<Accepted> {
         let session = Counting { seen: BTreeMap::new(), told: self.0.clone(), over: false };
         Some(Accepted { session: Box::new(session), layer: None })
     }

@@ -38,7 +38,7 @@ pub(super) struct Guest {
 }
 
 /// The domain of users who name none (`virtdomains: on`).
-enum Domain {
+pub(super) enum Domain {
     /// There is none, or it is not wanted.
     Nothing,
     /// The reverse name of the address that the client came to is looked up; he waits.
@@ -130,6 +130,11 @@ enum How {
 impl Guest {
     pub(super) fn new(tls: bool) -> Guest {
         Guest { tls, stage: Stage::Idle, domain: Domain::Nothing }
+    }
+
+    /// A client that was logged in.
+    fn again(tls: bool, domain: Option<Box<Domain>>) -> Guest {
+        Guest { tls, stage: Stage::Idle, domain: domain.map_or(Domain::Nothing, |domain| *domain) }
     }
 
     /// Whether TLS is on.
@@ -665,9 +670,35 @@ impl Session {
             attempt.home.and_then(|id| self.backend_at(id)).map(|at| self.backends[at].server().into());
         let inbox = self.config.namespace.inbox(&identity.user).into();
         let plus = attempt.plus;
-        self.phase =
-            Phase::User(User { identity, inbox, home, plus, enabled: Extensions::default(), offered });
+        let domain = self.take_named_domain();
+        self.phase = Phase::User(User {
+            identity,
+            inbox,
+            home,
+            plus,
+            tls,
+            domain,
+            enabled: Extensions::default(),
+            offered,
+        });
         self.reading = Reading::Command { asked: 0 };
+    }
+
+    fn take_named_domain(&mut self) -> Option<Box<Domain>> {
+        let Phase::Guest(guest) = &mut self.phase else { return None };
+        let domain = std::mem::replace(&mut guest.domain, Domain::Nothing);
+        matches!(domain, Domain::Of(_)).then(|| Box::new(domain))
+    }
+
+    /// UNAUTHENTICATE (RFC 8437): nothing of the user stays, and least of all a connection that is logged
+    /// in as him. The mailbox is left without an EXPUNGE; TLS stays.
+    pub(super) fn unauthenticate(&mut self, tag: &[u8], now: Instant) {
+        self.bad_commands = 0;
+        self.leave_backends(now);
+        (self.selected, self.deeds, self.papers) = (None, None, None);
+        let Phase::User(user) = &mut self.phase else { return };
+        self.phase = Phase::Guest(Box::new(Guest::again(user.tls, user.domain.take())));
+        self.reply(tag, b"OK Completed");
     }
 
     /// Refuses a login after a pause, so that guessing takes time.

@@ -56,6 +56,7 @@ impl Session {
             Verb::Id => self.id(tag, command.args),
             Verb::Logout => self.logout(tag),
             Verb::Enable => self.enable(tag, command.args, now),
+            Verb::Unauthenticate => self.unauthenticate(tag, now),
             Verb::Login => self.bad(tag, b"BAD Already logged in"),
             Verb::Authenticate => self.bad(tag, b"BAD Already authenticated"),
             verb => match self.begin(&command) {

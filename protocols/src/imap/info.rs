@@ -162,6 +162,7 @@ pub(super) fn after_login(config: &Config, offered: &BackendCapabilities) -> Str
     if let Some(limit) = append_limit(config, offered) {
         list.push(&format!("{APPEND_LIMIT}{limit}"));
     }
+    list.push("UNAUTHENTICATE");
     list.text
 }
 
@@ -225,7 +226,7 @@ impl Session {
     pub(super) fn is_tls(&self) -> bool {
         match &self.phase {
             Phase::Guest(guest) => guest.is_tls(),
-            Phase::User(_) => true,
+            Phase::User(user) => user.tls,
         }
     }
 
@@ -321,7 +322,7 @@ mod tests {
             servers: 2,
         };
         let text = after_login(&Config::default(), &offered);
-        assert_eq!(text, "IMAP4rev1 LITERAL+ ID ENABLE QRESYNC LOGINDISABLED IDLE");
+        assert_eq!(text, "IMAP4rev1 LITERAL+ ID ENABLE QRESYNC LOGINDISABLED IDLE UNAUTHENTICATE");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use smallvec::SmallVec;
 
-use super::auth::Guest;
+use super::auth::{Domain, Guest};
 use super::backend::{Backend, Extensions, Tag};
 use super::config::Config;
 use super::deeds::Deeds;
@@ -80,6 +80,10 @@ pub(super) struct User {
     pub(super) home: Option<Box<[u8]>>,
     /// What stood behind the plus of his name.
     pub(super) plus: Plus,
+    /// His bytes are under TLS.
+    pub(super) tls: bool,
+    /// The domain of users who name none.
+    pub(super) domain: Option<Box<Domain>>,
     /// What he enabled.
     pub(super) enabled: Extensions,
     /// What the backends offered when he logged in.
