@@ -107,7 +107,12 @@ impl Driver {
         let mut wire = mem::take(&mut state.wire);
         let used = self.decode(slot, None, &mut wire);
         wire.drain(..used);
-        self.keep_wire(slot, &wire);
+        let state = self.conns.at_mut(slot).and_then(|conn| conn.layer.as_mut());
+        // The memory goes with the last byte; until then what follows is appended to it.
+        if let Some(state) = state.filter(|_| !wire.is_empty()) {
+            wire.append(&mut state.wire);
+            state.wire = wire;
+        }
     }
 
     /// Whether input may be decoded in this turn. A handshake that has to wait stands in a queue.

@@ -289,9 +289,9 @@ fn decode(mut wire: &[u8]) -> Vec<u8> {
 
 #[test]
 fn bulk_into_a_layer_is_sealed_piece_by_piece_and_what_is_not_taken_stops_it() {
-    for seed in 1..40 {
+    for seed in 1..8 {
         let mut world = World::new(seed, Limits::default(), Carriage::Spliceable);
-        let down = lines(20, 300_000);
+        let down = lines(12, 250_000);
         world.backends.push(sends(down.clone()));
         let session = toy({
             let mut relay = relay();
@@ -332,7 +332,7 @@ fn bulk_into_a_layer_is_sealed_piece_by_piece_and_what_is_not_taken_stops_it() {
 
 #[test]
 fn a_destination_that_breaks_under_sealed_bulk_breaks_its_forward() {
-    for seed in 1..40 {
+    for seed in 1..8 {
         let mut world = World::new(seed, Limits::default(), Carriage::Spliceable);
         let told = Rc::new(Cell::new(None));
         let session = toy({
