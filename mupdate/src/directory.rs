@@ -12,8 +12,10 @@
 
 mod commit;
 mod dump;
+mod history;
 mod ledger;
 mod log;
+mod resume;
 mod snapshot;
 mod wait;
 
@@ -22,16 +24,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocols::proxy::{
-    Answer, Change, DirectoryAnswer, DirectoryQuestion, Instant, Knowledge, Level, Location, Unavailable,
+    Answer, Change, DirectoryAnswer, DirectoryQuestion, Instant, Knowledge, Level, Location, Position,
+    Unavailable,
 };
 
 use crate::list::{Editor, List, is_storable_change};
 use crate::master::rules::Rules;
 
+pub use history::{EPOCHS_MAX, Epoch, History};
 pub use ledger::{
     ADDRESSES_MAX, CONFLICTS_MAX, Conflict, ConflictKind, ConflictOutcome, KeptNote, Note, RESERVATIONS_MAX,
     Reservation, ReservationCause, SERVERS_OF_ADDRESS_MAX, UnfinishedMove,
 };
+pub use log::LOG_CHANGES_MAX;
 pub use snapshot::{Published, Snapshot, WaitForBarrier};
 pub use wait::Wait;
 
@@ -103,12 +108,26 @@ pub struct Loaded {
     pub was_complete: bool,
     /// What a master remembered beside the list.
     pub notes: Vec<KeptNote>,
+    /// The last changes, in order, up to `sequence`: as many as were kept without a gap.
+    pub log: Vec<Change>,
+    /// The epochs of the list's own sequence numbers.
+    pub history: History,
+    /// Where a slave's list stands in the history of its source.
+    pub source: Option<Position>,
 }
 
 impl Loaded {
     /// Nothing was stored.
     pub fn nothing() -> Loaded {
-        Loaded { list: Editor::empty(), sequence: 0, was_complete: false, notes: Vec::new() }
+        Loaded {
+            list: Editor::empty(),
+            sequence: 0,
+            was_complete: false,
+            notes: Vec::new(),
+            log: Vec::new(),
+            history: History::default(),
+            source: None,
+        }
     }
 }
 
@@ -144,8 +163,8 @@ pub enum StoreWrite {
         changes: Vec<Change>,
         /// Of the last change.
         sequence: u64,
-        /// What a master remembers, in any order.
-        notes: Vec<Note>,
+        /// What is written with them.
+        beside: Beside,
     },
     /// This list in the place of all that was stored.
     Replace {
@@ -153,9 +172,20 @@ pub enum StoreWrite {
         list: Arc<List>,
         /// Of the last change in it.
         sequence: u64,
-        /// What a master remembers, in any order.
-        notes: Vec<Note>,
+        /// What is written with it.
+        beside: Beside,
     },
+}
+
+/// What is written together with changes or a list.
+#[derive(Clone, Default)]
+pub struct Beside {
+    /// What a master remembers, in any order.
+    pub notes: Vec<Note>,
+    /// Where a slave's list stands in the history of its source; `None`: it is not known.
+    pub source: Option<Position>,
+    /// Old lists, which take long to free: dropped by who writes.
+    pub garbage: Vec<Arc<dyn Send + Sync>>,
 }
 
 /// A dump that would delete too much and waits for somebody to accept it.
@@ -181,6 +211,9 @@ pub struct Directory {
     waiting: Waiting,
     commits: Commits,
     ledger: Ledger,
+    history: History,
+    /// Where the list stands in the history of its source.
+    source: Option<Position>,
     backlog: Backlog,
     effects: VecDeque<Effect>,
 }
@@ -193,6 +226,10 @@ struct Backlog {
     replace: bool,
     /// A write is out.
     writing: bool,
+    /// The store has another position in the history of the source.
+    moved: bool,
+    /// To be dropped by who writes.
+    garbage: Vec<Arc<dyn Send + Sync>>,
 }
 
 impl Directory {
@@ -210,7 +247,7 @@ impl Directory {
         };
         let published = snapshot::publication(Snapshot { list, knowledge, sequence: loaded.sequence });
         Directory {
-            log: Log::new(loaded.sequence),
+            log: Log::new(loaded.sequence, loaded.log),
             waiting: Waiting::new(config.barrier_deadline),
             editor: loaded.list,
             sequence: loaded.sequence,
@@ -219,6 +256,8 @@ impl Directory {
             dump: Dump::None,
             commits: Commits::default(),
             ledger,
+            history: loaded.history,
+            source: loaded.source.filter(|_| loaded.was_complete),
             backlog: Backlog::default(),
             effects: VecDeque::new(),
             config,
@@ -235,6 +274,11 @@ impl Directory {
         self.knowledge
     }
 
+    /// The name of the epoch of this list's sequence numbers; `None` without a store.
+    pub fn epoch(&self) -> Option<&str> {
+        self.history.current()
+    }
+
     /// The dump that waits to be accepted, if any.
     pub fn held_back(&self) -> Option<HeldBack> {
         self.dump.held_back()
@@ -244,7 +288,7 @@ impl Directory {
     pub fn handle(&mut self, ticket: Ticket, question: DirectoryQuestion) {
         match question {
             DirectoryQuestion::DumpBegins => {
-                self.dump = Dump::Building(Box::default());
+                self.begin_dump();
                 self.answer(ticket, DirectoryAnswer::Done);
             }
             DirectoryQuestion::Dump(entries) => {
@@ -263,6 +307,22 @@ impl Directory {
             DirectoryQuestion::SourceLost { why } => {
                 self.source_lost(why.as_deref());
                 self.answer(ticket, DirectoryAnswer::Done);
+            }
+            DirectoryQuestion::Position => {
+                let position = self.source.clone();
+                self.answer(ticket, DirectoryAnswer::Position(position));
+            }
+            DirectoryQuestion::Reached(position) => {
+                self.reached(position);
+                self.answer(ticket, DirectoryAnswer::Done);
+            }
+            DirectoryQuestion::Resumed => {
+                self.resumed();
+                self.answer(ticket, DirectoryAnswer::Done);
+            }
+            DirectoryQuestion::Resume(position) => {
+                let resumable = self.is_resumable(&position);
+                self.answer(ticket, DirectoryAnswer::Resumable(resumable));
             }
             DirectoryQuestion::Commit { request, requester } => self.commit(ticket, &request, &requester),
             DirectoryQuestion::Listed { requester } => {
@@ -330,21 +390,37 @@ impl Directory {
         if self.knowledge == Knowledge::NeverSynced {
             return None;
         }
+        let sequence = self.sequence;
         let changes = std::mem::take(&mut self.backlog.changes);
+        let moved = std::mem::take(&mut self.backlog.moved);
         if std::mem::take(&mut self.backlog.replace) {
-            let (list, sequence) = (self.editor.publish(), self.sequence);
-            return Some(StoreWrite::Replace { list, sequence, notes: Vec::new() });
+            return Some(StoreWrite::Replace {
+                list: self.editor.publish(),
+                sequence,
+                beside: self.beside(),
+            });
         }
-        if changes.is_empty() {
+        if changes.is_empty() && !moved {
             return None;
         }
-        Some(StoreWrite::Append { changes, sequence: self.sequence, notes: Vec::new() })
+        Some(StoreWrite::Append { changes, sequence, beside: self.beside() })
+    }
+
+    /// What goes with the next write.
+    fn beside(&mut self) -> Beside {
+        Beside {
+            notes: self.ledger.take_notes(),
+            source: self.source.clone(),
+            garbage: std::mem::take(&mut self.backlog.garbage),
+        }
     }
 
     /// Applies changes of the stream and publishes them.
     fn learn(&mut self, changes: &[Change]) {
         let changes: Vec<Change> = changes.iter().map(|change| self.localised(change)).collect();
-        self.dump.learn(&changes);
+        if self.dump.learn(&changes) {
+            return;
+        }
         let mut changed = false;
         for change in changes {
             if !is_storable_change(&change) {
@@ -403,7 +479,7 @@ impl Directory {
             // The next connection brings a dump of its own.
             self.say(Level::Info, "the dump that was held back is dropped with its source".into());
         }
-        self.dump = Dump::None;
+        self.abandon_dump();
         if self.knowledge == Knowledge::Live {
             self.know(Knowledge::Stale);
         }

@@ -12,6 +12,28 @@
 //! `+ go ahead`, `{n+}` does not; what a server sends is never waited for. We write quoted strings
 //! wherever the data allow: releases of Cyrus exist that reject a server's `{n+}`.
 
+//!
+//! # RESUME: ours
+//!
+//! A stream that broke may go on where it was, without the whole list. Only who asks is told more
+//! than RFC 3656 has, so no program of Cyrus notices.
+//!
+//! ```text
+//!   greeting  * RESUME "epoch"                the history that the server's sequence numbers are of
+//!   command   tag RESUME "epoch" "sequence"   the last position that the client was told; "" "0"
+//!                                             when it has none
+//!   answer    what has changed since, as in UPDATE, then tag OK: this is a stream as after UPDATE;
+//!             or tag NO: the client goes on with UPDATE on the same connection
+//!   position  tag POSITION "sequence"         on a connection that has sent RESUME, behind the OK of
+//!                                             a dump and behind changes: all up to there are told
+//! ```
+//!
+//! A position is a sequence number with the epoch of the greeting. It may be kept with the list and
+//! used on a later connection, also when the server has another epoch then: it knows its earlier
+//! ones. A server that was restored from an old copy does not know those that it has lost, and
+//! says NO ([`crate::directory::History`]). A client whose list is ahead of its position is told some
+//! changes twice, which does no harm.
+
 mod command;
 mod response;
 mod scan;

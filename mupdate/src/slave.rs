@@ -2,23 +2,29 @@
 //!
 //! ```text
 //!   Resting ──> Opening ──> ExpectGreeting ──> ExpectAuth ──> Dumping ──OK──> Streaming
-//!      ^                      ^     └─STARTTLS─> ExpectStarttls ─┐              │
-//!      │                      └────── ExpectTls <────────────────┘              │
-//!      └──────── any failure: SourceLost, retry_delay and up to half of it more ┘
+//!      ^                      ^     └─STARTTLS─> ExpectStarttls ─┐    ^          ^   │
+//!      │                      └────── ExpectTls <────────────────┘    NO         │   │
+//!      │                              RESUME: Recalling ──> Resuming ─┴────OK────┘   │
+//!      └─────────────────── any failure: SourceLost, a pause that grows ─────────────┘
 //! ```
 //!
 //! A dump counts only with its OK: NO, BAD, BYE or the end of the connection leave the list as it
 //! is. While streaming a NOOP goes out after every `retry_delay` without one, and for every barrier
 //! that is wanted.
+//!
+//! After a connection that was in step for long the next attempt comes soon; each that fails doubles
+//! the pause, up to `retry_delay`. A master that offers RESUME is asked to go on where the list
+//! stands, and for the whole list only when it cannot.
 
 pub mod login;
+mod resume;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use protocols::proxy::{
-    Answer, BackendId, Change, Close, DirectoryQuestion, Entry, Event, Instant, Level, Location, Notice,
-    Opened, Origin, Output, Question, QuestionId, Service, Session, Side, Taken, Then,
+    Answer, BackendId, Change, Close, DirectoryAnswer, DirectoryQuestion, Entry, Event, Instant, Level,
+    Location, Notice, Opened, Origin, Output, Question, QuestionId, Service, Session, Side, Taken, Then,
 };
 use protocols::sasl::Credentials;
 
@@ -29,6 +35,9 @@ use login::Login;
 
 /// Octets of names, locations and ACLs that are given to the directory at once.
 const BATCH_BYTES: usize = 64 * 1024;
+
+/// The pause before the first attempt, at most.
+pub const RETRY_FIRST: Duration = Duration::from_millis(500);
 
 /// Batches that the directory may have unanswered before the master's input is held.
 const UNANSWERED_MAX: usize = 4;
@@ -46,7 +55,8 @@ pub struct Config {
     pub login_timeout: Duration,
     /// How long a dump may stand still.
     pub dump_timeout: Duration,
-    /// `mupdate_retry_delay`: between NOOPs, for the answer to one, and before the next attempt.
+    /// `mupdate_retry_delay`: between NOOPs, for the answer to one, and at most before the next
+    /// attempt.
     pub retry_delay: Duration,
     /// When STARTTLS is used.
     pub starttls: Starttls,
@@ -71,6 +81,12 @@ pub struct Slave {
     config: Config,
     random: [u8; 32],
     attempts: u64,
+    /// Attempts since the last connection that was in step for `retry_delay`.
+    failures: u32,
+    /// Since when this connection is in step.
+    in_step_since: Option<Instant>,
+    /// The master offers RESUME, and its numbers are of this epoch.
+    epoch: Option<Box<str>>,
     phase: Phase,
     outbox: Outbox,
     input: Vec<u8>,
@@ -97,6 +113,16 @@ enum Phase {
     LoggingIn {
         backend: BackendId,
         login: Box<Login>,
+    },
+    /// The directory says where the list stands.
+    Recalling {
+        backend: BackendId,
+        question: QuestionId,
+    },
+    /// What changed since comes.
+    Resuming {
+        backend: BackendId,
+        has_position: bool,
     },
     Dumping {
         backend: BackendId,
@@ -129,6 +155,9 @@ impl Slave {
             config,
             random: origin.random,
             attempts: 0,
+            failures: 0,
+            in_step_since: None,
+            epoch: None,
             phase: Phase::Resting,
             outbox: Outbox::default(),
             input: Vec::new(),
@@ -191,6 +220,8 @@ impl Slave {
     fn backend(&self) -> Option<BackendId> {
         match &self.phase {
             Phase::LoggingIn { backend, .. }
+            | Phase::Recalling { backend, .. }
+            | Phase::Resuming { backend, .. }
             | Phase::Dumping { backend }
             | Phase::Comparing { backend, .. }
             | Phase::Streaming { backend, .. } => Some(*backend),
@@ -211,11 +242,21 @@ impl Slave {
         self.barrier_wanted = false;
         self.input = Vec::new();
         self.tell_directory(DirectoryQuestion::SourceLost { why: Some(why.into()) });
-        let delay = self.config.retry_delay;
-        // A different part of the randomness for every attempt, so that slaves do not come back in step.
-        let jitter = u64::from(self.random[18 + (self.attempts % 14) as usize]);
-        self.deadline = now + delay + delay.mul_f64(jitter as f64 / 512.0);
+        self.deadline = now + self.pause(now);
         self.phase = if self.is_ending { Phase::Over } else { Phase::Resting };
+    }
+
+    /// How long to rest: twice as long after each failure, between half of it and all.
+    fn pause(&mut self, now: Instant) -> Duration {
+        let since = self.in_step_since.take();
+        if since.is_some_and(|since| now.since(since) >= self.config.retry_delay) {
+            self.failures = 0;
+        }
+        let delay = RETRY_FIRST.saturating_mul(1 << self.failures.min(20)).min(self.config.retry_delay);
+        self.failures = self.failures.saturating_add(1);
+        // A different part of the randomness for every attempt, so that slaves do not come back in step.
+        let jitter = f64::from(self.random[18 + (self.attempts % 14) as usize]) / 512.0;
+        delay.mul_f64(0.5 + jitter)
     }
 
     fn read(&mut self, now: Instant) {
@@ -248,8 +289,14 @@ impl Slave {
     fn reads(&self) -> bool {
         match &self.phase {
             Phase::LoggingIn { login, .. } => login.reads(),
-            Phase::Dumping { .. } | Phase::Streaming { .. } => self.unanswered.len() < UNANSWERED_MAX,
-            Phase::Resting | Phase::Opening { .. } | Phase::Comparing { .. } | Phase::Over => false,
+            Phase::Resuming { .. } | Phase::Dumping { .. } | Phase::Streaming { .. } => {
+                self.unanswered.len() < UNANSWERED_MAX
+            }
+            Phase::Resting
+            | Phase::Opening { .. }
+            | Phase::Recalling { .. }
+            | Phase::Comparing { .. }
+            | Phase::Over => false,
         }
     }
 
@@ -270,6 +317,7 @@ impl Slave {
                 location: Location(location.as_ref().into()),
             }),
             Response::Delete { name, .. } => self.keep(Change::Deleted { name: name.as_ref().into() }),
+            Response::Position { sequence, .. } => self.position(&sequence),
             Response::Status { tag, status, text } => self.status(tag, status, &text, now),
             Response::Other { .. } => {}
         }
@@ -311,6 +359,10 @@ impl Slave {
                 let question = self.tell_directory(DirectoryQuestion::DumpEnds);
                 self.phase = Phase::Comparing { backend, question };
             }
+            (Phase::Resuming { backend, has_position }, status) if tag.eq_ignore_ascii_case(b"R01") => {
+                let (backend, resumes) = (*backend, *has_position && status == Status::Ok);
+                self.resume_answered(backend, resumes, now);
+            }
             (Phase::Dumping { .. }, Status::No | Status::Bad) => self.lose(&says("no to UPDATE"), now),
             (Phase::Streaming { noops, .. }, Status::Ok) => {
                 let is_first = noops.front().is_some_and(|noop| tag == format!("N{}", noop.tag).as_bytes());
@@ -335,13 +387,14 @@ impl Slave {
         self.deadline = now + self.config.dump_timeout;
     }
 
-    fn compared(&mut self, backend: BackendId, now: Instant) {
+    /// The list is in step with the master's.
+    fn stream(&mut self, backend: BackendId, now: Instant) {
+        self.in_step_since = Some(now);
         self.phase = Phase::Streaming { backend, noops: VecDeque::new(), next_tag: 0 };
         self.deadline = now + self.config.retry_delay;
         if std::mem::take(&mut self.barrier_wanted) {
             self.noop(true, now);
         }
-        self.read(now);
     }
 
     fn noop(&mut self, for_barrier: bool, now: Instant) {
@@ -371,7 +424,16 @@ impl Slave {
             }
             (Phase::Comparing { question, backend }, _) if *question == id => {
                 let backend = *backend;
-                self.compared(backend, now);
+                self.stream(backend, now);
+                self.read(now);
+            }
+            (
+                Phase::Recalling { question, backend },
+                Answer::Directory(DirectoryAnswer::Position(position)),
+            ) if *question == id => {
+                let backend = *backend;
+                self.resume(backend, position, now);
+                self.read(now);
             }
             (_, _) => self.read(now),
         }
@@ -404,7 +466,7 @@ impl Session for Slave {
         if !self.reads() {
             return Taken { n: 0, then: Then::Hold };
         }
-        if matches!(self.phase, Phase::Dumping { .. }) {
+        if matches!(self.phase, Phase::Dumping { .. } | Phase::Resuming { .. }) {
             self.deadline = now + self.config.dump_timeout;
         }
         self.input.extend_from_slice(input);
@@ -449,9 +511,15 @@ impl Session for Slave {
                 self.lose("the master did not answer in time", now);
             }
             // What the directory has not taken yet is not the master's fault.
-            Phase::Dumping { .. } if !self.reads() => self.deadline = now + self.config.dump_timeout,
-            Phase::Dumping { .. } => self.lose("the master's list stopped half way", now),
-            Phase::Comparing { .. } => self.deadline = now + self.config.dump_timeout,
+            Phase::Dumping { .. } | Phase::Resuming { .. } if !self.reads() => {
+                self.deadline = now + self.config.dump_timeout;
+            }
+            Phase::Dumping { .. } | Phase::Resuming { .. } => {
+                self.lose("the master's list stopped half way", now)
+            }
+            Phase::Recalling { .. } | Phase::Comparing { .. } => {
+                self.deadline = now + self.config.dump_timeout
+            }
             Phase::Streaming { noops, .. } if noops.is_empty() => self.noop(false, now),
             Phase::Streaming { .. } if !self.reads() => self.deadline = now + self.config.retry_delay,
             Phase::Streaming { .. } => self.lose("connection to the master timed out", now),

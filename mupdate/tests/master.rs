@@ -4,7 +4,8 @@
 
 mod world;
 
-use mupdate::directory::{Config, Role};
+use mupdate::directory::{Config, History, Loaded, Role};
+use mupdate::list::Editor;
 use mupdate::master;
 use mupdate::master::rules::{Rules, Takeover};
 use protocols::proxy::{Event, Instant, Origin, Side, TlsInfo};
@@ -281,7 +282,7 @@ fn who_says_nothing_is_let_go_but_a_stream_stays() {
 
 fn login_from(world: &mut World, address: &str) -> usize {
     let origin = Origin { client_address: address.into(), ..world::origin() };
-    let machine = world.add(Machine::server_of(master_config(), origin));
+    let machine = world.add(Machine::server_of(master_config(), origin, None));
     world.machines[machine].take_out();
     world.send(machine, "A AUTHENTICATE \"PLAIN\" \"AHBvc3RtYW4AcHctcG9zdG1hbg==\"\r\n");
     machine
@@ -343,4 +344,67 @@ fn certificate_logs_in_by_external_and_the_empty_response_may_have_a_stray_sign(
     assert!(machine.take_out().contains("\"EXTERNAL\""));
     machine.input(b"A01 AUTHENTICATE \"EXTERNAL\" ={0+}\r\n\r\n", Instant(1));
     assert_eq!(machine.take_out(), "A01 OK \"Authenticated\"\r\n");
+}
+
+/// A master whose list went through an epoch from 0 to 2, and its connection.
+fn resumable() -> (World, usize) {
+    let mut history = History::default();
+    history.begin("old".into(), 0);
+    history.begin("new".into(), 2);
+    let log = vec![world::active("a", "be1!p"), world::active("b", "be1!p")];
+    let mut list = Editor::empty();
+    for change in &log {
+        list.apply(change);
+    }
+    let loaded = Loaded { list, log, history, sequence: 2, ..Loaded::nothing() };
+    let mut world = World::with(Config::master(), loaded);
+    let epoch = world.directory.epoch().map(Into::into);
+    let machine = world.add(Machine::server_of(master_config(), world::origin(), epoch));
+    assert!(
+        world.machines[machine].take_out().contains("* PARTIAL-UPDATE\r\n* RESUME \"new\"\r\n* OK MUPDATE")
+    );
+    world.send(machine, "A AUTHENTICATE \"PLAIN\" \"AHBvc3RtYW4AcHctcG9zdG1hbg==\"\r\n");
+    (world, machine)
+}
+
+#[test]
+fn a_stream_goes_on_from_a_position_of_an_older_epoch() {
+    let (mut world, machine) = resumable();
+    assert_eq!(
+        world.send(machine, "R RESUME \"old\" \"1\"\r\n"),
+        "R MAILBOX \"b\" \"be1!p\" \"anyone\tlrs\t\"\r\nR POSITION \"2\"\r\nR OK \"streaming resumes\"\r\n"
+    );
+    assert_eq!(world.send(machine, "X FIND \"b\"\r\n"), "X BAD \"not legal when streaming\"\r\n");
+    let backend = login(&mut world);
+    world.send(backend, "1 DELETE \"a\"\r\n");
+    assert_eq!(world.machines[machine].take_out(), "R DELETE \"a\"\r\nR POSITION \"3\"\r\n");
+    assert_eq!(world.send(machine, "N0 NOOP\r\n"), "N0 OK \"Noop done\"\r\n");
+}
+
+#[test]
+fn who_cannot_go_on_is_told_so_and_gets_the_list_with_its_position() {
+    for position in ["\"\" \"0\"", "\"other\" \"1\"", "\"old\" \"3\"", "\"new\" \"3\""] {
+        let (mut world, machine) = resumable();
+        let no = "R NO \"cannot go on from there: ask for the list\"\r\n";
+        assert_eq!(world.send(machine, &format!("R RESUME {position}\r\n")), no);
+        let dump = world.send(machine, "U UPDATE\r\n");
+        assert!(dump.ends_with("U OK \"streaming starts\"\r\nU POSITION \"2\"\r\n"), "{dump}");
+    }
+}
+
+#[test]
+fn resume_is_for_those_who_know_how() {
+    let (mut world, machine) = resumable();
+    for (line, text) in [
+        ("a RESUME\r\n", "a BAD \"Missing arguments\"\r\n"),
+        ("a RESUME \"x\" \"y\"\r\n", "a BAD \"Badly formed arguments\"\r\n"),
+        ("a RESUME \"x\" \"-1\"\r\n", "a BAD \"Badly formed arguments\"\r\n"),
+    ] {
+        assert_eq!(world.send(machine, line), text);
+    }
+    let dump = world.send(machine, "U UPDATE\r\n");
+    assert!(dump.ends_with("U OK \"streaming starts\"\r\n"), "no position is told unasked: {dump}");
+    let mut world = master();
+    let machine = login(&mut world);
+    assert_eq!(world.send(machine, "a RESUME \"\" \"0\"\r\n"), "a BAD \"Unrecognized command\"\r\n");
 }

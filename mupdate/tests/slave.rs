@@ -4,9 +4,10 @@
 
 mod world;
 
-use mupdate::directory::{Config, Wait};
+use mupdate::directory::{Config, Loaded, StoreWrite, Wait};
+use mupdate::list::Editor;
 use mupdate::slave::{self, Starttls};
-use protocols::proxy::{Answer, Event, Finding, Freshness, Knowledge, Side, Unavailable};
+use protocols::proxy::{Answer, Event, Finding, Freshness, Knowledge, Position, Side, Unavailable};
 use world::{Machine, World, master_config, slave_config};
 
 const GREETING: &str = "* AUTH \"PLAIN\" \"LOGIN\" \"SCRAM-SHA-256\" \"DIGEST-MD5\"\r\n* COMPRESS \"DEFLATE\"\r\n* PARTIAL-UPDATE\r\n* OK MUPDATE \"mupdate\" \"Cyrus IMAP\" \"3.6.1-Debian-3.6.1-4+deb12u5\" \"(master)\"\r\n";
@@ -145,10 +146,27 @@ fn noops_keep_the_stream_alive_and_their_loss_ends_it() {
     world.pass(20);
     assert!(world.machines[slave].closed);
     assert_eq!(world.directory.knowledge(), Knowledge::Stale);
-    world.pass(19);
     assert!(!world.wants_connection(slave));
-    world.pass(11);
-    assert!(world.wants_connection(slave));
+    world.pass(1);
+    assert!(world.wants_connection(slave), "it was in step for long: it comes back soon");
+}
+
+#[test]
+fn attempts_that_fail_come_at_growing_intervals_up_to_the_configured_one() {
+    let mut world = World::new(Config::slave());
+    let slave = world.add(Machine::slave(slave_config()));
+    let mut pauses = Vec::new();
+    for _ in 0..10 {
+        let mut pause = 0;
+        while !world.wants_connection(slave) {
+            world.pass_ms(100);
+            pause += 100;
+        }
+        pauses.push(pause);
+        world.refused(slave);
+    }
+    let most = |n: usize| (500 << (n - 1)).min(20_000);
+    assert!((1..10).all(|n| pauses[n] <= most(n) + 100 && pauses[n] >= most(n) / 2), "{pauses:?}");
 }
 
 #[test]
@@ -252,6 +270,78 @@ fn slave_and_master_of_ours_are_in_step() {
     }
     assert_eq!(world.names(), master.names());
     assert_eq!(world.directory.knowledge(), Knowledge::Live);
+}
+
+const LOGIN: &str = "* AUTH \"PLAIN\"\r\n* RESUME \"epoch2\"\r\n* OK MUPDATE \"m\"\r\n";
+
+/// A slave whose list stands at 7 of an epoch, logged in at a master that offers RESUME.
+fn resuming() -> (World, usize, String) {
+    let mut list = Editor::empty();
+    list.apply(&world::active("user.foo", "b!p"));
+    let source = Some(Position { epoch: "epoch1".into(), sequence: 7 });
+    let loaded = Loaded { list, source, was_complete: true, ..Loaded::nothing() };
+    let mut world = World::with(Config::slave(), loaded);
+    let slave = world.add(Machine::slave(slave_config()));
+    world.pass(0);
+    world.opened(slave);
+    world.send(slave, LOGIN);
+    let said = world.send(slave, "A01 OK \"Authenticated\"\r\n");
+    (world, slave, said)
+}
+
+/// Where the list stands as the store has it.
+fn stored_position(world: &World) -> Option<(String, u64)> {
+    let (StoreWrite::Append { beside, .. } | StoreWrite::Replace { beside, .. }) = world.writes.last()?;
+    beside.source.as_ref().map(|at| (at.epoch.to_string(), at.sequence))
+}
+
+#[test]
+fn a_slave_goes_on_where_its_list_stands() {
+    let (mut world, slave, said) = resuming();
+    assert_eq!(said, "R01 RESUME \"epoch1\" \"7\"\r\n");
+    world.send(slave, "R01 MAILBOX \"new\" \"b!p\" \"\"\r\nR01 POSITION \"9\"\r\n");
+    assert_eq!(world.directory.knowledge(), Knowledge::Stale, "there may be more");
+    assert_eq!(world.names(), ["new", "user.foo"]);
+    world.send(slave, "R01 OK \"streaming resumes\"\r\nR01 DELETE \"new\"\r\nR01 POSITION \"10\"\r\n");
+    assert_eq!(world.directory.knowledge(), Knowledge::Live);
+    assert_eq!(world.names(), ["user.foo"]);
+    assert_eq!(stored_position(&world), Some(("epoch2".into(), 10)));
+}
+
+#[test]
+fn a_slave_that_cannot_go_on_takes_the_whole_list_and_its_position() {
+    let (mut world, slave, _) = resuming();
+    assert_eq!(world.send(slave, "R01 NO \"cannot\"\r\n"), "U01 UPDATE\r\n");
+    world.send(slave, "U01 MAILBOX \"a\" \"b!p\" \"\"\r\nU01 OK \"streaming starts\"\r\n");
+    assert_eq!(world.names(), ["a"]);
+    assert_eq!(stored_position(&world), None, "until it is told");
+    world.send(slave, "U01 POSITION \"3\"\r\n");
+    assert_eq!(stored_position(&world), Some(("epoch2".into(), 3)));
+}
+
+#[test]
+fn a_kept_list_has_no_position_until_the_dump_is_accepted() {
+    let (mut world, slave, _) = resuming();
+    world.send(slave, "R01 NO \"cannot\"\r\nU01 OK \"streaming starts\"\r\nU01 POSITION \"3\"\r\n");
+    assert!(world.directory.held_back().is_some());
+    world.send(slave, "U01 MAILBOX \"new\" \"b!p\" \"\"\r\nU01 POSITION \"4\"\r\n");
+    assert_eq!(stored_position(&world), None);
+    assert!(world.directory.accept());
+    world.send(slave, "U01 MAILBOX \"newer\" \"b!p\" \"\"\r\n");
+    assert_eq!(world.names(), ["new", "newer"]);
+    assert_eq!(stored_position(&world), Some(("epoch2".into(), 4)));
+}
+
+#[test]
+fn an_accepted_dump_takes_what_is_pushed_while_it_is_compared() {
+    let (mut world, slave, _) = resuming();
+    world.send(slave, "R01 NO \"cannot\"\r\nU01 OK \"streaming starts\"\r\n");
+    assert!(world.directory.accept());
+    let now = world.now;
+    world.machines[slave].input(b"U01 MAILBOX \"user.foo\" \"other!p\" \"\"\r\n", now);
+    world.run();
+    let list = world.directory.published().load().list.clone();
+    assert!(list.locate(b"user.foo").is_some_and(|(location, _)| location.is_at(b"other")));
 }
 
 /// Carries bytes between a master's connection and a slave until both are silent.

@@ -26,7 +26,9 @@ use smallvec::SmallVec;
 use crate::mailbox::{Groups, Identity, Rights};
 use crate::secret::Secret;
 
-pub use directory::{Change, ChangePage, DirectoryAnswer, DirectoryQuestion, MasterRequest, Requester};
+pub use directory::{
+    Change, ChangePage, DirectoryAnswer, DirectoryQuestion, MasterRequest, Position, Requester,
+};
 
 /// Bytes of one not yet decided line head that a machine may leave untaken with [`Then::More`].
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;

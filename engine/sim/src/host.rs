@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use driver::{Carriage, Limits, SessionId};
-use mupdate::directory::{Directory, Effect, StoreWrite, Ticket, Wait};
+use mupdate::directory::{Directory, Effect, History, StoreWrite, Ticket, Wait};
 use protocols::mailbox::acl::Policy;
 use protocols::proxy::{
-    Answer, BackendCapabilities, Change, Event, Finding, Instant, ListPage, OpenError, Opened,
-    PasswordVerdict, Question, QuestionId, Service, Session,
+    Answer, BackendCapabilities, Change, DirectoryQuestion, Event, Finding, Instant, ListPage, OpenError,
+    Opened, PasswordVerdict, Position, Question, QuestionId, Service, Session,
 };
 
 use crate::carrier::{Carrier, Wish};
@@ -37,6 +37,12 @@ pub struct Stored {
     pub sequence: u64,
     /// Something was ever stored.
     pub is_complete: bool,
+    /// The changes that led to it, since the list was last written whole.
+    pub log: Vec<Change>,
+    /// The epochs of its sequence numbers.
+    pub history: History,
+    /// Where it stands in the history of its source.
+    pub source: Option<Position>,
 }
 
 /// A driver, its carrier and its directory.
@@ -47,6 +53,8 @@ pub struct Host {
     pub directory: Directory,
     /// What was stored.
     pub stored: Stored,
+    /// Times that the slave went on without the whole list.
+    pub resumed: usize,
     /// The session that follows the master, if this is a frontend.
     slave: Option<SessionId>,
     sessions: BTreeSet<(u32, u32)>,
@@ -64,6 +72,7 @@ impl Host {
             carrier,
             directory,
             stored,
+            resumed: 0,
             slave,
             sessions: BTreeSet::new(),
             ids: BTreeMap::new(),
@@ -188,6 +197,7 @@ impl Host {
             Question::SaltPassword { password, .. } => Some(Answer::SaltedPassword(password)),
             Question::Capabilities => Some(Answer::Capabilities(Arc::new(BackendCapabilities::default()))),
             Question::Directory(question) => {
+                self.resumed += usize::from(matches!(question, DirectoryQuestion::Resumed));
                 let ticket = self.ticket(session, id);
                 self.directory.handle(ticket, question);
                 None
@@ -207,15 +217,19 @@ impl Host {
         while let Some(write) = self.directory.poll_store() {
             moved = true;
             match write {
-                StoreWrite::Append { changes, sequence, .. } => {
+                StoreWrite::Append { changes, sequence, beside } => {
                     for change in changes {
+                        self.stored.log.push(change.clone());
                         self.stored.apply(change);
                     }
                     self.stored.sequence = sequence;
+                    self.stored.source = beside.source;
                 }
-                StoreWrite::Replace { list, sequence, .. } => {
+                StoreWrite::Replace { list, sequence, beside } => {
                     self.stored.entries = contents(&list);
+                    self.stored.log = Vec::new();
                     self.stored.sequence = sequence;
+                    self.stored.source = beside.source;
                 }
             }
             self.stored.is_complete = true;

@@ -44,7 +44,7 @@ pub(crate) fn slave(origin: &Origin) -> Box<dyn Session> {
 }
 
 /// The machine of a connection at the master.
-pub(crate) fn master_connection(origin: Origin) -> Box<dyn Session> {
+pub(crate) fn master_connection(origin: Origin, epoch: Option<Arc<str>>) -> Box<dyn Session> {
     let config = master::Config {
         servername: "master".into(),
         version: "0".into(),
@@ -57,5 +57,5 @@ pub(crate) fn master_connection(origin: Origin) -> Box<dyn Session> {
         login_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(3600),
     };
-    Box::new(Connection::new(Arc::new(config), origin))
+    Box::new(Connection::new(Arc::new(config), origin, epoch))
 }

@@ -22,13 +22,14 @@ fn main() -> ExitCode {
 
 fn run(seeds: std::ops::Range<u64>, trace: bool) -> ExitCode {
     let (mut passed, mut failed) = (0, 0);
-    let (mut answered_ok, mut answered_no, mut changes, mut faults) = (0, 0, 0, 0);
+    let (mut answered_ok, mut answered_no, mut changes, mut faults, mut resumed) = (0, 0, 0, 0, 0);
     for seed in seeds {
         let outcome = World::new(seed, trace).run();
         answered_ok += outcome.answered_ok;
         answered_no += outcome.answered_no;
         changes += outcome.changes;
         faults += outcome.faults;
+        resumed += outcome.resumed;
         if outcome.violations.is_empty() {
             passed += 1;
             continue;
@@ -39,7 +40,8 @@ fn run(seeds: std::ops::Range<u64>, trace: bool) -> ExitCode {
         }
     }
     println!(
-        "{answered_ok} commands answered OK, {answered_no} NO; {changes} changes of the list; {faults} faults"
+        "{answered_ok} commands answered OK, {answered_no} NO; {changes} changes of the list; {faults} faults; \
+         {resumed} streams went on"
     );
     println!("{passed} passed, {failed} failed, 0 skipped");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mupdate::directory::{self, Directory, Loaded};
 use mupdate::list::Editor;
 use protocols::imap;
-use protocols::proxy::{Change, Entry, Instant, Location, Origin, Service};
+use protocols::proxy::{Change, Entry, Instant, Location, Origin, Service, Session};
 
 use crate::backend::Backend;
 use crate::client::Client;
@@ -17,6 +17,10 @@ use crate::machines;
 use crate::net::{Net, Owner, Weather};
 use crate::registrar::{Registrar, Truth};
 
+/// Slaves of the master.
+const SLAVES: usize = 10;
+
+/// Those of them that serve clients.
 const FRONTENDS: usize = 2;
 const BACKENDS: usize = 3;
 const USERS: usize = 4;
@@ -47,6 +51,8 @@ pub struct Outcome {
     pub changes: usize,
     /// Faults that were done.
     pub faults: usize,
+    /// Times that a slave went on without the whole list.
+    pub resumed: usize,
     /// Turns that were taken.
     pub turns: u64,
 }
@@ -66,7 +72,7 @@ pub struct World {
     /// When those who are down come back.
     revivals: Vec<(Instant, Owner)>,
     master_up: bool,
-    frontends_up: [bool; FRONTENDS],
+    frontends_up: [bool; SLAVES],
     config: Arc<imap::Config>,
     outcome: Outcome,
     trace: bool,
@@ -128,7 +134,7 @@ impl World {
         let mut world = World {
             now: Instant(0),
             net: Net::new(weather),
-            frontends: (0..FRONTENDS).map(|_| frontend(&mut dice, Stored::default())).collect(),
+            frontends: (0..SLAVES).map(|_| frontend(&mut dice, Stored::default())).collect(),
             backends: backends.collect(),
             master: master(stored),
             clients: Vec::new(),
@@ -137,13 +143,13 @@ impl World {
             wakes: BTreeSet::new(),
             revivals: Vec::new(),
             master_up: true,
-            frontends_up: [true; FRONTENDS],
+            frontends_up: [true; SLAVES],
             config: Arc::new(machines::imap_config()),
             outcome: Outcome::default(),
             trace,
             dice,
         };
-        for n in 0..FRONTENDS {
+        for n in 0..SLAVES {
             world.wake(Instant(0), Owner::Frontend(n));
         }
         world
@@ -216,7 +222,7 @@ impl World {
         let end = match dial.service {
             Service::Mupdate if self.master_up => {
                 let (ours, theirs) = self.net.connect(me, Owner::Master);
-                let session = machines::master_connection(self.origin());
+                let session = self.master_connection();
                 self.master.carrier.accept(session, theirs, &mut self.net, self.now);
                 self.wake(self.now, Owner::Master);
                 Some(ours)
@@ -243,7 +249,7 @@ impl World {
         }
         if self.registrar.wants_connection() && self.master_up && self.now < FAULTS_END {
             let (ours, theirs) = self.net.connect(Owner::Client(usize::MAX), Owner::Master);
-            let session = machines::master_connection(self.origin());
+            let session = self.master_connection();
             self.master.carrier.accept(session, theirs, &mut self.net, self.now);
             self.registrar.connected(ours);
             self.wake(self.now, Owner::Master);
@@ -286,6 +292,11 @@ impl World {
         self.wake(self.now, Owner::Frontend(frontend));
     }
 
+    fn master_connection(&mut self) -> Box<dyn Session> {
+        let epoch = self.master.directory.epoch().map(Into::into);
+        machines::master_connection(self.origin(), epoch)
+    }
+
     fn origin(&mut self) -> Origin {
         origin(&mut self.dice)
     }
@@ -296,7 +307,7 @@ impl World {
         let back = self.now + pause;
         let who = match self.dice.below(10) {
             0..5 => Owner::Backend(self.dice.below(BACKENDS)),
-            5 | 6 => Owner::Frontend(self.dice.below(FRONTENDS)),
+            5 | 6 => Owner::Frontend(self.dice.below(SLAVES)),
             7 | 8 => Owner::Master,
             _ => Owner::Client(self.dice.below(self.clients.len().max(1))),
         };
@@ -364,6 +375,7 @@ impl World {
         if self.net.inbox_bytes_seen_max > INBOX_BYTES_MAX {
             outcome.violations.push(format!("{} bytes stood unread", self.net.inbox_bytes_seen_max));
         }
+        self.outcome.resumed = self.frontends.iter().map(|frontend| frontend.resumed).sum();
         self.judge_lists();
         self.judge_leaks();
     }
@@ -423,7 +435,10 @@ fn frontend(dice: &mut Dice, stored: Stored) -> Host {
     Host::new(directory, stored, Some(machines::slave(&origin(dice))))
 }
 
-fn master(stored: Stored) -> Host {
+/// A master begins an epoch whenever it starts.
+fn master(mut stored: Stored) -> Host {
+    let name = format!("epoch{}", stored.history.0.len());
+    stored.history.begin(name.into(), stored.sequence);
     let directory = Directory::new(directory::Config::master(), loaded(&stored));
     Host::new(directory, stored, None)
 }
@@ -433,5 +448,13 @@ fn loaded(stored: &Stored) -> Loaded {
     for change in stored.entries.values() {
         list.apply(change);
     }
-    Loaded { list, sequence: stored.sequence, was_complete: stored.is_complete, ..Loaded::nothing() }
+    Loaded {
+        list,
+        sequence: stored.sequence,
+        was_complete: stored.is_complete,
+        log: stored.log.clone(),
+        history: stored.history.clone(),
+        source: stored.source.clone(),
+        ..Loaded::nothing()
+    }
 }

@@ -29,15 +29,17 @@ pub(super) struct Clients {
     shared: Arc<Shared>,
     /// What descriptors allow.
     limit: usize,
+    /// The epoch of the list, for slaves that go on where they were.
+    epoch: Option<Arc<str>>,
     /// Those that are told of changes.
     streams: BTreeSet<SessionId>,
 }
 
 impl Clients {
     /// `descriptors` is what the shard may have open for all its connections.
-    pub(super) fn new(shared: Arc<Shared>, descriptors: usize) -> Clients {
+    pub(super) fn new(shared: Arc<Shared>, descriptors: usize, epoch: Option<Arc<str>>) -> Clients {
         let limit = descriptors.saturating_sub(REFUSALS_MAX).max(descriptors / 2);
-        Clients { shared, limit, streams: BTreeSet::new() }
+        Clients { shared, limit, epoch, streams: BTreeSet::new() }
     }
 
     /// Serves a connection, or tells it why it is not served.
@@ -53,7 +55,7 @@ impl Clients {
             return refused("not ready for connections");
         }
         let origin = crate::host::origin(peer, false)?;
-        let connection = Connection::new(Arc::clone(&serving.machine), origin);
+        let connection = Connection::new(Arc::clone(&serving.machine), origin, self.epoch.clone());
         Some(Accepted { session: Box::new(Counted::new(connection, Arc::clone(&self.shared))), layer: None })
     }
 

@@ -202,7 +202,9 @@ impl DirectoryHost {
     /// A question of the slave session or of a MUPDATE client.
     fn ask_directory(&mut self, asker: Asker, question: DirectoryQuestion, now: Instant) -> Reply {
         match &question {
-            DirectoryQuestion::Changes { .. } | DirectoryQuestion::Sequence => {
+            DirectoryQuestion::Changes { .. }
+            | DirectoryQuestion::Sequence
+            | DirectoryQuestion::Resume(_) => {
                 if let Some(clients) = &mut self.clients {
                     clients.streams(asker.session);
                 }
@@ -213,6 +215,9 @@ impl DirectoryHost {
             | DirectoryQuestion::DumpEnds
             | DirectoryQuestion::Learn(_)
             | DirectoryQuestion::BarrierReached
+            | DirectoryQuestion::Position
+            | DirectoryQuestion::Reached(_)
+            | DirectoryQuestion::Resumed
             | DirectoryQuestion::SourceLost { .. } => self.slave = Some(asker.session),
         }
         let ticket = self.ticket(asker);

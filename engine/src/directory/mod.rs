@@ -207,7 +207,8 @@ pub fn start(plan: Plan, around: Surroundings) -> Result<Running, DirectoryError
         }
         None => None,
     };
-    let served = clients.clone().map(|shared| Clients::new(shared, descriptors));
+    let epoch: Option<Arc<str>> = directory.epoch().map(Into::into);
+    let served = clients.clone().map(|shared| Clients::new(shared, descriptors, epoch));
     let log = around.log.clone();
     let host = DirectoryHost::new(directory, requests, writer, around, inbox.clone(), served, accept_empty);
     inbox.send(ToShard::Spawn(desk::spawn(Arc::clone(&client.requests().timer))));

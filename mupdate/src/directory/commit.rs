@@ -48,7 +48,7 @@ impl Directory {
         let claim = Claim { listed: requester.listed.as_deref(), servers };
         let decision = rules::decide(standing.as_ref(), request, claim, policy);
         if let (true, Some(standing)) = (decision.conflict, &standing) {
-            self.contradicted(request, standing, decision.change.is_ok(), requester);
+            self.contradicted(request, standing, matches!(decision.change, Ok(Some(_))), requester);
         }
         match decision.change {
             Err(no) => self.answer(ticket, DirectoryAnswer::Committed(Err(no))),
@@ -125,18 +125,18 @@ impl Directory {
             return None;
         }
         let changes = std::mem::take(&mut batch.changes);
-        let (sequence, notes) = (self.sequence, self.ledger.take_notes());
+        let (sequence, beside) = (self.sequence, self.beside());
         if changes.is_empty() && !self.backlog.replace {
             self.commits.out = Some(batch);
-            return Some(StoreWrite::Append { changes, sequence, notes });
+            return Some(StoreWrite::Append { changes, sequence, beside });
         }
         let list = self.editor.publish();
         batch.list = Some((list.clone(), sequence));
         self.commits.out = Some(batch);
         if std::mem::take(&mut self.backlog.replace) {
-            return Some(StoreWrite::Replace { list, sequence, notes });
+            return Some(StoreWrite::Replace { list, sequence, beside });
         }
-        Some(StoreWrite::Append { changes, sequence, notes })
+        Some(StoreWrite::Append { changes, sequence, beside })
     }
 
     pub(super) fn commits_stored(&mut self) {

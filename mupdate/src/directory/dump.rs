@@ -1,34 +1,59 @@
 //! A full list from the source: built aside, compared in slices, published at once or held back.
 
-use protocols::proxy::{Change, DirectoryAnswer, Knowledge, Level};
+use std::sync::Arc;
 
-use crate::list::{Builder, Diff, Editor, Outcome, is_storable_change};
+use protocols::proxy::{Change, DirectoryAnswer, Knowledge, Level, Position};
+
+use crate::list::{Builder, Diff, Editor, Finish, Outcome, is_storable_change};
 
 use super::{Directory, HeldBack, STORE_BACKLOG_MAX, Ticket};
 
-/// Differences up to this many are applied to the list that is there; past it the new list takes
-/// its place.
-const APPLY_MAX: usize = 1_000;
+/// Differences up to this many are applied to the list that is there, a publish at the end (about
+/// 10 µs each); past it the new list takes its place.
+const APPLY_MAX: usize = 50;
 
 /// A dump on its way.
 ///
 /// ```text
-///   None ──DumpBegins──> Building ──DumpEnds──> Comparing ──> None   (published)
-///                                                         ──> Held ──accept──> None
+///   None ──DumpBegins──> Building ──DumpEnds──> Sorting ──> Comparing ──> Adopting ──> None
+///                                                              │  ^
+///                                                              v  └──accept──┐
+///                                                             Held ──────────┘
 ///   every state ──SourceLost──> None
 /// ```
+///
+/// Sorting, Comparing and Adopting are done by [`Directory::work`], a slice at a time.
 pub(super) enum Dump {
     /// None.
     None,
     /// Entries come.
     Building(Box<Builder>),
-    /// All have come; [`Directory::work`] compares.
-    Comparing { ticket: Ticket, new: Box<Editor>, diff: Box<Diff> },
+    /// All have come, not in order.
+    Sorting { ticket: Ticket, finish: Box<Finish> },
+    /// What differs is looked for.
+    Comparing { asked: Asked, new: Box<Editor>, diff: Box<Diff> },
+    /// What differs goes to the log.
+    Adopting { asked: Asked, new: Box<Editor>, outcome: Box<Outcome>, logged: usize },
     /// It would delete too much.
     Held {
         /// The dump with all that was pushed behind it.
         new: Box<Editor>,
         held: HeldBack,
+        /// Where the dump stands in the history of the source.
+        position: Option<Position>,
+    },
+}
+
+/// Who wants a dump to be taken.
+pub(super) enum Asked {
+    /// The slave, which waits for the answer.
+    Source(Ticket),
+    /// Somebody who has looked at it.
+    Operator {
+        /// Where it stands in the history of the source.
+        position: Option<Position>,
+        /// What was pushed since.
+        meanwhile: Vec<Change>,
     },
 }
 
@@ -36,7 +61,11 @@ impl Dump {
     pub(super) fn held_back(&self) -> Option<HeldBack> {
         match self {
             Dump::Held { held, .. } => Some(*held),
-            Dump::None | Dump::Building(_) | Dump::Comparing { .. } => None,
+            Dump::None
+            | Dump::Building(_)
+            | Dump::Sorting { .. }
+            | Dump::Comparing { .. }
+            | Dump::Adopting { .. } => None,
         }
     }
 
@@ -44,17 +73,37 @@ impl Dump {
         self.held_back().is_some()
     }
 
-    /// What is pushed behind a dump that is held back goes into it too.
-    pub(super) fn learn(&mut self, changes: &[Change]) {
-        if let Dump::Held { new, .. } = self {
-            for change in changes {
-                new.apply(change);
+    /// What is pushed behind a dump that is held back goes into it too. Whether it waits there
+    /// alone, because the dump has been accepted and is being compared.
+    pub(super) fn learn(&mut self, changes: &[Change]) -> bool {
+        match self {
+            Dump::Held { new, .. } => {
+                for change in changes {
+                    new.apply(change);
+                }
+                false
             }
+            Dump::Comparing { asked: Asked::Operator { meanwhile, .. }, .. }
+            | Dump::Adopting { asked: Asked::Operator { meanwhile, .. }, .. } => {
+                meanwhile.extend_from_slice(changes);
+                true
+            }
+            Dump::None
+            | Dump::Building(_)
+            | Dump::Sorting { .. }
+            | Dump::Comparing { .. }
+            | Dump::Adopting { .. } => false,
         }
     }
 }
 
 impl Directory {
+    pub(super) fn begin_dump(&mut self) {
+        self.abandon_dump();
+        self.lose_position();
+        self.dump = Dump::Building(Box::default());
+    }
+
     pub(super) fn take_dump(&mut self, entries: &[Change]) {
         let mut refused = 0;
         for entry in entries {
@@ -79,30 +128,50 @@ impl Directory {
             self.answer(ticket, DirectoryAnswer::Done);
             return;
         };
-        let new = Box::new(builder.finish());
-        let diff = Box::new(Diff::new(self.editor.publish(), new.publish(), STORE_BACKLOG_MAX));
-        self.dump = Dump::Comparing { ticket, new, diff };
+        self.dump = Dump::Sorting { ticket, finish: Box::new(builder.into_finish()) };
     }
 
     /// Whether [`Directory::work`] has something to do.
     pub fn has_work(&self) -> bool {
-        matches!(self.dump, Dump::Comparing { .. })
+        match self.dump {
+            Dump::Sorting { .. } | Dump::Comparing { .. } | Dump::Adopting { .. } => true,
+            Dump::None | Dump::Building(_) | Dump::Held { .. } => false,
+        }
     }
 
-    /// Does a slice of what takes long: compares about `names` entries (about 100 ns each).
+    /// Does a slice of what takes long: looks at about `names` entries (about 100 ns each).
     pub fn work(&mut self, names: usize) {
-        let Dump::Comparing { diff, .. } = &mut self.dump else { return };
-        let Some(outcome) = diff.step(&self.editor, names) else { return };
-        let Dump::Comparing { ticket, new, .. } = std::mem::replace(&mut self.dump, Dump::None) else {
-            return;
-        };
-        self.end_comparison(*new, outcome);
-        self.answer(ticket, DirectoryAnswer::Done);
+        match std::mem::replace(&mut self.dump, Dump::None) {
+            Dump::Sorting { ticket, mut finish } => match finish.step(names) {
+                Some(new) => {
+                    if let Some(leftover) = finish.into_leftover() {
+                        self.discard(leftover);
+                    }
+                    self.compare(Asked::Source(ticket), new);
+                }
+                None => self.dump = Dump::Sorting { ticket, finish },
+            },
+            Dump::Comparing { asked, new, mut diff } => match diff.step(&self.editor, names) {
+                Some(outcome) => self.end_comparison(asked, new, outcome),
+                None => self.dump = Dump::Comparing { asked, new, diff },
+            },
+            Dump::Adopting { asked, new, outcome, logged } => {
+                self.log_differences(asked, new, outcome, logged, names);
+            }
+            resting @ (Dump::None | Dump::Building(_) | Dump::Held { .. }) => self.dump = resting,
+        }
     }
 
-    fn end_comparison(&mut self, new: Editor, outcome: Outcome) {
+    fn compare(&mut self, asked: Asked, new: Box<Editor>) {
+        let diff = Box::new(Diff::new(self.editor.publish(), new.publish(), STORE_BACKLOG_MAX));
+        self.dump = Dump::Comparing { asked, new, diff };
+    }
+
+    fn end_comparison(&mut self, asked: Asked, new: Box<Editor>, outcome: Outcome) {
         let held = HeldBack { deletes: outcome.deleted, of: self.editor.len(), brought: new.len() };
-        if self.deletes_too_much(held) {
+        if let Asked::Source(ticket) = &asked
+            && self.deletes_too_much(held)
+        {
             self.say(
                 Level::Warn,
                 format!(
@@ -110,20 +179,12 @@ impl Directory {
                     held.deletes, held.of, held.brought
                 ),
             );
-            self.dump = Dump::Held { new: Box::new(new), held };
+            let ticket = *ticket;
+            self.dump = Dump::Held { new, held, position: None };
+            self.answer(ticket, DirectoryAnswer::Done);
             return;
         }
-        self.say(
-            Level::Info,
-            format!(
-                "in step with the mupdate master: {} mailboxes, {} new, {} changed, {} deleted",
-                new.len(),
-                outcome.inserted,
-                outcome.replaced,
-                outcome.deleted
-            ),
-        );
-        self.adopt(new, outcome);
+        self.dump = Dump::Adopting { asked, new, outcome: Box::new(outcome), logged: 0 };
     }
 
     fn deletes_too_much(&self, dump: HeldBack) -> bool {
@@ -134,7 +195,49 @@ impl Directory {
         dump.brought == 0 || (is_large_share && dump.deletes >= self.config.hold_back_names_min)
     }
 
-    /// Makes the new list the list.
+    /// Puts differences into the log, which nobody reads before they are published.
+    fn log_differences(
+        &mut self,
+        asked: Asked,
+        new: Box<Editor>,
+        outcome: Box<Outcome>,
+        logged: usize,
+        names: usize,
+    ) {
+        let goes_to_log = !outcome.overflow && self.knowledge != Knowledge::NeverSynced;
+        if goes_to_log && logged < outcome.changes.len() {
+            let upto = outcome.changes.len().min(logged.saturating_add(names));
+            outcome.changes[logged..upto].iter().for_each(|change| self.log.push(change.clone()));
+            self.dump = Dump::Adopting { asked, new, outcome, logged: upto };
+            return;
+        }
+        let what = match asked {
+            Asked::Source(_) => "in step with the mupdate master",
+            Asked::Operator { .. } => "the dump that was held back is accepted",
+        };
+        self.say(
+            Level::Info,
+            format!(
+                "{what}: {} mailboxes, {} new, {} changed, {} deleted",
+                new.len(),
+                outcome.inserted,
+                outcome.replaced,
+                outcome.deleted
+            ),
+        );
+        self.adopt(*new, *outcome);
+        match asked {
+            Asked::Source(ticket) => self.answer(ticket, DirectoryAnswer::Done),
+            Asked::Operator { position, meanwhile } => {
+                if let Some(position) = position {
+                    self.reached(position);
+                }
+                self.learn(&meanwhile);
+            }
+        }
+    }
+
+    /// Makes the new list the list. The log has the differences, unless there are too many.
     fn adopt(&mut self, new: Editor, outcome: Outcome) {
         let is_first = self.knowledge == Knowledge::NeverSynced;
         self.knowledge = Knowledge::Live;
@@ -143,33 +246,72 @@ impl Directory {
             self.log.cut(self.sequence);
             self.backlog.changes = Vec::new();
             self.backlog.replace = true;
-            self.editor = new;
+            self.take_over(new);
         } else {
             if outcome.changes.len() <= APPLY_MAX {
                 for change in &outcome.changes {
                     self.editor.apply(change);
                 }
+                self.discard(Arc::new(new));
             } else {
-                self.editor = new;
+                self.take_over(new);
             }
-            for change in outcome.changes {
-                self.log.push(change.clone());
-                self.remember(change);
-            }
+            self.remember_all(outcome.changes);
         }
         self.publish();
     }
 
-    /// Takes the dump that was held back; false when there is none.
+    fn take_over(&mut self, new: Editor) {
+        let old = std::mem::replace(&mut self.editor, new);
+        let published = self.published.load().list.clone();
+        self.discard(Arc::new((old, published)));
+    }
+
+    /// Keeps changes for the store, many at once.
+    fn remember_all(&mut self, mut changes: Vec<Change>) {
+        if !self.config.has_store || self.backlog.replace {
+            return;
+        }
+        if self.backlog.changes.is_empty() {
+            self.backlog.changes = changes;
+        } else if self.backlog.changes.len() + changes.len() <= STORE_BACKLOG_MAX {
+            self.backlog.changes.append(&mut changes);
+        } else {
+            self.backlog.changes = Vec::new();
+            self.backlog.replace = true;
+        }
+    }
+
+    /// Leaves the freeing of much memory to the thread that writes, if there is one.
+    fn discard(&mut self, garbage: Arc<dyn Send + Sync>) {
+        if self.config.has_store {
+            self.backlog.garbage.push(garbage);
+            self.backlog.moved = true;
+        }
+    }
+
+    /// Drops a dump that is not complete, or is not wanted.
+    pub(super) fn abandon_dump(&mut self) {
+        let dump = std::mem::replace(&mut self.dump, Dump::None);
+        match dump {
+            Dump::Adopting { new, .. } => {
+                self.log.take_back(self.sequence);
+                self.discard(Arc::new(*new));
+            }
+            Dump::Comparing { new, .. } | Dump::Held { new, .. } => self.discard(Arc::new(*new)),
+            Dump::None | Dump::Building(_) | Dump::Sorting { .. } => {}
+        }
+    }
+
+    /// Takes the dump that was held back, in slices by [`Directory::work`]; false when there is none.
     pub fn accept(&mut self) -> bool {
         if !self.dump.is_held() {
             return false;
         }
-        let Dump::Held { new, .. } = std::mem::replace(&mut self.dump, Dump::None) else { return false };
-        let mut diff = Diff::new(self.editor.publish(), new.publish(), STORE_BACKLOG_MAX);
-        let outcome = diff.step(&self.editor, usize::MAX).unwrap_or_default();
-        self.say(Level::Info, format!("the dump that was held back is accepted: {} mailboxes", new.len()));
-        self.adopt(*new, outcome);
+        let Dump::Held { new, position, .. } = std::mem::replace(&mut self.dump, Dump::None) else {
+            return false;
+        };
+        self.compare(Asked::Operator { position, meanwhile: Vec::new() }, new);
         true
     }
 

@@ -82,7 +82,7 @@ pub enum ConflictKind {
 /// What became of a request.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum ConflictOutcome {
-    /// It was answered NO: the owner has the mailbox.
+    /// It was answered NO, or OK and not done: the owner has the mailbox.
     Refused,
     /// It was done: the owner has lost the mailbox.
     Done,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use protocols::proxy::{Change, ChangePage, PAGE_BYTES_MAX};
 
 /// Changes that are kept.
-pub(super) const LOG_CHANGES_MAX: usize = 65_536;
+pub const LOG_CHANGES_MAX: usize = 65_536;
 
 /// Octets of names, locations and ACLs that are kept.
 const LOG_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -18,8 +18,26 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn new(newest: u64) -> Log {
-        Log { changes: VecDeque::new(), bytes: 0, newest }
+    /// Begins with what was kept of the changes up to `newest`, in order.
+    pub(super) fn new(newest: u64, kept: Vec<Change>) -> Log {
+        let mut log = Log { changes: VecDeque::new(), bytes: 0, newest: newest - kept.len() as u64 };
+        kept.into_iter().for_each(|change| log.push(change));
+        log
+    }
+
+    /// Whether all changes behind a number are there.
+    pub(super) fn reaches(&self, since: u64) -> bool {
+        since >= self.newest - self.changes.len() as u64
+    }
+
+    /// Forgets the changes behind a number that is not above the newest.
+    pub(super) fn take_back(&mut self, newest: u64) {
+        while self.newest > newest {
+            self.newest -= 1;
+            if let Some(change) = self.changes.pop_back() {
+                self.bytes -= size(&change);
+            }
+        }
     }
 
     /// Appends the change with the next number.
@@ -44,7 +62,7 @@ impl Log {
     /// that far, or forward to a number that was never given.
     pub(super) fn page(&self, since: u64, published: u64) -> Option<ChangePage> {
         let oldest = self.newest - self.changes.len() as u64;
-        if since < oldest || since > published {
+        if !self.reaches(since) || since > published {
             return None;
         }
         let mut changes = Vec::new();
@@ -78,7 +96,7 @@ mod tests {
 
     #[test]
     fn pages_lead_from_any_kept_number_to_the_published_one() {
-        let mut log = Log::new(10);
+        let mut log = Log::new(10, Vec::new());
         (0..2000).for_each(|n| log.push(change(n)));
         let (mut since, mut seen) = (10, Vec::new());
         loop {
@@ -95,14 +113,26 @@ mod tests {
 
     #[test]
     fn a_number_outside_the_log_is_refused() {
-        let mut log = Log::new(0);
+        let mut log = Log::new(0, Vec::new());
         (0..LOG_CHANGES_MAX + 5).for_each(|n| log.push(change(n)));
         let newest = (LOG_CHANGES_MAX + 5) as u64;
         assert!(log.page(4, newest).is_none());
         assert!(log.page(5, newest).is_some());
         assert!(log.page(newest + 1, newest).is_none());
+        log.take_back(newest - 3);
+        assert!(log.page(newest - 3, newest - 3).unwrap().complete);
+        assert!(log.page(5, newest - 3).is_some());
         log.cut(newest + 100);
         assert!(log.page(newest, newest + 100).is_none());
         assert!(log.page(newest + 100, newest + 100).unwrap().complete);
+    }
+    #[test]
+    fn a_log_goes_on_with_what_was_kept() {
+        let kept: Vec<Change> = (6..=10).map(change).collect();
+        let mut log = Log::new(10, kept.clone());
+        log.push(change(11));
+        assert!(!log.reaches(4) && log.reaches(5));
+        assert_eq!(log.page(5, 10).unwrap().changes, kept);
+        assert_eq!(log.page(10, 11).unwrap().changes, [change(11)]);
     }
 }

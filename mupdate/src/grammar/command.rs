@@ -35,7 +35,7 @@ pub enum Request<'a> {
 
 /// The commands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs, reason = "the names of RFC 3656 section 4")]
+#[allow(missing_docs, reason = "the names of RFC 3656 section 4, and RESUME (`crate::grammar`)")]
 pub enum Verb {
     Activate,
     Authenticate,
@@ -47,6 +47,7 @@ pub enum Verb {
     Logout,
     Noop,
     Reserve,
+    Resume,
     Starttls,
     Update,
     /// Any other word.
@@ -54,7 +55,7 @@ pub enum Verb {
 }
 
 impl Verb {
-    const ALL: [(Verb, &'static str); 12] = [
+    const ALL: [(Verb, &'static str); 13] = [
         (Verb::Activate, "ACTIVATE"),
         (Verb::Authenticate, "AUTHENTICATE"),
         (Verb::Compress, "COMPRESS"),
@@ -65,6 +66,7 @@ impl Verb {
         (Verb::Logout, "LOGOUT"),
         (Verb::Noop, "NOOP"),
         (Verb::Reserve, "RESERVE"),
+        (Verb::Resume, "RESUME"),
         (Verb::Starttls, "STARTTLS"),
         (Verb::Update, "UPDATE"),
     ];

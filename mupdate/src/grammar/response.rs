@@ -35,6 +35,13 @@ pub enum Response<'a> {
         /// The internal name.
         name: Cow<'a, [u8]>,
     },
+    /// `tag POSITION sequence`: ours, see [`crate::grammar`].
+    Position {
+        /// The command's tag.
+        tag: &'a [u8],
+        /// The sequence number in digits, as it came.
+        sequence: Cow<'a, [u8]>,
+    },
     /// `tag OK "text"` and its like; the text may be unquoted.
     Status {
         /// The command's tag, or `*`.
@@ -94,6 +101,7 @@ impl Response<'_> {
                 message_out(out, tag, "RESERVE", &[name, location]);
             }
             Response::Delete { tag, name } => message_out(out, tag, "DELETE", &[name]),
+            Response::Position { tag, sequence } => message_out(out, tag, "POSITION", &[sequence]),
             // A NUL, which only an unquoted text can hold, fits into no string.
             Response::Status { text, .. } if memchr::memchr(0, text).is_some() => return false,
             Response::Status { tag, status, text } => message_out(out, tag, status.keyword(), &[text]),
@@ -129,6 +137,9 @@ pub fn response(bytes: &[u8]) -> Result<(Response<'_>, usize), Stop> {
     } else if is("DELETE") {
         let name = argument(&mut scan)?;
         finished(&mut scan, Response::Delete { tag, name })?
+    } else if is("POSITION") {
+        let sequence = argument(&mut scan)?;
+        finished(&mut scan, Response::Position { tag, sequence })?
     } else if let Some((status, _)) = Status::ALL.iter().find(|(_, name)| is(name)) {
         Response::Status { tag, status: *status, text: status_text(&mut scan)? }
     } else {

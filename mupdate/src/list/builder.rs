@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use protocols::proxy::Change;
 
+use super::finish::{Finish, STRAYS_SORTED_MAX};
 use super::leaf::{Encoder, Item, LEAF_BYTES_MAX, LEAF_ENTRIES_MAX, Leaf, Value};
 use super::node::{Node, PAGE_LEAVES_MAX};
 use super::{Acl, Applied, Cursor, Editor, is_storable_change, key};
@@ -14,12 +15,13 @@ const FILL_PAGE: usize = PAGE_LEAVES_MAX * 15 / 16;
 
 /// Makes a list of entries as a dump brings them.
 ///
-/// Entries in hierarchy order are written to leaves as they come. The others are kept aside,
-/// sorted at the end and merged in; of two entries with one name the later counts.
+/// Entries in hierarchy order are written to leaves as they come. The others are kept aside in
+/// sorted runs and merged in at the end; of two entries with one name the later counts.
 pub struct Builder {
     values: Editor,
     tree: Tree,
-    strays: Vec<Item>,
+    /// Each is sorted but the last.
+    strays: Vec<Vec<Item>>,
 }
 
 impl Default for Builder {
@@ -53,14 +55,31 @@ impl Builder {
         if self.tree.is_behind(&key) {
             self.tree.push(&key, value);
         } else {
-            self.strays.push(Item { key, value });
+            self.stray(Item { key, value });
         }
         true
     }
 
+    fn stray(&mut self, item: Item) {
+        if self.strays.last().is_none_or(|run| run.len() >= STRAYS_SORTED_MAX) {
+            self.sort_last();
+            self.strays.push(Vec::new());
+        }
+        if let Some(run) = self.strays.last_mut() {
+            run.push(item);
+        }
+    }
+
+    fn sort_last(&mut self) {
+        if let Some(run) = self.strays.last_mut() {
+            // Stable: of equal keys the later one stays behind the earlier.
+            run.sort_by(|a, b| a.key.cmp(&b.key));
+        }
+    }
+
     /// Entries so far; those that came twice are counted twice.
     pub fn len(&self) -> usize {
-        self.tree.len + self.strays.len()
+        self.tree.len + self.strays.iter().map(Vec::len).sum::<usize>()
     }
 
     /// Whether no entry came.
@@ -69,19 +88,21 @@ impl Builder {
     }
 
     /// The list, as an editor that can go on changing it.
-    pub fn finish(mut self) -> Editor {
-        let (root, len) = self.tree.finish();
-        let strays = std::mem::take(&mut self.strays);
-        let (locations, acls) = self.values.into_interners();
-        let mut editor = Editor::assemble(root, len, locations, acls);
-        if strays.len() > len / 16 {
-            editor = merge(editor, strays);
-        } else {
-            for stray in strays {
-                editor.put(&stray.key, Some(stray.value));
+    pub fn finish(self) -> Editor {
+        let mut finish = self.into_finish();
+        loop {
+            if let Some(editor) = finish.step(usize::MAX) {
+                return *editor;
             }
         }
-        editor
+    }
+
+    /// The list, to be finished in slices.
+    pub fn into_finish(mut self) -> Finish {
+        self.sort_last();
+        let (root, len) = self.tree.finish();
+        let (locations, acls) = self.values.into_interners();
+        Finish::new(Editor::assemble(root, len, locations, acls), self.strays)
     }
 
     /// A deletion in a dump is rare: what stands is finished and reopened.
@@ -99,46 +120,8 @@ impl Builder {
     }
 }
 
-/// Merges many strays into a list by writing all of it anew.
-fn merge(editor: Editor, mut strays: Vec<Item>) -> Editor {
-    // Stable: of equal keys the later one stays behind the earlier.
-    strays.sort_by(|a, b| a.key.cmp(&b.key));
-    let list = editor.publish();
-    let mut lost = Vec::new();
-    let mut tree = Tree::new();
-    let mut cursor = Cursor::at_key(&list, b"");
-    let mut standing = cursor.advance();
-    let mut strays = strays.into_iter().peekable();
-    while let Some(stray) = strays.next() {
-        if strays.peek().is_some_and(|next| next.key == stray.key) {
-            lost.push(stray.value);
-            continue;
-        }
-        while standing && cursor.key() < &*stray.key {
-            tree.push(cursor.key(), cursor.value());
-            standing = cursor.advance();
-        }
-        if standing && cursor.key() == &*stray.key {
-            lost.push(cursor.value());
-            standing = cursor.advance();
-        }
-        tree.push(&stray.key, stray.value);
-    }
-    while standing {
-        tree.push(cursor.key(), cursor.value());
-        standing = cursor.advance();
-    }
-    let (root, len) = tree.finish();
-    let (mut locations, mut acls) = editor.into_interners();
-    for value in lost {
-        locations.release(value.location);
-        acls.release(value.acl);
-    }
-    Editor::assemble(root, len, locations, acls)
-}
-
 /// A tree that grows at its right end.
-struct Tree {
+pub(super) struct Tree {
     root: Node<Arc<Node<Leaf>>>,
     page: Node<Leaf>,
     page_fence: Vec<u8>,
@@ -148,7 +131,7 @@ struct Tree {
 }
 
 impl Tree {
-    fn new() -> Tree {
+    pub(super) fn new() -> Tree {
         Tree {
             root: Node::new(),
             page: Node::new(),
@@ -163,7 +146,7 @@ impl Tree {
         self.len == 0 || self.leaf.last() < key
     }
 
-    fn push(&mut self, key: &[u8], value: Value) {
+    pub(super) fn push(&mut self, key: &[u8], value: Value) {
         if self.leaf.len() >= FILL_LEAF || self.leaf.bytes() > LEAF_BYTES_MAX / 2 {
             let fence = key[key::fence(self.leaf.last(), key)].to_vec();
             self.end_leaf();
@@ -189,7 +172,7 @@ impl Tree {
         self.root.push(&self.page_fence, Arc::new(page));
     }
 
-    fn finish(mut self) -> (Node<Arc<Node<Leaf>>>, usize) {
+    pub(super) fn finish(mut self) -> (Node<Arc<Node<Leaf>>>, usize) {
         if self.leaf.len() > 0 {
             self.end_leaf();
         }

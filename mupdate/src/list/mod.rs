@@ -15,6 +15,7 @@ mod builder;
 mod cursor;
 mod diff;
 mod editor;
+mod finish;
 pub mod generate;
 pub mod key;
 mod leaf;
@@ -33,6 +34,7 @@ pub use builder::Builder;
 pub use cursor::{Cursor, Row};
 pub use diff::{Diff, Outcome};
 pub use editor::{Applied, Editor};
+pub use finish::Finish;
 pub use key::{NAME_BYTES_MAX, compare, is_storable};
 pub use page::{AccessPolicy, Page};
 

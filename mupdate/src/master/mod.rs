@@ -12,6 +12,7 @@
 
 mod login;
 mod query;
+mod resume;
 pub mod rules;
 mod stream;
 
@@ -94,6 +95,7 @@ pub struct Connection {
     /// Whom the client's certificate names, which EXTERNAL believes.
     subject: Option<Box<str>>,
     user: Vec<u8>,
+    epoch: Option<Arc<str>>,
     address: Option<IpAddr>,
     /// The server whose prefix was listed last.
     listed: Option<Box<[u8]>>,
@@ -107,6 +109,8 @@ pub struct Connection {
     /// A command other than a commit waits for its answer.
     query: Option<Query>,
     stream: Option<Stream>,
+    /// The client has sent RESUME: it is told positions.
+    tells_positions: bool,
     next_question: u32,
     asks: VecDeque<Output>,
     unsent: Vec<u8>,
@@ -137,8 +141,9 @@ struct Commit {
 }
 
 impl Connection {
-    /// Begins on an accepted connection.
-    pub fn new(config: Arc<Config>, origin: Origin) -> Connection {
+    /// Begins on an accepted connection. RESUME is offered with the epoch of the directory
+    /// ([`crate::directory::Directory::epoch`]), if it has one.
+    pub fn new(config: Arc<Config>, origin: Origin, epoch: Option<Arc<str>>) -> Connection {
         let tls = origin.tls;
         let address = origin.client_address.parse::<SocketAddr>();
         let mut connection = Connection {
@@ -148,6 +153,7 @@ impl Connection {
             tls,
             subject: None,
             user: Vec::new(),
+            epoch,
             address: address.ok().map(|address| address.ip().to_canonical()),
             listed: None,
             began: None,
@@ -157,6 +163,7 @@ impl Connection {
             commits: VecDeque::new(),
             query: None,
             stream: None,
+            tells_positions: false,
             next_question: 0,
             asks: VecDeque::new(),
             unsent: Vec::new(),
@@ -170,7 +177,7 @@ impl Connection {
     }
 
     /// ```text
-    /// * AUTH "mechanism"...  * STARTTLS  * PARTIAL-UPDATE  * OK MUPDATE ...
+    /// * AUTH "mechanism"...  * STARTTLS  * PARTIAL-UPDATE  * RESUME "epoch"  * OK MUPDATE ...
     /// ```
     /// The OK comes last: a Cyrus client reads no further.
     fn greet(&mut self) {
@@ -185,6 +192,9 @@ impl Connection {
         line.extend_from_slice(b"* PARTIAL-UPDATE\r\n");
         self.unsent.extend_from_slice(&line);
         let config = self.config.clone();
+        if let Some(epoch) = &self.epoch {
+            message_out(&mut self.unsent, b"*", "RESUME", &[epoch.as_bytes()]);
+        }
         let role = match &config.role {
             Role::Master => "(master)".to_owned(),
             Role::Slave { master } => format!("mupdate://{master}"),
@@ -334,6 +344,7 @@ impl Connection {
             Verb::Find => self.find(tag, arguments[0]),
             Verb::List => self.list(tag, arguments.first().copied().unwrap_or_default()),
             Verb::Update => self.update(tag, &arguments),
+            Verb::Resume => self.resume(tag, arguments[0], arguments[1]),
             Verb::Activate
             | Verb::Deactivate
             | Verb::Delete
@@ -360,6 +371,7 @@ impl Connection {
         match verb {
             Verb::Unknown | Verb::Compress => return Some(UNRECOGNIZED),
             Verb::Starttls if !self.config.starttls => return Some(UNRECOGNIZED),
+            Verb::Resume if self.epoch.is_none() => return Some(UNRECOGNIZED),
             Verb::Authenticate | Verb::Starttls | Verb::Logout => return None,
             Verb::Activate
             | Verb::Deactivate
@@ -368,6 +380,7 @@ impl Connection {
             | Verb::List
             | Verb::Noop
             | Verb::Reserve
+            | Verb::Resume
             | Verb::Update => {}
         }
         if !matches!(self.phase, Phase::LoggedIn) {
@@ -398,12 +411,13 @@ impl Connection {
             Answer::Directory(DirectoryAnswer::Sequence(sequence)) => self.sequence(sequence),
             Answer::Directory(DirectoryAnswer::Changes(changes)) => self.changes(changes),
             Answer::Barrier(result) => self.barrier(result),
+            Answer::Directory(DirectoryAnswer::Resumable(resumable)) => self.resumable(resumable),
             Answer::Opened(_)
             | Answer::SaltedPassword(_)
             | Answer::Capabilities(_)
             | Answer::Groups(_)
             | Answer::Domain(_)
-            | Answer::Directory(DirectoryAnswer::Done) => {}
+            | Answer::Directory(DirectoryAnswer::Done | DirectoryAnswer::Position(_)) => {}
         }
         self.go_on(now);
     }
@@ -413,7 +427,7 @@ impl Connection {
 fn complaint(command: &Command<'_>, count: usize) -> Option<&'static str> {
     let (least, most) = match command.verb {
         Verb::Activate => (3, 3),
-        Verb::Deactivate | Verb::Reserve => (2, 2),
+        Verb::Deactivate | Verb::Reserve | Verb::Resume => (2, 2),
         Verb::Delete | Verb::Find => (1, 1),
         Verb::Authenticate => (1, 2),
         Verb::List => (0, 1),

@@ -28,6 +28,12 @@ pub(super) enum Query {
     },
     /// A NOOP while streaming: the stream answers it.
     StreamNoop,
+    /// Whether a stream may go on.
+    Resume {
+        tag: Vec<u8>,
+        /// Behind this number.
+        since: u64,
+    },
 }
 
 /// The commands that change the list.
@@ -52,6 +58,7 @@ impl Write {
             | Verb::List
             | Verb::Logout
             | Verb::Noop
+            | Verb::Resume
             | Verb::Starttls
             | Verb::Update
             | Verb::Unknown => None,
@@ -96,7 +103,7 @@ impl Connection {
         }
         let next = match &mut self.query {
             Some(Query::List { next, .. } | Query::Dump { next }) => next.take(),
-            Some(Query::Find { .. } | Query::StreamNoop) | None => None,
+            Some(Query::Find { .. } | Query::StreamNoop | Query::Resume { .. }) | None => None,
         };
         if let Some(after) = next {
             let prefix = Box::default();

@@ -18,7 +18,7 @@ use super::{Connection, UNSENT_BYTES_MAX};
 
 /// A stream of changes.
 pub(super) struct Stream {
-    tag: Vec<u8>,
+    pub(super) tag: Vec<u8>,
     /// PARTIAL-UPDATE: only entries at these servers; all when empty.
     hosts: Vec<Box<[u8]>>,
     /// The last change that was told.
@@ -30,10 +30,11 @@ pub(super) struct Stream {
     noop: Option<Noop>,
 }
 
-/// A NOOP that waits.
+/// A NOOP that waits; a RESUME waits for the same.
 struct Noop {
     tag: Vec<u8>,
     awaits: Awaits,
+    text: &'static str,
 }
 
 /// What a NOOP waits for.
@@ -77,6 +78,19 @@ impl Connection {
         self.query = Some(Query::Dump { next: None });
     }
 
+    /// A stream that goes on behind a number: its OK follows all that has changed since.
+    pub(super) fn stream_from(&mut self, tag: Vec<u8>, since: u64) {
+        self.stream = Some(Stream {
+            tag: tag.clone(),
+            hosts: Vec::new(),
+            since: Some(since),
+            state: State::Idle,
+            is_behind: true,
+            noop: None,
+        });
+        self.stream_barrier(&tag, "streaming resumes");
+    }
+
     pub(super) fn sequence(&mut self, sequence: u64) {
         let Some(stream) = &mut self.stream else { return };
         if stream.state == State::ExpectSequence {
@@ -97,6 +111,7 @@ impl Connection {
         let is_last = self.query.is_none();
         if is_last {
             self.say(&stream.tag, "OK", "streaming starts");
+            self.tell_position(&stream);
         }
         let state = if is_last { State::Idle } else { stream.state };
         // What was committed while the dump was written is told at once.
@@ -137,15 +152,24 @@ impl Connection {
             self.push_change(&stream, change);
         }
         stream.since = Some(page.upto);
+        if !page.changes.is_empty() {
+            self.tell_position(&stream);
+        }
         stream.state = State::Idle;
         stream.is_behind |= !page.complete;
         if page.complete
             && let Some(noop) = stream.noop.take_if(|noop| noop.awaits == Awaits::Changes)
         {
-            self.say(&noop.tag, "OK", "Noop done");
+            self.say(&noop.tag, "OK", noop.text);
             self.query = None;
         }
         self.stream = Some(stream);
+    }
+
+    fn tell_position(&mut self, stream: &Stream) {
+        if let (true, Some(since)) = (self.tells_positions, stream.since) {
+            self.say(&stream.tag, "POSITION", &since.to_string());
+        }
     }
 
     /// Tells one change.
@@ -169,9 +193,13 @@ impl Connection {
 
     /// A NOOP while streaming: everything committed before it is told before its OK.
     pub(super) fn stream_noop(&mut self, tag: &[u8]) {
+        self.stream_barrier(tag, "Noop done");
+    }
+
+    fn stream_barrier(&mut self, tag: &[u8], text: &'static str) {
         let awaits = if self.is_slave() { Awaits::Barrier } else { Awaits::Question };
         let Some(stream) = &mut self.stream else { return };
-        stream.noop = Some(Noop { tag: tag.to_vec(), awaits });
+        stream.noop = Some(Noop { tag: tag.to_vec(), awaits, text });
         stream.is_behind = true;
         self.query = Some(Query::StreamNoop);
         self.pump_stream();
@@ -190,6 +218,10 @@ impl Connection {
             }
         } else if let Some(noop) = stream.noop.take() {
             self.query = None;
+            // A RESUME that fails leaves no stream.
+            if noop.tag == stream.tag {
+                self.stream = None;
+            }
             self.say(&noop.tag, "NO", "not in step with the master");
         }
     }

@@ -21,6 +21,9 @@ use super::{Config, Slave, Starttls};
 /// Octets of a line until the login is done: Cyrus' own limit for base64 is 21,848.
 const LOGIN_LINE_BYTES_MAX: usize = 32 * 1024;
 
+/// Octets of the name of an epoch.
+const EPOCH_BYTES_MAX: usize = 64;
+
 /// Mechanisms that are looked at in a greeting.
 const OFFERED_MAX: usize = 64;
 
@@ -30,6 +33,8 @@ pub struct Login {
     host: Box<str>,
     tls: bool,
     starttls_offered: bool,
+    /// The epoch of a master that offers RESUME.
+    epoch: Option<Box<str>>,
     mechanisms: Vec<Box<[u8]>>,
     credentials: Credentials,
     allowed: Option<Vec<Box<str>>>,
@@ -80,6 +85,7 @@ impl Login {
             host: opened.host.clone(),
             tls: opened.tls,
             starttls_offered: false,
+            epoch: None,
             mechanisms: Vec::new(),
             credentials: config.credentials.clone(),
             allowed: config.mechanisms.clone(),
@@ -131,6 +137,9 @@ impl Login {
             self.mechanisms = words.take(OFFERED_MAX).map(Into::into).collect();
         } else if strip(line, b"* STARTTLS").is_some() {
             self.starttls_offered = true;
+        } else if let Some(epoch) = strip(line, b"* RESUME") {
+            let epoch = std::str::from_utf8(epoch).unwrap_or_default().trim().trim_matches('"');
+            self.epoch = (!epoch.is_empty() && epoch.len() <= EPOCH_BYTES_MAX).then(|| epoch.into());
         }
         Next::Read
     }
@@ -249,6 +258,7 @@ impl Login {
     pub fn secured(&mut self) {
         self.tls = true;
         self.starttls_offered = false;
+        self.epoch = None;
         self.mechanisms.clear();
         self.state = State::ExpectGreeting;
     }
@@ -266,7 +276,8 @@ impl Slave {
     }
 
     pub(super) fn login_next(&mut self, next: Next, now: Instant) {
-        let super::Phase::LoggingIn { backend, .. } = self.phase else { return };
+        let super::Phase::LoggingIn { backend, login } = &mut self.phase else { return };
+        let backend = *backend;
         let side = Side::Backend(backend);
         match next {
             Next::Read => {}
@@ -278,8 +289,9 @@ impl Slave {
                 self.ask(Question::SaltPassword { hash, password, salt, iterations });
             }
             Next::Done => {
+                let epoch = login.epoch.take();
                 self.log(Level::Debug, "logged in at the mupdate master");
-                self.update(backend, now);
+                self.logged_in(backend, epoch, now);
             }
             Next::Failed(why) => self.lose(&why, now),
         }

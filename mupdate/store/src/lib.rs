@@ -6,36 +6,33 @@
 //! ```text
 //!   meta     "format"    1                    list-N   sort key -> "A" len location acl
 //!            "list"      N, the keyspace used                       "R" len location
-//!            "sequence"  of the last change        notes    what a master remembers beside the list
+//!            "sequence"  of the last change   log      number modulo LOG_CHANGES_MAX -> number change
+//!            "log"       where the log begins notes    what a master remembers beside the list
+//!            "epochs"    of the sequence numbers, a new one whenever the store is opened
+//!            "source"    where the list stands in the history of a slave's source
 //! ```
 //!
 //! A list that is replaced is written to a new keyspace, which then becomes the one that is used:
 //! a crash in between leaves the old list.
 
+mod history;
+mod keyspaces;
 mod record;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
-use mupdate::directory::{KeptNote, Loaded, Note, StoreWrite};
-use mupdate::list::{Builder, Editor, List, key};
+use mupdate::directory::{Beside, Loaded, StoreWrite};
+use mupdate::list::List;
 use protocols::proxy::Change;
+
+use keyspaces::Keyspaces;
 
 /// The format that is written, and the only one that is read.
 const FORMAT: u64 = 1;
 
-/// Bytes that the database may cache: reads happen only at the start.
-const CACHE_BYTES: u64 = 8 * 1024 * 1024;
-
 /// Copies that were set aside under one name before a new one is refused.
 const SET_ASIDE_MAX: u32 = 100;
-
-/// The keyspace of numbers.
-const META: &str = "meta";
-
-/// The keyspace of what a master remembers beside the list.
-const NOTES: &str = "notes";
 
 /// Why the store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -103,11 +100,8 @@ pub struct SetAside {
 /// The list on disk.
 pub struct Store {
     path: PathBuf,
-    database: Database,
-    meta: Keyspace,
-    notes: Keyspace,
-    list: Keyspace,
-    generation: u64,
+    /// `None` after a write has failed: the database takes no more until it is opened anew.
+    keyspaces: Option<Keyspaces>,
 }
 
 impl fmt::Debug for Store {
@@ -117,7 +111,8 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the store in a folder, makes it if there is none, and loads what it holds.
+    /// Opens the store in a folder, makes it if there is none, and loads what it holds. A new epoch
+    /// begins.
     ///
     /// # Errors
     /// `InUse`, `Disk`, `Format`; `Damaged` when it may not be set aside.
@@ -138,11 +133,14 @@ impl Store {
     /// # Errors
     /// `Disk`, as `append` and `replace`.
     pub fn write(&mut self, write: &StoreWrite) -> Result<(), StoreError> {
-        let result = match write {
-            StoreWrite::Append { changes, sequence, notes } => self.try_append(changes, *sequence, notes),
-            StoreWrite::Replace { list, sequence, notes } => self.try_replace(list, *sequence, notes),
-        };
-        result.map_err(|error| disk(&self.path, &error))
+        match write {
+            StoreWrite::Append { changes, sequence, beside } => {
+                self.try_write(|keyspaces| keyspaces.append(changes, *sequence, beside))
+            }
+            StoreWrite::Replace { list, sequence, beside } => {
+                self.try_write(|keyspaces| keyspaces.replace(list, *sequence, beside))
+            }
+        }
     }
 
     /// Writes changes in order, all or none; `sequence` is the number of the last. On the disk when
@@ -151,21 +149,7 @@ impl Store {
     /// # Errors
     /// `Disk`: whether the changes were written is unknown.
     pub fn append(&mut self, changes: &[Change], sequence: u64) -> Result<(), StoreError> {
-        self.try_append(changes, sequence, &[]).map_err(|error| disk(&self.path, &error))
-    }
-
-    fn try_append(&mut self, changes: &[Change], sequence: u64, notes: &[Note]) -> fjall::Result<()> {
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
-        for change in changes {
-            let key = key::key(change.name());
-            match record::encode(change) {
-                Some(value) => batch.insert(&self.list, key, value),
-                None => batch.remove(&self.list, key),
-            }
-        }
-        batch.insert(&self.meta, "sequence", sequence.to_be_bytes());
-        write_notes(&mut batch, &self.notes, notes);
-        batch.commit()
+        self.try_write(|keyspaces| keyspaces.append(changes, sequence, &Beside::default()))
     }
 
     /// Writes a list in the place of all that is stored. On the disk when it returns.
@@ -173,30 +157,21 @@ impl Store {
     /// # Errors
     /// `Disk`: the list that was stored before is still there.
     pub fn replace(&mut self, list: &List, sequence: u64) -> Result<(), StoreError> {
-        self.try_replace(list, sequence, &[]).map_err(|error| disk(&self.path, &error))
+        self.try_write(|keyspaces| keyspaces.replace(list, sequence, &Beside::default()))
     }
 
-    fn try_replace(&mut self, list: &List, sequence: u64, notes: &[Note]) -> fjall::Result<()> {
-        let generation = self.generation + 1;
-        remove_others(&self.database, self.generation)?;
-        let new = keyspace(&self.database, generation)?;
-        let mut ingestion = new.start_ingestion()?;
-        let mut cursor = list.iter_from(b"");
-        while let Some(row) = cursor.next() {
-            let change = row.change();
-            if let Some(value) = record::encode(&change) {
-                ingestion.write(key::key(row.name), value)?;
-            }
-        }
-        ingestion.finish()?;
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-        batch.insert(&self.meta, "list", generation.to_be_bytes());
-        batch.insert(&self.meta, "sequence", sequence.to_be_bytes());
-        write_notes(&mut batch, &self.notes, notes);
-        batch.commit()?;
-        let old = std::mem::replace(&mut self.list, new);
-        self.generation = generation;
-        self.database.delete_keyspace(old)
+    fn try_write(
+        &mut self,
+        write: impl FnOnce(&mut Keyspaces) -> fjall::Result<()>,
+    ) -> Result<(), StoreError> {
+        let mut keyspaces = match self.keyspaces.take() {
+            Some(keyspaces) => keyspaces,
+            None => Keyspaces::open(&self.path)?,
+        };
+        write(&mut keyspaces)
+            .map_err(|error| StoreError::Disk { path: self.path.clone(), why: error.to_string() })?;
+        self.keyspaces = Some(keyspaces);
+        Ok(())
     }
 
     /// The sequence number of the last change that was written.
@@ -204,116 +179,23 @@ impl Store {
     /// # Errors
     /// `Disk`, `Damaged`.
     pub fn sequence(&self) -> Result<u64, StoreError> {
-        Ok(number(&self.path, &self.meta, "sequence")?.unwrap_or(0))
-    }
-}
-
-fn write_notes(batch: &mut OwnedWriteBatch, keyspace: &Keyspace, notes: &[Note]) {
-    for (key, value) in notes {
-        match value {
-            Some(value) => batch.insert(keyspace, key.as_slice(), value.as_slice()),
-            None => batch.remove(keyspace, key.as_slice()),
+        match &self.keyspaces {
+            Some(keyspaces) => keyspaces.sequence(&self.path),
+            None => Keyspaces::open(&self.path)?.sequence(&self.path),
         }
     }
 }
 
 fn open_and_load(path: &Path) -> Result<(Store, Loaded), StoreError> {
-    let database = open_database(path)?;
-    let fail = |error: fjall::Error| damaged(path, &error.to_string());
-    let meta = database.keyspace(META, KeyspaceCreateOptions::default).map_err(fail)?;
-    match number(path, &meta, "format")? {
-        None => meta.insert("format", FORMAT.to_be_bytes()).map_err(fail)?,
-        Some(FORMAT) => {}
-        Some(found) => return Err(StoreError::Format { path: path.into(), found }),
-    }
-    let sequence = number(path, &meta, "sequence")?;
-    let notes = database.keyspace(NOTES, KeyspaceCreateOptions::default).map_err(fail)?;
-    let generation = number(path, &meta, "list")?.unwrap_or(0);
-    let list = keyspace(&database, generation).map_err(fail)?;
-    let loaded = Loaded {
-        list: load(path, &list)?,
-        sequence: sequence.unwrap_or(0),
-        was_complete: sequence.is_some(),
-        notes: load_notes(path, &notes)?,
-    };
-    Ok((Store { path: path.into(), database, meta, notes, list, generation }, loaded))
-}
-
-fn open_database(path: &Path) -> Result<Database, StoreError> {
-    std::fs::create_dir_all(path)
+    let mut keyspaces = Keyspaces::open(path)?;
+    let mut loaded = keyspaces.load(path)?;
+    let name = history::new_name()
         .map_err(|error| StoreError::Disk { path: path.into(), why: error.to_string() })?;
-    // The database asserts what it reads; a damaged file must not end the process.
-    let opened =
-        std::panic::catch_unwind(|| Database::builder(path).worker_threads(1).cache_size(CACHE_BYTES).open());
-    match opened {
-        Ok(Ok(database)) => Ok(database),
-        Ok(Err(fjall::Error::Locked)) => Err(StoreError::InUse { path: path.into() }),
-        Ok(Err(fjall::Error::Io(error))) if is_of_the_disk(&error) => {
-            Err(StoreError::Disk { path: path.into(), why: error.to_string() })
-        }
-        Ok(Err(error)) => Err(damaged(path, &error.to_string())),
-        Err(_) => Err(damaged(path, "the database cannot read it")),
-    }
-}
-
-/// Whether an error says something about the disk or the rights, not about what is stored.
-fn is_of_the_disk(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind;
-    matches!(
-        error.kind(),
-        ErrorKind::PermissionDenied
-            | ErrorKind::StorageFull
-            | ErrorKind::ReadOnlyFilesystem
-            | ErrorKind::QuotaExceeded
-            | ErrorKind::OutOfMemory
-    )
-}
-
-fn keyspace(database: &Database, generation: u64) -> fjall::Result<Keyspace> {
-    database.keyspace(&format!("list-{generation}"), KeyspaceCreateOptions::default)
-}
-
-/// Deletes what a replacement that was not finished has left. Not by `clear`: that is replayed from
-/// the journal when the database is opened again, and would take what was ingested behind it along.
-fn remove_others(database: &Database, used: u64) -> fjall::Result<()> {
-    let used = format!("list-{used}");
-    for name in database.list_keyspace_names() {
-        if name.starts_with("list-") && *name != *used {
-            let left_over = database.keyspace(&name, KeyspaceCreateOptions::default)?;
-            database.delete_keyspace(left_over)?;
-        }
-    }
-    Ok(())
-}
-
-fn load(path: &Path, list: &Keyspace) -> Result<Editor, StoreError> {
-    let mut builder = Builder::new();
-    for row in list.iter() {
-        let (key, value) = row.into_inner().map_err(|error| damaged(path, &error.to_string()))?;
-        let change = record::decode(&key, &value).ok_or_else(|| damaged(path, "a record makes no sense"))?;
-        builder.push(&change);
-    }
-    Ok(builder.finish())
-}
-
-fn load_notes(path: &Path, notes: &Keyspace) -> Result<Vec<KeptNote>, StoreError> {
-    let mut loaded = Vec::new();
-    for row in notes.iter() {
-        let (key, value) = row.into_inner().map_err(|error| damaged(path, &error.to_string()))?;
-        loaded.push((key.to_vec(), value.to_vec()));
-    }
-    Ok(loaded)
-}
-
-fn number(path: &Path, meta: &Keyspace, name: &str) -> Result<Option<u64>, StoreError> {
-    let value = meta.get(name).map_err(|error| damaged(path, &error.to_string()))?;
-    value
-        .map(|value| {
-            let bytes: [u8; 8] =
-                (*value).try_into().map_err(|_| damaged(path, "a number has the wrong length"))?;
-            Ok(u64::from_be_bytes(bytes))
-        })
-        .transpose()
+    loaded.history.begin(name, loaded.sequence);
+    keyspaces
+        .write_history(&loaded.history)
+        .map_err(|error| StoreError::Disk { path: path.into(), why: error.to_string() })?;
+    Ok((Store { path: path.into(), keyspaces: Some(keyspaces) }, loaded))
 }
 
 /// Gives the folder a name that is free.
@@ -335,8 +217,4 @@ fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
 
 fn damaged(path: &Path, why: &str) -> StoreError {
     StoreError::Damaged { path: path.into(), why: why.into() }
-}
-
-fn disk(path: &Path, error: &fjall::Error) -> StoreError {
-    StoreError::Disk { path: path.into(), why: error.to_string() }
 }

@@ -6,10 +6,10 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use mupdate::directory::StoreWrite;
+use mupdate::directory::{Beside, LOG_CHANGES_MAX, StoreWrite};
 use mupdate::list::generate::Generator;
 use mupdate::list::{Editor, List};
-use protocols::proxy::Change;
+use protocols::proxy::{Change, Position};
 use store::{OnDamage, Opened, Store, StoreError};
 
 fn changes(seed: u64, count: usize) -> Vec<Change> {
@@ -84,15 +84,55 @@ fn what_a_master_remembers_is_there_after_reopening() {
     let note =
         |key: &str, value: Option<&str>| (key.as_bytes().to_vec(), value.map(|v| v.as_bytes().to_vec()));
     let notes = vec![note("a", Some("1")), note("b", Some("2"))];
-    opened.store.write(&StoreWrite::Append { changes: changes(1, 10), sequence: 10, notes }).unwrap();
+    let beside = Beside { notes, ..Beside::default() };
+    opened.store.write(&StoreWrite::Append { changes: changes(1, 10), sequence: 10, beside }).unwrap();
     let list = applied(&changes(2, 10)).publish();
     let notes = vec![note("a", None), note("c", Some("3"))];
-    opened.store.write(&StoreWrite::Replace { list, sequence: 20, notes }).unwrap();
-    opened.store.write(&StoreWrite::Append { changes: vec![], sequence: 20, notes: vec![] }).unwrap();
+    let beside = Beside { notes, ..Beside::default() };
+    opened.store.write(&StoreWrite::Replace { list, sequence: 20, beside }).unwrap();
+    let beside = Beside::default();
+    opened.store.write(&StoreWrite::Append { changes: vec![], sequence: 20, beside }).unwrap();
     drop(opened);
     let again = open(folder.path());
     assert_eq!(again.loaded.notes, [(b"b".to_vec(), b"2".to_vec()), (b"c".to_vec(), b"3".to_vec())]);
     assert_eq!(again.loaded.sequence, 20);
+}
+
+#[test]
+fn the_log_reaches_back_as_far_as_it_may_and_not_over_a_replacement() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut opened = open(folder.path());
+    let all: Vec<Change> = Generator::new(5, 2).take(LOG_CHANGES_MAX + 50).collect();
+    for (n, batch) in all.chunks(5_000).enumerate() {
+        opened.store.append(batch, (n * 5_000 + batch.len()) as u64).unwrap();
+    }
+    drop(opened);
+    let mut opened = open(folder.path());
+    assert!(opened.loaded.log == all[50..], "the newest {LOG_CHANGES_MAX} changes are kept");
+    let newest = all.len() as u64;
+    opened.store.replace(&applied(&all).publish(), newest + 7).unwrap();
+    opened.store.append(&all[..3], newest + 10).unwrap();
+    drop(opened);
+    assert!(open(folder.path()).loaded.log == all[..3], "what led to the replacement is not known");
+}
+
+#[test]
+fn every_opening_begins_an_epoch_and_the_source_is_kept_with_the_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut opened = open(folder.path());
+    let source = Some(Position { epoch: "there".into(), sequence: 77 });
+    let beside = Beside { source: source.clone(), ..Beside::default() };
+    opened.store.write(&StoreWrite::Append { changes: changes(1, 10), sequence: 10, beside }).unwrap();
+    let first = opened.loaded.history.clone();
+    drop(opened);
+    let mut opened = open(folder.path());
+    assert_eq!(opened.loaded.source, source);
+    let second = opened.loaded.history.clone();
+    assert_eq!((first.0.len(), second.0.len(), second.0[1].first), (1, 2, 10));
+    assert_eq!(first.0[0], second.0[0]);
+    opened.store.append(&changes(2, 10), 20).unwrap();
+    drop(opened);
+    assert_eq!(open(folder.path()).loaded.source, None, "changes without a position lead nowhere known");
 }
 
 #[test]

@@ -11,8 +11,8 @@ use mupdate::master::{self, Connection};
 use mupdate::slave::{self, Slave, Starttls};
 use protocols::mailbox::acl;
 use protocols::proxy::{
-    Answer, Change, Entry, Event, Instant, ListPage, Location, Opened, Origin, Output, PasswordVerdict,
-    Question, QuestionId, Session, Side, Then,
+    Answer, Change, Entry, Event, Instant, ListPage, Location, OpenError, Opened, Origin, Output,
+    PasswordVerdict, Question, QuestionId, Session, Side, Then,
 };
 use protocols::sasl::{Credentials, Mechanism, Offer};
 use protocols::secret::Secret;
@@ -68,11 +68,11 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn server(config: master::Config) -> Machine {
-        Machine::server_of(config, origin())
+        Machine::server_of(config, origin(), None)
     }
 
-    pub(crate) fn server_of(config: master::Config, origin: Origin) -> Machine {
-        Machine::new(Box::new(Connection::new(Arc::new(config), origin)), Side::Client)
+    pub(crate) fn server_of(config: master::Config, origin: Origin, epoch: Option<Arc<str>>) -> Machine {
+        Machine::new(Box::new(Connection::new(Arc::new(config), origin, epoch)), Side::Client)
     }
 
     pub(crate) fn slave(config: slave::Config) -> Machine {
@@ -178,8 +178,12 @@ pub(crate) const OWN: u64 = 1 << 40;
 
 impl World {
     pub(crate) fn new(config: directory::Config) -> World {
+        World::with(config, Loaded::nothing())
+    }
+
+    pub(crate) fn with(config: directory::Config, loaded: Loaded) -> World {
         World {
-            directory: Directory::new(config, Loaded::nothing()),
+            directory: Directory::new(config, loaded),
             machines: Vec::new(),
             now: Instant(1),
             store_is_quick: true,
@@ -201,7 +205,11 @@ impl World {
     }
 
     pub(crate) fn pass(&mut self, seconds: u64) {
-        self.now = self.now + Duration::from_secs(seconds);
+        self.pass_ms(seconds * 1000);
+    }
+
+    pub(crate) fn pass_ms(&mut self, ms: u64) {
+        self.now = self.now + Duration::from_millis(ms);
         for machine in &mut self.machines {
             machine.time(self.now);
         }
@@ -318,6 +326,16 @@ impl World {
         let (id, _) = self.machines[machine].asked.remove(at.expect("a connection is wanted"));
         let opened = Opened { host: "mupdate.example.net".into(), tls: false, noauth: false };
         let answer = Answer::Opened(Ok(opened));
+        self.machines[machine].event(Event::Answer { id, answer }, self.now);
+        self.run();
+    }
+
+    /// Answers the slave's wish for a connection with a no.
+    pub(crate) fn refused(&mut self, machine: usize) {
+        let at =
+            self.machines[machine].asked.iter().position(|(_, q)| matches!(q, Question::OpenBackend { .. }));
+        let (id, _) = self.machines[machine].asked.remove(at.expect("a connection is wanted"));
+        let answer = Answer::Opened(Err(OpenError::Connect("mupdate.example.net".into())));
         self.machines[machine].event(Event::Answer { id, answer }, self.now);
         self.run();
     }

@@ -51,6 +51,12 @@ pub enum DirectoryQuestion {
         /// One sentence for the log; `None` when the slave has left it.
         why: Option<Box<str>>,
     },
+    /// Slave: where in the history of its source the list stands; answered by `Position`.
+    Position,
+    /// Slave: all that was learnt leads to this place in the history of the source.
+    Reached(Position),
+    /// Slave: what was learnt is all that the source has done since the position: be live.
+    Resumed,
     /// Master: do this change durably if the rules allow it.
     Commit {
         /// RESERVE, ACTIVATE, DEACTIVATE or DELETE.
@@ -70,6 +76,17 @@ pub enum DirectoryQuestion {
     },
     /// Master: the sequence number of the newest change.
     Sequence,
+    /// Master: whether a stream may go on behind this position; answered by `Resumable`.
+    Resume(Position),
+}
+
+/// A place in the history of a list.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Position {
+    /// The name of the stretch of history.
+    pub epoch: Box<str>,
+    /// The sequence number of the last change.
+    pub sequence: u64,
 }
 
 /// A change as a backend asks for it.
@@ -133,6 +150,10 @@ pub enum DirectoryAnswer {
     Changes(Result<ChangePage, Unavailable>),
     /// To `Sequence`.
     Sequence(u64),
+    /// To `Position`: `None` when the list is not known to stand anywhere.
+    Position(Option<Position>),
+    /// To `Resume`.
+    Resumable(bool),
 }
 
 /// A page of changes.

@@ -182,7 +182,10 @@ impl Mupdate {
                 each(Row { name, location, acl: Some(acl) });
             }
             Response::Reserve { name, location, .. } => each(Row { name, location, acl: None }),
-            Response::Status { .. } | Response::Delete { .. } | Response::Other { .. } => {}
+            Response::Status { .. }
+            | Response::Delete { .. }
+            | Response::Position { .. }
+            | Response::Other { .. } => {}
         })
     }
 
@@ -297,6 +300,7 @@ fn end_of(response: &Response<'_>, wanted: &str) -> Option<(Status, Box<str>)> {
         | Response::Mailbox { .. }
         | Response::Reserve { .. }
         | Response::Delete { .. }
+        | Response::Position { .. }
         | Response::Other { .. } => None,
     }
 }

@@ -46,8 +46,8 @@ impl Master {
                 }
             }
             let Some(write) = self.directory.poll_store() else { return done };
-            let (StoreWrite::Append { notes, .. } | StoreWrite::Replace { notes, .. }) = write;
-            for (key, value) in notes {
+            let (StoreWrite::Append { beside, .. } | StoreWrite::Replace { beside, .. }) = write;
+            for (key, value) in beside.notes {
                 match value {
                     Some(value) => drop(self.notes.insert(key, value)),
                     None => drop(self.notes.remove(&key)),

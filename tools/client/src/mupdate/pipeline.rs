@@ -109,7 +109,9 @@ fn event(response: &Response<'_>, place: impl Fn(&[u8]) -> Option<usize>) -> Eve
         Response::Reserve { tag, location, .. } => {
             located(tag, Located { location: (**location).into(), acl: None })
         }
-        Response::Status { tag: b"*", .. } | Response::Other { .. } => Event::Nothing,
+        Response::Status { tag: b"*", .. } | Response::Position { .. } | Response::Other { .. } => {
+            Event::Nothing
+        }
         Response::Status { tag, status, text } => match place(tag) {
             Some(at) => Event::End { at, status: *status, text: lossy(text) },
             None => Event::Stray,
