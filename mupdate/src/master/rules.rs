@@ -12,7 +12,9 @@
 //!       with its own prefix; ACTIVATE only), with `mupdate_config: replicated` or `unified`, and
 //!       with the option for takeovers
 //!   (2) a DELETE says no server: refused only when its address activates for one other server
-//!       alone; done and recorded when the address is unknown or shared, or as under (1)
+//!       alone; done and recorded when the address is unknown or shared, or as under (1). From who
+//!       has sent LIST with another server's prefix it is about a name that has left that server
+//!       since: OK, nothing is done, recorded
 //! ```
 //!
 //! Servers are compared in any case of letters. `server!` without a partition, which Cyrus 3.6 sends
@@ -23,7 +25,7 @@
 //! answered (there the master dies), and a server that has a leftover copy does not take the
 //! mailbox of another over.
 //!
-//! [`decide`] is the one place where this stands: the server, the model check (tests/model) and the
+//! [`decide`] is the one place where this stands: the server, the model check (tests/model.rs) and the
 //! simulation run it.
 
 use protocols::proxy::{Change, Location, MasterRequest};
@@ -142,9 +144,13 @@ pub fn decide(
             None if rules.mode == Mode::Shared => Decision::nothing_to_do(),
             None => Decision::refused(UNKNOWN),
             Some(there) => {
-                let stranger = stranger(there, claim);
-                let may = stranger != Stranger::OfOneOther || rules.is_lenient();
-                contest(Change::Deleted { name: name.clone() }, stranger != Stranger::No, may)
+                let (stranger, deleted) = (stranger(there, claim), Change::Deleted { name: name.clone() });
+                match stranger {
+                    Stranger::Pusher if !rules.is_lenient() => Decision { change: Ok(None), conflict: true },
+                    Stranger::OfOneOther => contest(deleted, true, rules.is_lenient()),
+                    Stranger::Pusher | Stranger::Unclear => contest(deleted, true, true),
+                    Stranger::No => Decision::done(deleted),
+                }
             }
         },
     };
@@ -183,6 +189,8 @@ fn is_active_elsewhere(standing: Option<&Standing>, location: &Location) -> bool
 enum Stranger {
     /// No, or there is nothing to protect.
     No,
+    /// It pushes the list of another server, whose the mailbox was a moment ago.
+    Pusher,
     /// The address activates for one other server, and for no more.
     OfOneOther,
     /// The address is unknown, or several servers share it.
@@ -192,15 +200,13 @@ enum Stranger {
 fn stranger(there: &Standing, claim: Claim<'_>) -> Stranger {
     let Some(owner) = there.location.server() else { return Stranger::No };
     let is_owner = |server: &[u8]| server.eq_ignore_ascii_case(owner);
-    if there.reserved
-        || claim.listed.is_some_and(is_owner)
-        || claim.servers.iter().any(|server| is_owner(server))
-    {
-        return Stranger::No;
-    }
-    match claim.servers {
-        [_] => Stranger::OfOneOther,
-        _ => Stranger::Unclear,
+    match (claim.listed, claim.servers) {
+        _ if there.reserved => Stranger::No,
+        (Some(server), _) if is_owner(server) => Stranger::No,
+        (Some(_), _) => Stranger::Pusher,
+        (None, servers) if servers.iter().any(|server| is_owner(server)) => Stranger::No,
+        (None, [_]) => Stranger::OfOneOther,
+        (None, _) => Stranger::Unclear,
     }
 }
 

@@ -76,6 +76,15 @@ pub fn sim(sim: &Sim) -> Result<bool> {
     run(&mut command)
 }
 
+/// Checks the rules of the master over more orders of events than the test suite does.
+///
+/// # Errors
+/// The tests cannot be started.
+pub fn model() -> Result<bool> {
+    let tests = ["test", "--release", "--package", "mupdate", "--test", "model", "--", "--nocapture"];
+    run(cargo().env("MODEL_LARGE", "1").args(tests))
+}
+
 /// Lets the snapshot tests write what they saw; the difference is for `git diff`.
 ///
 /// # Errors

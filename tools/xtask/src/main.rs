@@ -1,4 +1,4 @@
-//! The one door to the project's chores: `cargo xtask test|tidy|deny|fuzz|sim|bless|man|bench`.
+//! The one door to the project's chores: `cargo xtask test|tidy|deny|fuzz|sim|model|bless|man|bench`.
 
 use std::process::ExitCode;
 
@@ -25,6 +25,8 @@ enum Chore {
     Fuzz(chores::Fuzz),
     /// Run the simulation over seeds.
     Sim(chores::Sim),
+    /// Check the rules of the MUPDATE master over more orders of events than the test suite does.
+    Model,
     /// Record the expected outputs of transcripts and snapshots anew.
     Bless,
     /// Write the man pages anew.
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Chore::Deny => chores::deny(),
         Chore::Fuzz(fuzz) => chores::fuzz(&fuzz),
         Chore::Sim(sim) => chores::sim(&sim),
+        Chore::Model => chores::model(),
         Chore::Bless => chores::bless(),
         Chore::Man => chores::man(),
         Chore::Bench(bench) => chores::bench(&bench),

@@ -149,6 +149,16 @@ fn delete_is_refused_only_to_who_is_known_as_another_server_alone() {
     assert_eq!(said_to_lister("be1", there(), delete()), "deleted");
 }
 
+/// The mailbox was moved away behind the LIST, perhaps to a server at the same address.
+#[test]
+fn who_pushes_its_list_deletes_nothing_of_others() {
+    let servers: [Box<[u8]>; 2] = [b"be1".as_slice().into(), b"be2".as_slice().into()];
+    let claim = Claim { listed: Some(b"be2"), servers: &servers };
+    let there = active_at("be1!p");
+    assert_eq!(text(&decide(there.as_ref(), &delete(), claim, &STANDARD)), "done already, recorded");
+    assert_eq!(text(&decide(there.as_ref(), &delete(), claim, &SHARED)), "deleted, recorded");
+}
+
 #[test]
 fn the_old_behaviour_deletes_for_everybody() {
     let servers: [Box<[u8]>; 1] = [b"be2".as_slice().into()];
