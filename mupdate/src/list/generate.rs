@@ -1,10 +1,13 @@
 //! Made-up lists with names as irregular as real ones, for benchmarks and load tests.
 //!
 //! One seed gives one list: users with irregular names and 1 to 20 folders, folders with names in
-//! modified UTF-7, shared trees, domains, DELETED mailboxes.
+//! modified UTF-7, shared trees, domains, DELETED mailboxes. No name comes twice.
 
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use hashbrown::HashSet;
 use protocols::proxy::{Change, Entry, Location};
 
 /// Folders that mail programs create.
@@ -65,10 +68,15 @@ impl Numbers {
     }
 }
 
-/// An endless stream of entries, user after user, in no order.
-///
-/// Names repeat rarely and need not be new.
+/// Names that are drawn for a user or tree before a number makes one new.
+const DRAWS_MAX: usize = 8;
+
+/// An endless stream of entries, user after user, in no order, each name once.
 pub struct Generator {
+    /// Hashes of users and roots of trees.
+    roots: HashSet<u64>,
+    /// Names of the user or tree that waits.
+    own: HashSet<String>,
     numbers: Numbers,
     servers: Vec<Location>,
     waiting: Vec<Change>,
@@ -80,10 +88,17 @@ impl Generator {
         let servers = (1..=servers.max(1))
             .map(|n| Location(format!("imap{n:02}.example.net!default").into_bytes().into()))
             .collect();
-        Generator { numbers: Numbers::new(seed), servers, waiting: Vec::new() }
+        Generator {
+            roots: HashSet::new(),
+            own: HashSet::new(),
+            numbers: Numbers::new(seed),
+            servers,
+            waiting: Vec::new(),
+        }
     }
 
     fn refill(&mut self) {
+        self.own.clear();
         if self.numbers.below(50) == 0 {
             self.shared_tree()
         } else {
@@ -93,11 +108,11 @@ impl Generator {
     }
 
     fn user(&mut self) {
-        let local = self.local_part();
         let domain = match self.numbers.below(8) {
             0 => format!("{}.example!", self.word(2)),
             _ => String::new(),
         };
+        let local = self.new_root(&domain, Generator::local_part);
         let id = match domain.strip_suffix('!') {
             Some(domain) => format!("{}@{domain}", local.replace('^', ".")),
             None => local.replace('^', "."),
@@ -125,7 +140,7 @@ impl Generator {
     }
 
     fn shared_tree(&mut self) {
-        let root = self.word(3);
+        let root = self.new_root("", |generator| generator.word(3));
         let location = self.server();
         let acl = format!("anyone\tlrs\tgroup:{}\tlrswipkxte\t", self.word(2));
         self.entry(&root, &location, &acl);
@@ -135,7 +150,33 @@ impl Generator {
         }
     }
 
+    /// A user or tree that did not come before.
+    fn new_root(&mut self, domain: &str, draw: impl Fn(&mut Generator) -> String) -> String {
+        for _ in 0..DRAWS_MAX {
+            let name = draw(self);
+            if self.is_new(domain, &name) {
+                return name;
+            }
+        }
+        loop {
+            let name = format!("{}{}", draw(self), self.numbers.below(1 << 40));
+            if self.is_new(domain, &name) {
+                return name;
+            }
+        }
+    }
+
+    /// Of two names with one hash the second counts as known.
+    fn is_new(&mut self, domain: &str, name: &str) -> bool {
+        let mut hasher = DefaultHasher::new();
+        (domain, name).hash(&mut hasher);
+        self.roots.insert(hasher.finish())
+    }
+
     fn entry(&mut self, name: &str, location: &Location, acl: &str) {
+        if !self.own.insert(name.to_owned()) {
+            return;
+        }
         let name = name.as_bytes().into();
         self.waiting.push(if self.numbers.below(10_000) == 0 {
             Change::Reserved { name, location: location.clone() }
@@ -171,5 +212,20 @@ impl Iterator for Generator {
             self.refill();
         }
         self.waiting.pop()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_name_comes_twice_and_a_seed_gives_one_list() {
+        let changes: Vec<Change> = Generator::new(1, 3).take(100_000).collect();
+        let names: BTreeSet<&[u8]> = changes.iter().map(Change::name).collect();
+        assert_eq!(names.len(), changes.len());
+        assert!(Generator::new(1, 3).take(1_000).eq(changes[..1_000].iter().cloned()));
     }
 }
