@@ -22,7 +22,7 @@ mod record;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use mupdate::directory::{Beside, Loaded, StoreWrite};
+use mupdate::directory::{Beside, History, Loaded, StoreWrite};
 use mupdate::list::List;
 use protocols::proxy::Change;
 
@@ -152,12 +152,21 @@ impl Store {
         self.try_write(|keyspaces| keyspaces.append(changes, sequence, &Beside::default()))
     }
 
-    /// Writes a list in the place of all that is stored. On the disk when it returns.
+    /// Writes a list from elsewhere in the place of all that is stored. On the disk when it returns.
+    /// Its history is another: who followed the list that was here gets the whole of it.
     ///
     /// # Errors
     /// `Disk`: the list that was stored before is still there.
     pub fn replace(&mut self, list: &List, sequence: u64) -> Result<(), StoreError> {
+        let mut history = History::default();
+        history.begin(self.new_epoch()?, sequence);
+        self.try_write(|keyspaces| keyspaces.write_history(&history))?;
         self.try_write(|keyspaces| keyspaces.replace(list, sequence, &Beside::default()))
+    }
+
+    fn new_epoch(&self) -> Result<Box<str>, StoreError> {
+        history::new_name()
+            .map_err(|error| StoreError::Disk { path: self.path.clone(), why: error.to_string() })
     }
 
     fn try_write(
@@ -187,15 +196,12 @@ impl Store {
 }
 
 fn open_and_load(path: &Path) -> Result<(Store, Loaded), StoreError> {
-    let mut keyspaces = Keyspaces::open(path)?;
+    let keyspaces = Keyspaces::open(path)?;
     let mut loaded = keyspaces.load(path)?;
-    let name = history::new_name()
-        .map_err(|error| StoreError::Disk { path: path.into(), why: error.to_string() })?;
-    loaded.history.begin(name, loaded.sequence);
-    keyspaces
-        .write_history(&loaded.history)
-        .map_err(|error| StoreError::Disk { path: path.into(), why: error.to_string() })?;
-    Ok((Store { path: path.into(), keyspaces: Some(keyspaces) }, loaded))
+    let mut store = Store { path: path.into(), keyspaces: Some(keyspaces) };
+    loaded.history.begin(store.new_epoch()?, loaded.sequence);
+    store.try_write(|keyspaces| keyspaces.write_history(&loaded.history))?;
+    Ok((store, loaded))
 }
 
 /// Gives the folder a name that is free.

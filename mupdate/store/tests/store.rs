@@ -132,7 +132,13 @@ fn every_opening_begins_an_epoch_and_the_source_is_kept_with_the_list() {
     assert_eq!(first.0[0], second.0[0]);
     opened.store.append(&changes(2, 10), 20).unwrap();
     drop(opened);
-    assert_eq!(open(folder.path()).loaded.source, None, "changes without a position lead nowhere known");
+    let mut opened = open(folder.path());
+    assert_eq!(opened.loaded.source, None, "changes without a position lead nowhere known");
+    opened.store.replace(&applied(&changes(3, 10)).publish(), 20).unwrap();
+    drop(opened);
+    let again = open(folder.path());
+    let before = Position { epoch: second.0[1].name.clone(), sequence: 20 };
+    assert!(!again.loaded.history.has(&before, 20), "a list from elsewhere has another history");
 }
 
 #[test]
