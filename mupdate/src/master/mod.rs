@@ -10,6 +10,7 @@
 //! RESERVE, ACTIVATE, DEACTIVATE and DELETE may be pipelined, up to [`COMMITS_MAX`] in flight: they
 //! are answered in order. Every other command is begun when all before it are answered.
 
+mod fuzz;
 mod login;
 mod query;
 mod resume;
@@ -28,6 +29,8 @@ use protocols::proxy::{
 use protocols::sasl::{self, Mechanism};
 
 use crate::grammar::{self, Command, Request, Stop, Verb, message_out};
+
+pub use fuzz::fuzz;
 
 use login::Login;
 use query::{Query, Write};
