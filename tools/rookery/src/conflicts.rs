@@ -21,6 +21,12 @@ struct Claims {
     unfinished: Vec<UnfinishedMove>,
 }
 
+impl Claims {
+    fn is_empty(&self) -> bool {
+        self.conflicts.is_empty() && self.reservations.is_empty() && self.unfinished.is_empty()
+    }
+}
+
 /// Shows what the master of this host refused or overrode, its old reservations, and unfinished moves.
 ///
 /// # Errors
@@ -79,6 +85,9 @@ struct Unfinished<'a> {
 }
 
 fn write(out: &mut impl Write, form: Form, claims: &Claims, now: u64) -> std::io::Result<()> {
+    if form == Form::Terminal && claims.is_empty() {
+        return writeln!(out, "Nobody contradicts anybody; nothing is reserved.");
+    }
     let header = ["MAILBOX", "ASKED", "WAS", "OWNER", "CLAIMED BY", "TIMES", "LAST"];
     let mut table = Table::new(&mut *out, form, &header);
     for conflict in &claims.conflicts {

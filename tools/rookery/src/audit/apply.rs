@@ -26,6 +26,10 @@ impl Fate {
     }
 }
 
+/// Steps whose mailboxes are looked up before the first of them is done: what somebody changes in
+/// between is told by the master's answer, or stands as he left it at the next audit.
+const STEPS_AT_ONCE: usize = 1_000;
+
 /// Does the automatic steps in their order; `each` is told what became of them.
 ///
 /// # Errors
@@ -36,48 +40,81 @@ pub(super) fn apply(
     mut each: impl FnMut(&Step, Fate) -> std::io::Result<()>,
 ) -> Result<(), Failure> {
     let mut master = servers.connect_master()?;
-    for step in plan.steps.iter().filter(|step| step.is_automatic()) {
-        let fate = carry_out(&mut master, step).map_err(Failure::cannot_ask)?;
-        each(step, fate)?;
+    let steps: Vec<&Step> = plan.steps.iter().filter(|step| step.is_automatic()).collect();
+    for steps in steps.chunks(STEPS_AT_ONCE) {
+        let fates = carry_out(&mut master, steps).map_err(Failure::cannot_ask)?;
+        for (step, fate) in steps.iter().zip(fates) {
+            each(step, fate)?;
+        }
     }
     master.logout();
     Ok(())
 }
 
-fn carry_out(master: &mut Mupdate, step: &Step) -> Result<Fate, ClientError> {
-    let (name, was) = match step {
-        Step::Activate { name, was, .. } | Step::Forget { name, was, .. } => (name.as_bytes(), was),
-        Step::ByHand { .. } => return Ok(Fate::Changed),
+/// Looks all mailboxes up, then changes those that are as they were, with many commands on their way.
+fn carry_out(master: &mut Mupdate, steps: &[&Step]) -> Result<Vec<Fate>, ClientError> {
+    let find = steps.iter().filter_map(|step| Some(Change::Find { name: step.subject()?.0 }));
+    let found = run_all(master, find)?;
+    let mut fates: Vec<Option<Fate>> =
+        steps.iter().zip(found).map(|(step, found)| decided(step, found)).collect();
+    let open: Vec<usize> = (0..steps.len()).filter(|at| fates[*at].is_none()).collect();
+    let answers = run_all(master, open.iter().filter_map(|at| change(steps[*at])))?;
+    for (at, answer) in open.into_iter().zip(answers) {
+        fates[at] = Some(match answer {
+            Answer::Done | Answer::Found(_) => Fate::Done,
+            Answer::Refused(text) => insist(master, steps[at], &text)?,
+        });
+    }
+    Ok(fates.into_iter().flatten().collect())
+}
+
+/// Runs commands and gives their answers in the same order.
+fn run_all<'a>(
+    master: &mut Mupdate,
+    changes: impl Iterator<Item = Change<'a>>,
+) -> Result<Vec<Answer>, ClientError> {
+    let mut answers = Vec::new();
+    let mut pipeline = master.pipeline(|at: usize, answer| answers.push((at, answer)));
+    for (at, change) in changes.enumerate() {
+        pipeline.submit(change, at)?;
+    }
+    pipeline.finish()?;
+    answers.sort_by_key(|(at, _)| *at);
+    Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+}
+
+/// What becomes of a step before anything is changed; `None` when it is to be done.
+fn decided(step: &Step, found: Answer) -> Option<Fate> {
+    let found = match found {
+        Answer::Found(found) => found,
+        Answer::Done => None,
+        Answer::Refused(text) => return Some(Fate::Refused(text.into())),
     };
-    let found = master.find(name)?;
     if is_wanted(step, found.as_ref()) {
-        return Ok(Fate::AlreadySo);
+        return Some(Fate::AlreadySo);
     }
-    if !is_same(was, found.as_ref()) {
-        return Ok(Fate::Changed);
-    }
-    let change = match step {
-        Step::Activate { location, acl, .. } => {
-            Change::Activate { name, location: location.as_bytes(), acl: acl.as_bytes() }
+    let is_as_it_was = step.subject().is_some_and(|(_, was)| is_same(was, found.as_ref()));
+    (!is_as_it_was).then_some(Fate::Changed)
+}
+
+/// The command of a step.
+fn change(step: &Step) -> Option<Change<'_>> {
+    match step {
+        Step::Activate { name, location, acl, .. } => {
+            let (name, location) = (name.as_bytes(), location.as_bytes());
+            Some(Change::Activate { name, location, acl: acl.as_bytes() })
         }
-        Step::Forget { .. } | Step::ByHand { .. } => Change::Delete { name },
-    };
-    match master.run(change)? {
-        Answer::Done | Answer::Found(_) => Ok(Fate::Done),
-        Answer::Refused(text) => insist(master, change, name, was, &text),
+        Step::Forget { name, .. } => Some(Change::Delete { name: name.as_bytes() }),
+        Step::ByHand { .. } => None,
     }
 }
 
 /// A master that guards owners gives a mailbox up in two steps: its owner deactivates it, which this
 /// program knows to be right.
-fn insist(
-    master: &mut Mupdate,
-    change: Change<'_>,
-    name: &[u8],
-    was: &Was,
-    text: &str,
-) -> Result<Fate, ClientError> {
-    let Was::Active { location, acl } = was else { return Ok(Fate::Refused(text.to_owned())) };
+fn insist(master: &mut Mupdate, step: &Step, text: &str) -> Result<Fate, ClientError> {
+    let (Some((name, Was::Active { location, acl })), Some(change)) = (step.subject(), change(step)) else {
+        return Ok(Fate::Refused(text.to_owned()));
+    };
     let location = location.as_bytes();
     if let Answer::Refused(text) = master.run(Change::Deactivate { name, location })? {
         return Ok(Fate::Refused(text.into()));
@@ -141,6 +178,17 @@ mod tests {
         ] {
             assert!(!is_same(was, now.as_ref()), "{was:?} {now:?}");
         }
+    }
+
+    #[test]
+    fn what_the_master_says_decides_before_anything_is_changed() {
+        let was = Was::Reserved { location: "b1!p".into() };
+        let step = Step::Forget { name: "a".into(), was, why: String::new() };
+        let reserved = |location| Answer::Found(Some(found(location, None)));
+        assert_eq!(decided(&step, reserved("b1!p")), None);
+        assert_eq!(decided(&step, reserved("b2!p")), Some(Fate::Changed));
+        assert_eq!(decided(&step, Answer::Found(None)), Some(Fate::AlreadySo));
+        assert_eq!(decided(&step, Answer::Refused("no".into())), Some(Fate::Refused("no".into())));
     }
 
     #[test]

@@ -110,7 +110,15 @@ impl Was {
 impl Step {
     /// Whether this program can do it.
     pub(crate) fn is_automatic(&self) -> bool {
-        !matches!(self, Step::ByHand { .. })
+        self.subject().is_some()
+    }
+
+    /// The mailbox that the master's list is changed for, and what it must say of it before.
+    pub(crate) fn subject(&self) -> Option<(&[u8], &Was)> {
+        match self {
+            Step::Activate { name, was, .. } | Step::Forget { name, was, .. } => Some((name.as_bytes(), was)),
+            Step::ByHand { .. } => None,
+        }
     }
 }
 
