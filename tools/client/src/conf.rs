@@ -114,11 +114,15 @@ fn tls(imapd: &Imapd, host: &str) -> TlsSettings {
         path(certificate).map(|certificate| (certificate.clone(), path(key).unwrap_or(certificate)))
     };
     let own = pair(&format!("{}_client_cert", short(host)), &format!("{}_client_key", short(host)));
+    // Who names authorities for clients only has them for servers too.
+    let has_own = ["tls_server_ca_file", "tls_server_ca_dir"].iter().any(|key| imapd.value(key).is_some());
+    let authorities = if has_own { "tls_server_ca" } else { "tls_client_ca" };
     TlsSettings {
-        ca_file: path("tls_client_ca_file"),
-        ca_dir: path("tls_client_ca_dir"),
+        ca_file: path(&format!("{authorities}_file")),
+        ca_dir: path(&format!("{authorities}_dir")),
         certificate: own.or_else(|| pair("tls_client_cert", "tls_client_key")),
         versions: imapd.list("tls_versions").into_iter().map(Box::from).collect(),
+        tolerated: None,
     }
 }
 
@@ -131,7 +135,8 @@ fn starttls(imapd: &Imapd) -> Result<Starttls, ConfError> {
         ("offered", Starttls::Offered),
         ("required", Starttls::Required),
     ];
-    let can_check = ["tls_client_ca_file", "tls_client_ca_dir"].iter().any(|key| imapd.value(key).is_some());
+    let authorities = ["tls_server_ca_file", "tls_server_ca_dir", "tls_client_ca_file", "tls_client_ca_dir"];
+    let can_check = authorities.iter().any(|key| imapd.value(key).is_some());
     let default = if can_check { Starttls::WhenNeeded } else { Starttls::Never };
     imapd.choice("rookery_mupdate_starttls", &choices, default)
 }

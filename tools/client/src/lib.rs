@@ -10,6 +10,7 @@
 //! ```
 
 pub mod conf;
+mod deflate;
 mod error;
 mod imap;
 mod mupdate;
@@ -20,7 +21,7 @@ pub use error::ClientError;
 pub use imap::{Completion, Imap, ImapLogin};
 pub use mupdate::{Answer, Change, Greeting, Located, Mupdate, MupdateLogin, Pipeline, Row};
 pub use stream::{Endpoint, INPUT_BYTES_MAX, Stream};
-pub use tls::TlsSettings;
+pub use tls::{TlsSettings, Tolerated};
 
 /// Octets that nobody can foretell.
 ///
@@ -33,7 +34,8 @@ pub fn random<const N: usize>() -> Result<[u8; N], ClientError> {
 }
 
 /// Derives what [`protocols::sasl::ClientStep::NeedSaltedPassword`] asks for; takes some ten milliseconds.
-fn salted_password(
+/// `None` when the iterations are none.
+pub fn salted_password(
     hash: protocols::proxy::ScramHash,
     password: &protocols::secret::Secret,
     salt: &[u8],

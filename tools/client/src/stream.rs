@@ -10,6 +10,7 @@ use protocols::conf::server::{Place, Server};
 use protocols::proxy::Opened;
 use rustls::ClientConnection;
 
+use crate::deflate::Deflate;
 use crate::{ClientError, TlsSettings};
 
 /// Bytes that may stand unread: the longest response of either protocol, and what came behind it.
@@ -42,6 +43,7 @@ pub struct Stream {
     opened: Opened,
     wire: Wire,
     tls: Option<Box<ClientConnection>>,
+    deflate: Option<Box<Deflate>>,
     input: Vec<u8>,
     /// Bytes of `input` that were taken.
     taken: usize,
@@ -64,6 +66,7 @@ impl Stream {
             opened,
             wire: Wire { socket, until },
             tls: None,
+            deflate: None,
             input: Vec::new(),
             taken: 0,
         };
@@ -138,24 +141,76 @@ impl Stream {
         }
         self.input.drain(..self.taken);
         self.taken = 0;
-        let from = self.input.len();
-        self.input.resize(from + READ_BYTES, 0);
         self.wire.until = until;
+        match self.deflate.take() {
+            None => {
+                let mut input = std::mem::take(&mut self.input);
+                let read = self.read_into(&mut input);
+                self.input = input;
+                Ok(read? > 0)
+            }
+            Some(mut deflate) => {
+                let read = self.fill_inflated(&mut deflate);
+                self.deflate = Some(deflate);
+                read
+            }
+        }
+    }
+
+    /// Reads until something comes out of the inflater.
+    fn fill_inflated(&mut self, deflate: &mut Deflate) -> Result<bool, ClientError> {
+        let before = self.input.len();
+        let mut packed = Vec::new();
+        while self.input.len() == before {
+            packed.clear();
+            if self.read_into(&mut packed)? == 0 {
+                return Ok(false);
+            }
+            let inflated = deflate.decompress(&packed, &mut self.input, INPUT_BYTES_MAX);
+            inflated.map_err(|error| self.lost(error))?;
+        }
+        Ok(true)
+    }
+
+    /// Appends what one read brings; how much that is, 0 at the end.
+    fn read_into(&mut self, input: &mut Vec<u8>) -> Result<usize, ClientError> {
+        let from = input.len();
+        input.resize(from + READ_BYTES, 0);
         let read = match &mut self.tls {
-            None => self.wire.read(&mut self.input[from..]),
-            Some(tls) => rustls::Stream::new(&mut **tls, &mut self.wire).read(&mut self.input[from..]),
+            None => self.wire.read(&mut input[from..]),
+            Some(tls) => rustls::Stream::new(&mut **tls, &mut self.wire).read(&mut input[from..]),
         };
         let n = match read {
             Ok(n) => n,
             // The end of the socket without a goodbye of TLS; what is cut off shows in the protocol.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
             Err(error) => {
-                self.input.truncate(from);
+                input.truncate(from);
                 return Err(self.lost(error));
             }
         };
-        self.input.truncate(from + n);
-        Ok(n > 0)
+        input.truncate(from + n);
+        Ok(n)
+    }
+
+    /// Whether [`Stream::fill`] has something without waiting for the socket.
+    pub fn is_readable_at_once(&self) -> bool {
+        let has_plain = |tls: &ClientConnection| !tls.wants_read();
+        !self.unread().is_empty() || self.tls.as_deref().is_some_and(has_plain)
+    }
+
+    /// Both sides compress what they say from here on; what stands unread is compressed.
+    ///
+    /// # Errors
+    /// `Lost`: that is no compressed data.
+    pub fn start_deflate(&mut self) -> Result<(), ClientError> {
+        let mut deflate = Deflate::new();
+        let packed = self.unread().to_vec();
+        self.input.clear();
+        self.taken = 0;
+        let inflated = deflate.decompress(&packed, &mut self.input, INPUT_BYTES_MAX);
+        self.deflate = Some(Box::new(deflate));
+        inflated.map_err(|error| self.lost(error))
     }
 
     /// Sends all bytes.
@@ -164,6 +219,9 @@ impl Stream {
     /// `Lost`, also at the deadline.
     pub fn write(&mut self, bytes: &[u8], until: Instant) -> Result<(), ClientError> {
         self.wire.until = until;
+        let packed = self.deflate.as_mut().map(|deflate| deflate.compress(bytes));
+        let packed = packed.transpose().map_err(|error| self.lost(error))?;
+        let bytes = packed.as_deref().unwrap_or(bytes);
         let written = match &mut self.tls {
             None => self.wire.write_all(bytes),
             Some(tls) => {

@@ -2,26 +2,34 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    SupportedProtocolVersion,
+};
 use zeroize::Zeroizing;
 
 /// The files and words of imapd.conf that say how TLS is done. They are read when the first
 /// connection needs them.
 #[derive(Clone, Debug, Default)]
 pub struct TlsSettings {
-    /// `tls_client_ca_file`: who may sign a server's certificate; the system's authorities when
+    /// `tls_server_ca_file`: who may sign a server's certificate; the system's authorities when
     /// neither this nor the directory is set.
     pub ca_file: Option<PathBuf>,
-    /// `tls_client_ca_dir`.
+    /// `tls_server_ca_dir`.
     pub ca_dir: Option<PathBuf>,
     /// `tls_client_cert` or `HOST_client_cert`, and the file of its key: shown to a server that asks.
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// `tls_versions`; empty means 1.2 and 1.3.
     pub versions: Vec<Box<str>>,
+    /// Nobody is turned away for his certificate; what is wrong with it is noted here. For tests by
+    /// hand only: who tolerates anybody is sure of nobody.
+    pub tolerated: Option<Tolerated>,
 }
 
 impl TlsSettings {
@@ -38,8 +46,14 @@ impl TlsSettings {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&self.versions()?)
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(self.roots()?);
+            .map_err(|error| error.to_string())?;
+        let builder = match &self.tolerated {
+            None => builder.with_root_certificates(self.roots()?),
+            Some(tolerated) => {
+                let verifier = TolerantVerifier::new(self.roots()?, tolerated.clone())?;
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+            }
+        };
         match &self.certificate {
             None => Ok(builder.with_no_client_auth()),
             Some((certificate, key)) => builder
@@ -68,9 +82,75 @@ impl TlsSettings {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
         match roots.is_empty() {
-            true => Err("no certification authorities: expected tls_client_ca_file".into()),
+            true => Err("no certification authorities: expected tls_server_ca_file".into()),
             false => Ok(roots),
         }
+    }
+}
+
+/// What was wrong with a certificate that was let pass.
+#[derive(Clone, Debug, Default)]
+pub struct Tolerated(Arc<OnceLock<Box<str>>>);
+
+impl Tolerated {
+    /// One sentence; `None` when nothing was wrong.
+    pub fn why(&self) -> Option<&str> {
+        self.0.get().map(|why| &**why)
+    }
+}
+
+/// Checks certificates as usual, and lets everybody pass. The handshake must be right all the same.
+#[derive(Debug)]
+struct TolerantVerifier {
+    verifier: Arc<WebPkiServerVerifier>,
+    tolerated: Tolerated,
+}
+
+impl TolerantVerifier {
+    fn new(roots: RootCertStore, tolerated: Tolerated) -> Result<TolerantVerifier, String> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        Ok(TolerantVerifier { verifier: verifier.map_err(|error| error.to_string())?, tolerated })
+    }
+}
+
+impl ServerCertVerifier for TolerantVerifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.verifier.verify_server_cert(certificate, intermediates, name, ocsp, now);
+        if let Err(error) = verified {
+            // The first one counts: there is one certificate in a handshake.
+            let _ = self.tolerated.0.set(error.to_string().into());
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::Finding;
 
 /// Every package of the workspace: folder, and the packages of ours that it may depend on.
-const MAY_IMPORT: [(&str, &[&str]); 14] = [
+const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("protocols", &[]),
     ("mupdate", &["protocols"]),
     ("mupdate/store", &["mupdate", "protocols"]),
@@ -17,9 +17,11 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("bench", &["backends", "protocols"]),
     ("bench/backends", &["protocols"]),
     ("tools/client", &["mupdate", "protocols"]),
+    ("tools/ctl_mboxlist", &["client", "cyrusdb", "mupdate", "protocols", "store"]),
     ("tools/cyrusdb", &["mupdate"]),
     ("tools/man", &[]),
     ("tools/mupdate", &["engine", "mupdate", "protocols"]),
+    ("tools/mupdatetest", &["client", "protocols"]),
     ("tools/rookery", &["backends", "client", "cyrusdb", "engine", "mupdate", "protocols", "store"]),
     ("tools/xtask", &[]),
 ];
