@@ -1,0 +1,172 @@
+"""Our ctl_mboxlist and mupdatetest beside Debian's, on real backends and against the real master."""
+import json
+import os
+import re
+import shutil
+import subprocess
+
+from bed import MURDER, Bed
+
+LATER = 75
+THEIRS = "/usr/lib/cyrus/bin/mupdatetest"
+EMPTY = ('{"%s": {"mbtype": "e", "uidvalidity": "1", "createdmodseq": "1", "foldermodseq": "1", '
+         '"partition": "default", "acl": {"anyone": "lrs"}, "uniqueid": "%s"}}')
+
+
+class World:
+    """The murder, and our programs where user cyrus can run them."""
+
+    def __init__(self, a, folder):
+        self.bed, self.folder = Bed(f"{folder}/bed", a.net, [], 2), folder
+        os.makedirs(folder, exist_ok=True)
+        for program in ("ctl_mboxlist", "mupdatetest"):
+            shutil.copy(f"{a.binaries}/{program}", f"{folder}/{program}")
+
+    def conf(self, instance):
+        return f"{self.bed.folder}/{instance}/imapd.conf"
+
+    def theirs(self, instance, *words, stdin=None):
+        """Debian's ctl_mboxlist: status and output."""
+        return spoken([MURDER, "run", self.bed.folder, instance, "ctl_mboxlist", *words], stdin)[:2]
+
+    def ours(self, instance, *words):
+        """Ours: status, output and complaints."""
+        return spoken([f"{self.folder}/ctl_mboxlist", "-C", self.conf(instance), *words])
+
+    def add(self, instance, name):
+        """An entry that the master has not been told of."""
+        self.theirs(instance, "-u", stdin=EMPTY % (name, f"id-{name}"))
+
+    def warned(self, *words):
+        """What both say that a push would do, which must be the same."""
+        theirs, ours = self.theirs("backend1", "-mw", *words), self.ours("backend1", "-mw", *words)
+        assert (ours[0], ours[1]) == theirs, (theirs, ours)
+        return ours[1].splitlines()
+
+
+def spoken(command, stdin=None):
+    done = subprocess.run(command, input=stdin or "", capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+def dumps_are_the_same(world):
+    for instance in ("backend1", "backend2", "frontend", "master"):
+        for words in (["-d"], ["-d", "-y"], ["-d", "-p", "default"]):
+            theirs, ours = world.theirs(instance, *words), world.ours(instance, *words)
+            assert ours[:2] == theirs and len(json.loads(ours[1])) > 5, (instance, words, ours[2])
+
+
+def nothing_differs_at_first(world):
+    assert world.warned() == []
+    assert world.ours("backend1", "--check")[0] == 0
+    assert world.ours("backend1", "-m") == (0, "", "")
+    assert world.ours("backend1", "-v")[:2] == (0, "")
+
+
+def an_absent_master_is_75(world):
+    world.bed.murder("stop", world.bed.folder, "master")
+    try:
+        for words in (["-m"], ["-mw"], ["--check"]):
+            status, _, complaint = world.ours("backend1", *words)
+            assert status == LATER and "couldn't connect to mupdate server" in complaint, (status, complaint)
+        # What happens meanwhile: new names, and an ACL that only the backend has.
+        for name in ("tools.new", "tools.new.sub", "tools.new-sub"):
+            world.add("backend1", name)
+        admin = world.bed.session("cyrus", address=world.bed.backend(1))
+        admin.command("SETACL user.user001 user002 lr")
+        admin.close()
+    finally:
+        world.bed.murder("start", world.bed.folder, "master")
+
+
+def a_push_brings_the_master_in_step(world):
+    lines = world.warned()
+    assert "Force Activate: tools.new" in lines and "Force Activate: user.user001" in lines, lines
+    assert world.ours("backend1", "--check")[0] == 1
+    assert world.ours("backend1", "-m") == (0, "", "")
+    assert world.warned() == [] and world.ours("backend1", "--check")[0] == 0
+
+
+def names_that_are_gone_are_removed(world):
+    host = world.bed.backend_host(1)
+    mupdatetest(world, "PLAIN", "".join(f'R1 ACTIVATE "tools.gone.{n}" "{host}!default" ""\r\n' for n in "abc"))
+    assert world.warned() == [f"Remove from MUPDATE: tools.gone.{n}" for n in "cba"]
+    assert world.ours("backend1", "-m") == (0, "", "")
+    assert world.warned() == []
+
+
+def a_mailbox_that_is_elsewhere_is_left_alone(world):
+    world.add("backend1", "tools.both")
+    mupdatetest(world, "PLAIN", f'R1 ACTIVATE "tools.both" "{world.bed.backend_host(2)}!default" ""\r\n')
+    assert world.warned() == ["Remove Local Mailbox: tools.both"]
+    assert world.warned("-a") == ["Force Activate: tools.both"]
+    status, out, told = world.ours("backend1", "-m")
+    assert (status, out) == (0, "") and "tools.both at" in told and "nothing was deleted" in told, (status, told)
+    assert "tools.both" in json.loads(world.ours("backend1", "-d")[1])
+
+
+def a_start_line_never_keeps_a_backend_down(world):
+    """Differences are left (the test before), and then the master is down too."""
+    path = f"{world.bed.folder}/backend1/cyrus.conf"
+    with open(path) as f:
+        text = f.read()
+    line = f'mupdatepush cmd="{world.folder}/ctl_mboxlist -C {world.conf("backend1")} -m"'
+    with open(path, "w") as f:
+        f.write(re.sub(r'mupdatepush cmd="[^"]*"', line, text))
+    world.bed.murder("stop", world.bed.folder, "backend1")
+    world.bed.murder("start", world.bed.folder, "backend1")
+    world.bed.murder("stop", world.bed.folder, "master")
+    try:
+        world.bed.murder("stop", world.bed.folder, "backend1")
+        world.bed.murder("start", world.bed.folder, "backend1")
+    finally:
+        world.bed.murder("start", world.bed.folder, "master")
+    world.bed.session("cyrus", address=world.bed.backend(1)).close()
+
+
+def mupdatetest(world, mechanism, lines, program=None, *more):
+    """A session by a program, piped."""
+    program = program or f"{world.folder}/mupdatetest"
+    words = ["-m", mechanism, "-a", "postman", "-w", "pw-postman", *more]
+    user = [] if mechanism == "LOGIN" else ["-u", "postman"]
+    return spoken([program, *words, *user, "-p", "3905", f"{world.bed.net}.1"], lines)[:2]
+
+
+def sessions_are_the_same(world):
+    lines = 'F1 FIND "user.user001"\nN1 NOOP\nB1 BOGUS\nL1 LIST "nowhere!"\n'
+    for mechanism in ("PLAIN", "LOGIN", "SCRAM-SHA-256"):
+        for more in ([], ["-q"], ["-n", "2"]):
+            theirs = mupdatetest(world, mechanism, lines, THEIRS, *more)
+            ours = mupdatetest(world, mechanism, lines, None, *more)
+            assert normal(ours) == normal(theirs), (mechanism, more, ours, theirs)
+            assert "Authenticated." in ours[1] and 'F1 OK "Search completed"' in ours[1], ours
+
+
+def a_wrong_password_is_told_the_same(world):
+    words = ["-m", "PLAIN", "-a", "postman", "-u", "postman", "-w", "wrong", "-p", "3905", f"{world.bed.net}.1"]
+    ours, theirs = (spoken([program, *words])[:2] for program in (f"{world.folder}/mupdatetest", THEIRS))
+    assert ours == theirs, (ours, theirs)
+
+
+def normal(session):
+    """What is random in SCRAM, and lines of answers in any order with the LOGOUT that is not waited for."""
+    status, text = session
+    text = re.sub(r"(?m)^((?:[SC]: )?)[A-Za-z0-9+/=]{40,}\r?$", r"\1BASE64", text)
+    text = re.sub(r"\{\d+\+\}", "{n+}", text)
+    head, _, tail = text.partition("Security strength factor: 0\n")
+    return status, head, sorted(tail.splitlines())
+
+
+TESTS = [dumps_are_the_same, nothing_differs_at_first, sessions_are_the_same, a_wrong_password_is_told_the_same,
+         an_absent_master_is_75, a_push_brings_the_master_in_step, names_that_are_gone_are_removed,
+         a_mailbox_that_is_elsewhere_is_left_alone, a_start_line_never_keeps_a_backend_down]
+
+
+def run(report, a):
+    """One murder, the tests in this order."""
+    folder = f"{a.folder}/tools"
+    shutil.rmtree(folder, ignore_errors=True)
+    world = World(a, folder)
+    with world.bed:
+        for test in TESTS:
+            report.check(f"tools/{test.__name__}", test, world)
