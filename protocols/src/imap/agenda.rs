@@ -79,12 +79,10 @@ pub(super) enum Home {
     Unavailable,
 }
 
-/// Begins to look for the connection to the user's home.
+/// Begins to look for the connection to the user's home: where the list has it now, for a user may have
+/// been moved since he was last looked up.
 pub(super) fn seek_home(cx: &Context<'_>, agenda: &mut Agenda) {
-    match cx.home {
-        Some(server) => agenda.want(Want::Backend { server: server.to_vec() }),
-        None => agenda.find(cx.config.namespace.inbox(&cx.identity.user)),
-    }
+    agenda.find(cx.config.namespace.inbox(&cx.identity.user));
 }
 
 /// Goes on looking for the home; `Some` is the end of it.
@@ -99,7 +97,14 @@ pub(super) fn home_news(news: News<'_>, cx: &Context<'_>, agenda: &mut Agenda) -
                 None => Some(Home::Unavailable),
             },
             Err(NO_MAILBOX) => Some(Home::Nowhere),
-            Err(_) => Some(Home::Unavailable),
+            // The list cannot tell at the moment: where it was last.
+            Err(_) => match cx.home {
+                Some(server) => {
+                    agenda.want(Want::Backend { server: server.to_vec() });
+                    None
+                }
+                None => Some(Home::Unavailable),
+            },
         },
         News::Backend(Ok(backend)) => Some(Home::At(backend)),
         News::Backend(Err(_)) => Some(Home::Unavailable),

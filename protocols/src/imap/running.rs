@@ -246,7 +246,8 @@ impl Session {
         }
         let server = match finding {
             Finding::Active(entry) => entry.location.server().map(Box::from),
-            Finding::Reserved { .. } | Finding::Absent | Finding::Unknown => None,
+            Finding::Absent => None,
+            Finding::Reserved { .. } | Finding::Unknown => return,
         };
         if let Phase::User(user) = &mut self.phase {
             user.home = server;

@@ -469,3 +469,16 @@ fn reserved_names_are_listed_to_administrators_alone() {
     assert_eq!(asks_for(false), Reserved::Hidden);
     assert_eq!(asks_for(true), Reserved::Shown);
 }
+
+#[test]
+fn home_is_looked_up_anew_for_every_list_that_asks_it() {
+    let args = list_args(b"(SUBSCRIBED) \"\" *").unwrap();
+    let mut host = Host::new(ListTask::new(Word::List, &args));
+    host.home = Some(b"backend1".to_vec());
+    assert_eq!(host.wants(), ["find user.user001"]);
+    assert_eq!(host.news(found("user.user001", "backend2", "")), ["backend backend2"], "he was moved");
+    let mut unknown = Host::new(ListTask::new(Word::List, &args));
+    unknown.home = Some(b"backend1".to_vec());
+    unknown.wants();
+    assert_eq!(unknown.news(News::Found(Finding::Unknown)), ["backend backend1"]);
+}
