@@ -97,6 +97,10 @@ class Bed:
         """Path of a file of the frontend."""
         return f"{self.folder}/frontend/{name}"
 
+    def murder_conf(self, instance):
+        """imapd.conf of a Cyrus instance."""
+        return f"{self.folder}/{instance}/imapd.conf"
+
     def write_configuration(self, method="backend", more=()):
         """The configuration of the Cyrus frontend, changed in the one line that must change, and `more` lines."""
         with open(self.conf("imapd.conf")) as f:

@@ -258,6 +258,47 @@ def move_while_crashing(world):
         assert not [x for x in client.entries().values() if x[0] == "RESERVE"]
 
 
+# ---------------------------------------------------------------- TLS
+def certificates(folder):
+    """An authority, a server and a client `postman`, as files under `folder`."""
+    os.makedirs(folder, exist_ok=True)
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    quiet = dict(check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)
+    subprocess.run(["openssl", "req", "-x509", *key, "-subj", "/CN=test", "-days", "30", "-keyout", "ca.key", "-out",
+                    "ca.pem"], **quiet)
+    for name, use in (("server", "serverAuth"), ("postman", "clientAuth")):
+        with open(f"{folder}/{name}.ext", "w") as f:
+            f.write(f"extendedKeyUsage={use}\nbasicConstraints=CA:false\n")
+        subprocess.run(["openssl", "req", *key, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out",
+                        f"{name}.csr"], **quiet)
+        subprocess.run(["openssl", "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+                        "-CAcreateserial", "-days", "30", "-extfile", f"{name}.ext", "-out", f"{name}.pem"], **quiet)
+        os.chmod(f"{folder}/{name}.key", 0o644)
+
+
+def tls_with_a_real_backend(world):
+    """Debian's client begins STARTTLS when no password may go in clear; a certificate logs in by EXTERNAL."""
+    folder = f"{world.folder}/tls"
+    certificates(folder)
+    options = {"allowplaintext": "no", "sasl_mech_list": "PLAIN EXTERNAL", "tls_server_cert": f"{folder}/server.pem",
+               "tls_server_key": f"{folder}/server.key", "tls_client_ca_file": f"{folder}/ca.pem",
+               "tls_client_certs": "optional"}
+    with open(world.bed.murder_conf("backend1")) as f:
+        lines = [x for x in f.read().splitlines() if not x.startswith("mupdate_server:")]
+    with Master(world.bed.binaries, f"{folder}/master", f"{world.net}.3", options=options) as master:
+        lines.append(f"mupdate_server: {master.address}:3905")
+        shown = [f"tls_client_cert: {folder}/postman.pem", f"tls_client_key: {folder}/postman.key",
+                 "force_sasl_client_mech: EXTERNAL"]
+        for name, more in (("password", []), ("certificate", shown)):
+            conf = f"{folder}/{name}.conf"
+            with open(conf, "w") as f:
+                f.write("\n".join([*lines, *more]) + "\n")
+            for _ in range(10):        # Cyrus' own master dies of the ends of such connections
+                said = world.tool("backend1", "ctl_mboxlist", "-C", conf, "-mw")
+                assert "Force Activate: user.user001" in said, (name, said, master.log())
+        assert master.process.poll() is None, master.log()
+
+
 # ---------------------------------------------------------------- our frontend, and Debian's master
 def our_frontend_follows(world):
     """rookeryd on our master, serving its list on as a slave, with a master of its own beside it."""
@@ -339,7 +380,7 @@ def same_session_with_both_masters(world):
 
 
 TESTS = [seeded, changes_are_everywhere_at_once, user_moves_both_ways, tool_of_debian, commands_while_crashing,
-         push_while_crashing, dry_run_while_crashing, move_while_crashing, our_frontend_follows,
+         tls_with_a_real_backend, push_while_crashing, dry_run_while_crashing, move_while_crashing, our_frontend_follows,
          same_session_with_both_masters]
 
 
