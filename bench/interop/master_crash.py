@@ -1,10 +1,12 @@
 """Our master, killed under load: what it acknowledged is there, and nothing else appears."""
 import os
 import random
+import signal
+import subprocess
 import threading
 import time
 
-from master_client import Client, Gone, Master
+from master_client import PASSWORD, Client, Gone, Master
 
 WRITERS = 6
 NAMES_EACH = 40
@@ -132,8 +134,56 @@ def stop_is_clean(a):
         assert again.entries() == {"user.a": ("MAILBOX", "be1!p", "a\tlrs\t")}
 
 
+def beside_a_frontend(a):
+    """A `mupdate -m` line in a frontend's cyrus.conf: started, started again when it dies, ended with it."""
+    own = Master(a.binaries, f"{a.folder}/beside", f"{a.net}.8", options={
+        "mupdate_server": f"{a.net}.8", "mupdate_authname": "postman", "mupdate_username": "postman",
+        "mupdate_password": PASSWORD, "mupdate_retry_delay": "1", "rookery_shards": "1", "rookery_drain": "1",
+        "rookery_accept_empty_list": "yes"})
+    services = f"{own.folder}/cyrus.conf"
+    with open(services, "w") as f:
+        f.write(f"""SERVICES {{
+  imap cmd="imapd" listen="{a.net}.8:14300" proto="tcp4"
+  mupdate cmd="mupdate -m" listen="{a.net}.8:3905" proto="tcp4"
+}}
+""")
+    own.own()
+    own.words = lambda: [f"{a.binaries}/rookeryd", "-D", "-C", f"{own.folder}/imapd.conf", "-M", services]
+    own.start()                            # READY says that the frontend is in step with its master
+    try:
+        child = the_child(own)
+        with own.client() as client:
+            client.ok("ACTIVATE", "user.beside", "be1!p", "beside\tlrs\t")
+        os.kill(child, signal.SIGKILL)
+        end = time.monotonic() + 10
+        while the_child(own) in (None, child) and time.monotonic() < end:
+            time.sleep(0.05)
+        again = the_child(own)
+        assert again not in (None, child), own.log()
+        while time.monotonic() < end:
+            try:
+                with own.client() as client:
+                    assert set(client.entries()) == {"user.beside"}
+                break
+            except OSError:
+                time.sleep(0.05)
+        else:
+            raise AssertionError(f"the master did not come back: {own.log()}")
+        assert own.stop() == 0, own.log()
+        assert not os.path.exists(f"/proc/{again}"), "the master outlives the frontend"
+    finally:
+        own.kill()
+
+
+def the_child(frontend):
+    """The process id of the master that a frontend has started."""
+    found = subprocess.run(["pgrep", "-P", str(frontend.process.pid), "-x", "mupdate"], stdout=subprocess.PIPE, text=True)
+    return int(found.stdout.split()[0]) if found.stdout.split() else None
+
+
 def run(report, a):
     """All of it."""
+    report.check("master/beside a frontend", beside_a_frontend, a)
     report.check("master/second master", second_master_is_refused, a)
     report.check("master/stop", stop_is_clean, a)
     report.check("master/kill -9 under load", killed_under_load, a, a.kills)
