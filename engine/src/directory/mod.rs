@@ -25,7 +25,7 @@ mod store;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -196,7 +196,9 @@ pub fn start(plan: Plan, around: Surroundings) -> Result<Running, DirectoryError
     let mut shard = ShardConfig::new(DIRECTORY_INDEX);
     shard.limits.connections_max = descriptors;
     let (mut addresses, mut paths) = (Vec::new(), Vec::new());
-    if let Some(path) = kick.as_deref() {
+    // A frontend's barrier says more than a master's word, which is always true.
+    let is_left = |path: &Path| matches!(source, Source::Master(_)) && sockets::is_alive(path);
+    if let Some(path) = kick.as_deref().filter(|path| !is_left(path)) {
         paths.extend(sockets::kick(path, &mut shard, &around.log));
     }
     let clients = match serving {

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use protocols::proxy::Level;
@@ -26,6 +27,11 @@ pub(super) fn kick(path: &Path, shard: &mut ShardConfig, log: &Log) -> Option<Pa
             None
         }
     }
+}
+
+/// Whether somebody listens at a path.
+pub(super) fn is_alive(path: &Path) -> bool {
+    UnixStream::connect(path).is_ok()
 }
 
 /// Listens for MUPDATE clients; what was made is added to `addresses` and `paths`.

@@ -545,7 +545,7 @@ pub(super) const OPTIONS: &[Known] = &[
     s("tls_client_ca_dir", Text, Honoured),
     s("tls_client_ca_file", Text, Honoured),
     s("tls_client_cert", Text, Honoured),
-    s("tls_client_certs", Choice(&["off", "optional", "require"]), Honoured),
+    s("tls_client_certs", Choice(&["off", "optional", "require"]), Differs("off unless it is set: clients with stray certificates fail otherwise")),
     s("tls_client_key", Text, Honoured),
     s("tls_crl_file", Text, Differs("revocation lists are not read; see tls_client_ca_file")),
     s("tls_eccurve", Text, Differs("curves are X25519, P-256 and P-384")),
