@@ -181,6 +181,8 @@ pub enum LayerKind {
         /// The name that the certificate must carry.
         server_name: Box<str>,
     },
+    /// COMPRESS DEFLATE (RFC 4978), on a side without TLS.
+    Deflate,
 }
 
 /// What a finished TLS handshake told.

@@ -545,6 +545,7 @@ impl World {
                     let kind = match layer {
                         LayerKind::TlsServer => "tls-server".to_owned(),
                         LayerKind::TlsClient { server_name } => format!("tls-client {server_name}"),
+                        LayerKind::Deflate => "deflate".to_owned(),
                     };
                     self.switches.push_back(format!("{} {kind}", named(side)));
                 }

@@ -1,4 +1,4 @@
-//! What stands between a socket and a machine: TLS, later deflate.
+//! What stands between a socket and a machine: TLS or deflate.
 
 use std::ops::Range;
 
@@ -15,7 +15,8 @@ pub struct Decoded {
     /// Bytes of the input that are done with. What stands behind is offered again, alone if this
     /// step made progress, else with what follows.
     pub consumed: usize,
-    /// Where in the input decoded bytes for the machine stand, within `consumed`; may be empty.
+    /// Where in the input decoded bytes for the machine stand, within `consumed`; empty when there are
+    /// none, or when they do not stand there but are taken by [`Layer::take_decoded`].
     pub plain: Range<usize>,
     /// What the step amounted to.
     pub step: Step,
@@ -109,11 +110,19 @@ pub trait Layer {
     /// The layer cannot begin.
     fn start(&mut self, reply: &mut Wire) -> Result<(), LayerError>;
 
+    /// Whether there is no handshake: bytes go both ways from the start.
+    fn is_established(&self) -> bool {
+        false
+    }
+
     /// Decodes at most one record in place. What must be sent in return is appended to `reply`.
     ///
     /// # Errors
     /// The other end broke the protocol or could not be verified.
     fn decode(&mut self, wire: &mut [u8], reply: &mut Wire) -> Result<Decoded, LayerError>;
+
+    /// Puts what the last step decoded in memory of its own into the empty `into`; nothing by default.
+    fn take_decoded(&mut self, _into: &mut Vec<u8>) {}
 
     /// Encodes all of `plain`, appending to `wire`. Before the handshake is finished the layer
     /// keeps a copy and sends it then.

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use protocols::proxy::{Event, Instant};
+use protocols::proxy::{Event, Instant, TlsInfo};
 
 use crate::conn::{LayerState, Segment};
 use crate::layer::{Decoded, Layer, LayerError, RECORD_BYTES_MAX, Step, Wire};
@@ -44,15 +44,14 @@ impl Driver {
         self.push_wire(slot, reply.bytes());
         match started {
             Ok(()) => {
-                if let Some(conn) = self.conns.at_mut(slot) {
-                    conn.plain = false;
-                    conn.layer = Some(Box::new(LayerState {
-                        layer,
-                        wire: Vec::new(),
-                        incomplete: false,
-                        established: false,
-                        queued: false,
-                    }));
+                let established = layer.is_established();
+                let Some(conn) = self.conns.at_mut(slot) else { return };
+                conn.plain = false;
+                let (session, side) = (conn.session, conn.side);
+                let (wire, incomplete, queued) = (Vec::new(), false, false);
+                conn.layer = Some(Box::new(LayerState { layer, wire, incomplete, established, queued }));
+                if established {
+                    self.notify(session, Event::Switched { side, result: Ok(TlsInfo::default()) });
                 }
             }
             Err(LayerError(why)) => self.layer_failed(slot, why),
@@ -160,7 +159,7 @@ impl Driver {
     /// Gives the bytes that are done with.
     fn decode(&mut self, slot: u32, buffer: Option<BufferId>, wire: &mut [u8]) -> usize {
         let mut at = 0;
-        let mut reply = Wire::default();
+        let (mut reply, mut own) = (Wire::default(), Vec::new());
         while at < wire.len() {
             let Some(conn) = self.conns.at_mut(slot) else { return wire.len() };
             if conn.kept.len() >= DECODED_AHEAD_BYTES_MAX {
@@ -168,6 +167,7 @@ impl Driver {
             }
             let Some(state) = &mut conn.layer else { return wire.len() };
             let decoded = state.layer.decode(&mut wire[at..], &mut reply);
+            state.layer.take_decoded(&mut own);
             if !reply.is_empty() {
                 self.push_wire(slot, reply.bytes());
                 reply.clear(RECORD_BYTES_MAX);
@@ -183,6 +183,10 @@ impl Driver {
                 let place = buffer.map(|buffer| (buffer, (at + plain.start) as u32));
                 let range = at + plain.start..at + plain.end;
                 self.take(slot, place, &wire[range]);
+            }
+            if !own.is_empty() {
+                self.take(slot, None, &own);
+                own.clear();
             }
             at += consumed;
             if !self.step(slot, step) {

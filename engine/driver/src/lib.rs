@@ -18,6 +18,7 @@
 mod close;
 mod conn;
 mod deadlines;
+pub mod deflate;
 mod forward;
 mod ids;
 mod input;

@@ -2,6 +2,8 @@
 
 mod world;
 
+use driver::deflate::Deflaters;
+use driver::layer::Wire;
 use driver::limits::{BACKLOG_BYTES_MAX, BUFFERS_PER_TURN, Limits};
 use driver::{BufferId, Carriage, ConnId, Driver};
 use protocols::proxy::{
@@ -285,6 +287,46 @@ fn decode(mut wire: &[u8]) -> Vec<u8> {
         wire = rest;
     }
     plain
+}
+
+#[test]
+fn deflate_needs_no_handshake_and_goes_both_ways() {
+    for seed in 1..20 {
+        let mut world = World::new(seed, Limits::default(), Carriage::Copied);
+        let session = toy(|news, queue| match news {
+            News::Input(side, b"COMPRESS\n") => {
+                write(queue, side, b"OK\n");
+                queue.push_back((Output::Switch { side, layer: LayerKind::Deflate }, Vec::new()));
+                Taken { n: 9, then: Then::More }
+            }
+            News::Event(Event::Switched { side, result: Ok(_) }) => {
+                write(queue, side, b"switched\n");
+                MORE
+            }
+            News::Input(side, input) if input.ends_with(b"\n") && !input.starts_with(b"C") => {
+                write(queue, side, &[b"echo ", input].concat());
+                Taken { n: input.len(), then: Then::More }
+            }
+            News::Begin | News::Input(..) | News::Event(_) | News::Time => MORE,
+        });
+        let client = world.client(session, sends("COMPRESS\n"));
+        world.settle();
+        let (mut end, mut wire) = (Deflaters::default().layer().unwrap(), Wire::default());
+        end.encode(b"hello\n", &mut wire).unwrap();
+        world.peer(client).to_send.extend(wire.bytes());
+        world.settle();
+        let got = world.peer(client).got.clone();
+        assert!(got.starts_with(b"OK\n"));
+        let (mut wire, mut plain) = (got[3..].to_vec(), Vec::new());
+        while !wire.is_empty() {
+            let mut own = Vec::new();
+            let decoded = end.decode(&mut wire, &mut Wire::default()).unwrap();
+            end.take_decoded(&mut own);
+            wire.drain(..decoded.consumed);
+            plain.extend(own);
+        }
+        assert_eq!(plain, b"switched\necho hello\n", "seed {seed}");
+    }
 }
 
 #[test]

@@ -53,6 +53,7 @@ pub(crate) fn master_connection(origin: Origin, epoch: Option<Arc<str>>) -> Box<
         offer: Offer { mechanisms: vec![Mechanism::Plain], ..Offer::default() },
         allow_plaintext: true,
         starttls: false,
+        compress: false,
         failed_login_pause: Duration::from_millis(100),
         login_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(3600),

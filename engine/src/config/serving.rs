@@ -135,6 +135,7 @@ pub(super) fn serving(
             DurationUnit::Seconds,
             Duration::from_secs(3),
         )?,
+        compress: true,
         login_timeout: LOGIN_TIMEOUT,
         idle_timeout: IDLE_TIMEOUT,
     };

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
+use driver::deflate::Deflaters;
 use driver::layer::Layer;
 use mupdate::directory::WaitForBarrier;
 use mupdate::directory::{self, Directory, Effect, Role, StoreWrite, Ticket, Wait};
@@ -46,6 +47,7 @@ pub(super) struct DirectoryHost {
     slave: Option<SessionId>,
     /// Who is served the list over MUPDATE.
     clients: Option<Clients>,
+    deflaters: Deflaters,
     waiting: BTreeMap<Ticket, Asker>,
     next_ticket: u64,
     accept_empty: bool,
@@ -106,6 +108,7 @@ impl DirectoryHost {
             inbox,
             slave: None,
             clients,
+            deflaters: Deflaters::default(),
             waiting: BTreeMap::new(),
             next_ticket: 0,
             accept_empty,
@@ -318,7 +321,12 @@ impl Host for DirectoryHost {
     }
 
     fn layer(&mut self, kind: &LayerKind) -> Result<Box<dyn Layer>, Box<str>> {
-        self.around.tls.layer(kind).map_err(|error| error.to_string().into())
+        match kind {
+            LayerKind::Deflate => self.deflaters.layer(),
+            LayerKind::TlsServer | LayerKind::TlsClient { .. } => {
+                self.around.tls.layer(kind).map_err(|error| error.to_string().into())
+            }
+        }
     }
 
     fn ended(&mut self, session: SessionId) {

@@ -1,16 +1,16 @@
-//! AUTHENTICATE and STARTTLS.
+//! AUTHENTICATE, STARTTLS and COMPRESS.
 //!
 //! ```text
 //!   ExpectResponse <──challenge── step ──> CheckingPassword | LookingUpKeys ──> verdict
 //!   refused: Pausing for failedloginpause, then NO
 //! ```
 
-use protocols::proxy::{Instant, Level, PasswordVerdict, Question, ScramKeys, TlsInfo};
+use protocols::proxy::{Instant, LayerKind, Level, PasswordVerdict, Question, ScramKeys, TlsInfo};
 use protocols::sasl::{self, SaslError, Server, ServerStep};
 
 use crate::grammar::{self, Stop};
 
-use super::{Connection, Phase, tls_layer};
+use super::{Compression, Connection, Phase, switch};
 
 /// Octets of a line of base64: Cyrus' own limit is 21,848.
 const RESPONSE_BYTES_MAX: usize = 32 * 1024;
@@ -180,13 +180,37 @@ impl Connection {
         if self.tls {
             return self.say(tag, "BAD", "Already did a successful Starttls");
         }
+        if self.compression != Compression::Off {
+            return self.say(tag, "BAD", "Can't Starttls after Compress");
+        }
         self.say(tag, "OK", "Begin TLS negotiation now");
-        self.finally.push_back(tls_layer());
+        self.finally.push_back(switch(LayerKind::TlsServer));
         self.phase = Phase::Switching;
+    }
+
+    pub(super) fn compress(&mut self, tag: &[u8], algorithm: &[u8]) {
+        if self.compression != Compression::Off {
+            return self.say(tag, "BAD", "DEFLATE active via COMPRESS");
+        }
+        if self.tls {
+            return self.say(tag, "NO", "DEFLATE is not served under TLS");
+        }
+        if !algorithm.eq_ignore_ascii_case(b"DEFLATE") {
+            return self.say(tag, "NO", "Unknown COMPRESS algorithm");
+        }
+        self.say(tag, "OK", "DEFLATE active");
+        self.finally.push_back(switch(LayerKind::Deflate));
+        self.compression = Compression::Switching;
     }
 
     pub(super) fn switched(&mut self, result: Result<TlsInfo, Box<str>>) {
         match result {
+            Ok(_) if self.compression == Compression::Switching => {
+                // What was sent behind the command was sent too early.
+                self.input = Vec::new();
+                self.input_min = 0;
+                self.compression = Compression::On;
+            }
             Ok(info) => {
                 // What was said before in clear may be anybody's.
                 self.input = Vec::new();
@@ -197,7 +221,7 @@ impl Connection {
                 self.greet();
             }
             Err(why) => {
-                self.log(Level::Info, format!("mupdate client's TLS: {why}"));
+                self.log(Level::Info, format!("mupdate client's TLS or COMPRESS: {why}"));
                 self.phase = Phase::Over;
             }
         }

@@ -75,6 +75,9 @@ pub struct Config {
     pub allow_plaintext: bool,
     /// STARTTLS is offered.
     pub starttls: bool,
+    /// COMPRESS is offered where there is no TLS: what is secret and what is not in one stream lets
+    /// its size tell the one from the other.
+    pub compress: bool,
     /// `failedloginpause`.
     pub failed_login_pause: Duration,
     /// How long a client may take to log in.
@@ -97,6 +100,7 @@ pub struct Connection {
     tls: bool,
     /// Whom the client's certificate names, which EXTERNAL believes.
     subject: Option<Box<str>>,
+    compression: Compression,
     user: Vec<u8>,
     epoch: Option<Arc<str>>,
     address: Option<IpAddr>,
@@ -123,6 +127,15 @@ pub struct Connection {
     /// Something went out since the stream was last looked at.
     has_drained: bool,
     deadline: Instant,
+}
+
+/// Whether both ends deflate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Compression {
+    Off,
+    /// Behind what is queued.
+    Switching,
+    On,
 }
 
 /// Where a connection stands.
@@ -155,6 +168,7 @@ impl Connection {
             phase: Phase::ExpectLogin,
             tls,
             subject: None,
+            compression: Compression::Off,
             user: Vec::new(),
             epoch,
             address: address.ok().map(|address| address.ip().to_canonical()),
@@ -180,7 +194,8 @@ impl Connection {
     }
 
     /// ```text
-    /// * AUTH "mechanism"...  * STARTTLS  * PARTIAL-UPDATE  * RESUME "epoch"  * OK MUPDATE ...
+    /// * AUTH "mechanism"...  * STARTTLS  * COMPRESS "DEFLATE"  * PARTIAL-UPDATE  * RESUME "epoch"
+    /// * OK MUPDATE ...
     /// ```
     /// The OK comes last: a Cyrus client reads no further.
     fn greet(&mut self) {
@@ -191,6 +206,9 @@ impl Connection {
         line.extend_from_slice(b"\r\n");
         if self.config.starttls && !self.tls {
             line.extend_from_slice(b"* STARTTLS\r\n");
+        }
+        if self.config.compress && !self.tls {
+            line.extend_from_slice(b"* COMPRESS \"DEFLATE\"\r\n");
         }
         line.extend_from_slice(b"* PARTIAL-UPDATE\r\n");
         self.unsent.extend_from_slice(&line);
@@ -267,7 +285,9 @@ impl Connection {
 
     /// Whether the next command may be read.
     fn reads(&self) -> bool {
-        let is_idle = self.query.is_none() && self.unsent.len() < UNSENT_BYTES_MAX;
+        let is_idle = self.query.is_none()
+            && self.unsent.len() < UNSENT_BYTES_MAX
+            && self.compression != Compression::Switching;
         match &self.phase {
             Phase::ExpectLogin | Phase::LoggedIn => is_idle && self.commits.len() < COMMITS_MAX,
             Phase::LoggingIn(login) => login.reads(),
@@ -339,6 +359,7 @@ impl Connection {
         match command.verb {
             Verb::Authenticate => self.authenticate(tag, &arguments, now),
             Verb::Starttls => self.starttls(tag),
+            Verb::Compress => self.compress(tag, arguments[0]),
             Verb::Logout => {
                 self.say(tag, "OK", "bye-bye");
                 self.end();
@@ -348,15 +369,12 @@ impl Connection {
             Verb::List => self.list(tag, arguments.first().copied().unwrap_or_default()),
             Verb::Update => self.update(tag, &arguments),
             Verb::Resume => self.resume(tag, arguments[0], arguments[1]),
-            Verb::Activate
-            | Verb::Deactivate
-            | Verb::Delete
-            | Verb::Reserve
-            | Verb::Compress
-            | Verb::Unknown => match Write::of(command.verb) {
-                Some(write) => self.commit(tag, write, &arguments, now),
-                None => self.refuse(tag, UNRECOGNIZED),
-            },
+            Verb::Activate | Verb::Deactivate | Verb::Delete | Verb::Reserve | Verb::Unknown => {
+                match Write::of(command.verb) {
+                    Some(write) => self.commit(tag, write, &arguments, now),
+                    None => self.refuse(tag, UNRECOGNIZED),
+                }
+            }
         }
     }
 
@@ -372,10 +390,11 @@ impl Connection {
     /// The BAD for a command that is not legal here.
     fn is_out_of_place(&self, verb: Verb) -> Option<&'static str> {
         match verb {
-            Verb::Unknown | Verb::Compress => return Some(UNRECOGNIZED),
+            Verb::Unknown => return Some(UNRECOGNIZED),
+            Verb::Compress if !self.config.compress => return Some(UNRECOGNIZED),
             Verb::Starttls if !self.config.starttls => return Some(UNRECOGNIZED),
             Verb::Resume if self.epoch.is_none() => return Some(UNRECOGNIZED),
-            Verb::Authenticate | Verb::Starttls | Verb::Logout => return None,
+            Verb::Authenticate | Verb::Compress | Verb::Starttls | Verb::Logout => return None,
             Verb::Activate
             | Verb::Deactivate
             | Verb::Delete
@@ -431,12 +450,12 @@ fn complaint(command: &Command<'_>, count: usize) -> Option<&'static str> {
     let (least, most) = match command.verb {
         Verb::Activate => (3, 3),
         Verb::Deactivate | Verb::Reserve | Verb::Resume => (2, 2),
-        Verb::Delete | Verb::Find => (1, 1),
+        Verb::Compress | Verb::Delete | Verb::Find => (1, 1),
         Verb::Authenticate => (1, 2),
         Verb::List => (0, 1),
         Verb::Update => (0, grammar::ARGUMENTS_MAX),
         Verb::Logout | Verb::Noop | Verb::Starttls => (0, 0),
-        Verb::Compress | Verb::Unknown => (0, usize::MAX),
+        Verb::Unknown => (0, usize::MAX),
     };
     match command.request {
         Request::Malformed => Some("Badly formed arguments"),
@@ -468,7 +487,10 @@ impl Session for Connection {
         match event {
             Event::Answer { id, answer } => self.answered(id, answer, now),
             Event::Eof(_) | Event::Reset(_) => self.cut(),
-            Event::Switched { result, .. } => self.switched(result),
+            Event::Switched { result, .. } => {
+                self.switched(result);
+                self.go_on(now);
+            }
             Event::Drained { .. } => {
                 self.waits_for_drained = false;
                 self.has_drained = true;
@@ -534,6 +556,6 @@ impl Session for Connection {
     }
 }
 
-fn tls_layer() -> Output {
-    Output::Switch { side: Side::Client, layer: LayerKind::TlsServer }
+fn switch(layer: LayerKind) -> Output {
+    Output::Switch { side: Side::Client, layer }
 }

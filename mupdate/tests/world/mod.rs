@@ -30,6 +30,7 @@ pub(crate) fn master_config() -> master::Config {
         offer: Offer { mechanisms: vec![Mechanism::Plain, Mechanism::Login], ..Offer::default() },
         allow_plaintext: true,
         starttls: false,
+        compress: false,
         failed_login_pause: Duration::from_secs(3),
         login_timeout: Duration::from_secs(60),
         idle_timeout: Duration::from_secs(3 * 3600),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use driver::deflate::Deflaters;
 use driver::layer::{Decoded, Layer, LayerError, Step, Wire};
 use driver::limits::Limits;
 use driver::{BufferId, Buffers, Carriage, ConnId, Driver, Op, Passage, SpliceEnd};
@@ -286,6 +287,7 @@ impl World {
                     let layer: Result<Box<dyn Layer>, Box<str>> = match kind {
                         LayerKind::TlsServer => Ok(Box::new(Xor::default())),
                         LayerKind::TlsClient { .. } => Err("none".into()),
+                        LayerKind::Deflate => Deflaters::default().layer(),
                     };
                     self.driver.switch(conn, layer);
                 }
