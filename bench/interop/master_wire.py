@@ -1,6 +1,5 @@
 """Whatever is said to a running master is answered, or ends the connection, within limits."""
 import select
-import socket
 import time
 import zlib
 
@@ -155,35 +154,6 @@ def compressed(master):
         pass
 
 
-def slow_reader_costs_little(master):
-    """Who does not read its stream is cut off sooner or later, and finds everything when it is back."""
-    with master.client() as writer:
-        stream = master.client()
-        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        stream.ok("UPDATE")
-        before = resident(master)
-        acl = "slow\t" + "l" * 16_000 + "\t"         # 20 MiB of changes, past what the master keeps
-        for n in range(0, 1_400, 200):
-            tags = [writer.begin("ACTIVATE", f"user.slow{(n + k) % 100}", "be1!p", f"{acl}{n + k}\tl\t") for k in range(200)]
-            for tag in tags:
-                assert writer.end(tag)[-1][1] == b"OK"
-        grown = resident(master) - before
-        assert grown < MEMORY_GROWTH_MAX, f"a slow reader costs {grown >> 20} MiB"
-        said = b""
-        try:
-            while b"* BYE" not in said[-4096:]:
-                stream.buffer = b""
-                stream.more()
-                said = said[-4096:] + stream.buffer
-        except Gone:
-            raise AssertionError("cut off without a BYE") from None
-        expected = writer.entries()
-        with master.client() as again:
-            again.ok("UPDATE")
-            assert again.ok("NOOP") == []
-        assert len(expected) == 100
-
-
 def run(report, a):
     """All of it on one master."""
     with Master(a.binaries, f"{a.folder}/wire", f"{a.net}.9") as master:
@@ -196,4 +166,3 @@ def run(report, a):
         report.check("master/compress", compressed, master)
         grown = resident(master) - before
         report.check("master/memory after that", lambda: None if grown < MEMORY_GROWTH_MAX else 1 / 0)
-        report.check("master/slow reader", slow_reader_costs_little, master)

@@ -106,7 +106,7 @@ fn interop(options: &Options, strict: bool) -> Result<Tally> {
         run.arg("--no-system");
     }
     if options.long {
-        run.args(["--rounds", "1000"]);
+        run.args(["--rounds", "1000", "--kills", "200"]);
     }
     let mut tally = closing(&mut run)?;
     if strict && tally.skipped > 0 {
