@@ -18,10 +18,22 @@ const SUBMISSIONS: u32 = 1024;
 const COMPLETIONS: u32 = 8192;
 
 /// How often a ring is tried that finds the user's locked memory used up.
-const MEMORY_TRIES: u32 = 30;
+const MEMORY_TRIES: u32 = 100;
 
 /// Between two tries.
 const MEMORY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Tries again while the locked memory of the user is used up: the kernel takes that of a process
+/// back only some time after its end, and a restart would find nothing left.
+pub(super) fn patiently<T, E>(make: impl Fn() -> Result<T, E>, is_out: impl Fn(&E) -> bool) -> Result<T, E> {
+    for _ in 0..MEMORY_TRIES {
+        match make() {
+            Err(why) if is_out(&why) => std::thread::sleep(MEMORY_PAUSE),
+            made => return made,
+        }
+    }
+    make()
+}
 
 /// The group of the provided buffers.
 pub(super) const BUFFER_GROUP: u16 = 0;
@@ -110,19 +122,9 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// Makes a ring; waits a little for locked memory, which the kernel takes back only some time
-    /// after a process of the same user has ended.
+    /// Makes a ring; waits a little for locked memory.
     pub(super) fn new() -> io::Result<Ring> {
-        let mut left = MEMORY_TRIES;
-        loop {
-            match Ring::make() {
-                Err(why) if why.kind() == io::ErrorKind::OutOfMemory && left > 0 => {
-                    left -= 1;
-                    std::thread::sleep(MEMORY_PAUSE);
-                }
-                made => return made,
-            }
-        }
+        patiently(Ring::make, |why| why.kind() == io::ErrorKind::OutOfMemory)
     }
 
     fn make() -> io::Result<Ring> {

@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use driver::Driver;
 use glommio::io::BufferedFile;
-use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
+use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
 use io_uring::types::Timespec;
 use protocols::proxy::Instant;
 
 use super::buffers::ReceiveBuffers;
 use super::carrier::{Carrier, Parts};
-use super::ring::{Kind, Ring, Token};
+use super::ring::{Kind, Ring, Token, patiently};
 use super::{Host, InboxReader, ShardConfig, ShardError};
 
 /// How long the loop waits in its own ring before it parks: as long as glommio's tasks and timers
@@ -153,10 +153,12 @@ impl<H: Host> Loop<H> {
 }
 
 fn make_executor(config: &ShardConfig) -> Result<LocalExecutor, ShardError> {
-    let placement = config.cpu.map_or(Placement::Unbound, Placement::Fixed);
-    LocalExecutorBuilder::new(placement)
-        .name(&format!("shard-{}", config.index))
-        .io_memory(IO_MEMORY_BYTES)
-        .make()
-        .map_err(|why| ShardError::Executor { index: config.index, why: why.to_string() })
+    let make = || {
+        LocalExecutorBuilder::new(config.cpu.map_or(Placement::Unbound, Placement::Fixed))
+            .name(&format!("shard-{}", config.index))
+            .io_memory(IO_MEMORY_BYTES)
+            .make()
+    };
+    let is_out = |why: &GlommioError<()>| matches!(why, GlommioError::IoError(why) if why.kind() == io::ErrorKind::OutOfMemory);
+    patiently(make, is_out).map_err(|why| ShardError::Executor { index: config.index, why: why.to_string() })
 }
