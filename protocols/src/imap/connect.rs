@@ -450,12 +450,12 @@ impl Session {
         }
     }
 
-    /// Whether a connection is in the middle of a response, or of a command of the client.
+    /// Whether a connection is in the middle of a response, or of a command of the client or of a
+    /// task: what comes next would be taken for the rest of a literal.
     fn is_cut_short(&self, backend: &Backend) -> bool {
-        let task_reads = self.task.as_ref().is_some_and(|running| running.task.reads_client());
         let is_mid_command = !matches!(self.reading, Reading::Command { .. } | Reading::Over);
         backend.flow != Flow::Start
-            || (task_reads && backend.serves_task)
+            || (self.task.is_some() && backend.serves_task)
             || (is_mid_command && self.is_selected(backend.id()))
     }
 }
