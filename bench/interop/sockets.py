@@ -6,6 +6,7 @@ import subprocess
 import time
 
 from daemon import WAIT_SECONDS, Daemon, descriptors, fresh, greets, says, wait_for
+from drive import message
 
 
 # Takes over descriptors as a service manager hands them: from 3 on, to the process itself.
@@ -115,6 +116,24 @@ def every_shard_serves(bed):
             s.close()
 
 
+# ---------------------------------------------------------------- bulk
+def bulk_goes_through_tls_whole(bed):
+    """There in records of the client's, back in ours, to a client that begins to read late."""
+    sent = message("bulk", "\r\n".join(f"{n:070}" for n in range(42_000)))
+    with Daemon(bed):
+        s = bed.session("user001", port=993, tls=bed.tls())
+        for box in ("INBOX", "team02"):
+            says(s.command(f"SELECT {box}"), b" OK")
+            says(s.command(f"APPEND {box} {{}}", sent, sync=False), b" OK")
+            for tag in ("f1", "f2"):
+                s.send(f"{tag} FETCH * (BODY.PEEK[])\r\n".encode())
+                time.sleep(0.2)
+                seen = s.until_match(f"^{tag} ", 60)
+                assert seen[-1].startswith(f"{tag} OK".encode()), seen[-1]
+                assert any(line.endswith(sent + b")") for line in seen), [len(line) for line in seen]
+        s.close()
+
+
 # ---------------------------------------------------------------- limits
 def until_nobody_greets(bed, most):
     """Connections that were greeted, and the first that was not."""
@@ -216,6 +235,6 @@ def failure_in_the_background_is_told(bed):
 
 TESTS = [
     inherited_sockets_are_served, unix_socket_is_listened_on, backends_are_reached_from_client_bind,
-    every_shard_serves, connections_past_the_limit_wait, accepting_pauses_without_descriptors,
-    goes_to_the_background_when_it_serves, failure_in_the_background_is_told,
+    every_shard_serves, bulk_goes_through_tls_whole, connections_past_the_limit_wait,
+    accepting_pauses_without_descriptors, goes_to_the_background_when_it_serves, failure_in_the_background_is_told,
 ]
