@@ -150,7 +150,7 @@ fn accept(shared: &Shared) -> Result<Accepted, Refused> {
     if held_back(shared)?.is_some() {
         return Err(Refused::Why("the list is still held back".into()));
     }
-    Ok(Accepted { dump, mailboxes: directory.mailboxes() as u64 })
+    Ok(Accepted { dump })
 }
 
 fn locate(snapshot: &Snapshot, name: &[u8]) -> Mailbox {

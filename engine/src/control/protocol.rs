@@ -181,11 +181,9 @@ pub struct UnfinishedMove {
     pub listed_unix: u64,
 }
 
-/// The dump that was held back is the list.
+/// The dump that was held back becomes the list, in slices, within moments.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Accepted {
     /// What it was.
     pub dump: HeldBackDump,
-    /// Entries of the list that stands.
-    pub mailboxes: u64,
 }

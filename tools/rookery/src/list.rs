@@ -56,8 +56,8 @@ pub(crate) fn accept(common: &Common, form: Form) -> Result<Outcome, Failure> {
     match form {
         Form::Json => output::json(&mut out, &accepted)?,
         Form::Terminal | Form::Plain => {
-            let (deleted, stand) = (grouped(accepted.dump.deletes), grouped(accepted.mailboxes));
-            writeln!(out, "accepted: {deleted} mailboxes deleted, {stand} in the list")?;
+            let (deletes, of) = (grouped(accepted.dump.deletes), grouped(accepted.dump.of));
+            writeln!(out, "accepted: {deletes} of {of} mailboxes leave the list")?;
         }
     }
     out.flush()?;
