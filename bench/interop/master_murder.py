@@ -362,7 +362,8 @@ def normal(line):
 
 def flat(lines):
     """What follows a literal stands on the next line: one text for all."""
-    return re.sub(r"\s+", " ", " ".join(lines).replace("S: ", ""))
+    text = re.sub(r"\s+", " ", " ".join(lines).replace("S: ", ""))
+    return re.sub(r"\* RESUME \w+ ", "", text)       # what our slave continues by is ours alone
 
 
 def same_session_with_both_masters(world):

@@ -16,6 +16,9 @@ const SIMULATION_SEEDS: &str = "1000";
 /// Murders that stand side by side: their tests mostly wait, three of them keep two cores busy.
 const MURDERS: &str = "3";
 
+/// Packages whose optimised binaries the tests run.
+const BINARIES: [&str; 6] = ["engine", "mupdate-server", "rookery", "ctl_mboxlist", "mupdatetest", "sim"];
+
 /// How the suite is run.
 #[derive(Args)]
 pub struct Options {
@@ -57,7 +60,7 @@ fn parts() -> [(&'static str, Part); 7] {
         }),
         ("unit, transcript, tidy and corpus tests", |_, _| unit()),
         ("optimised build", |_, _| {
-            let packages = ["engine", "mupdate-server", "rookery", "sim"].map(|name| ["--package", name]);
+            let packages = BINARIES.map(|name| ["--package", name]);
             status(cargo().args(["build", "--profile", "suite", "--locked"]).args(packages.as_flattened()))
         }),
         ("simulation", |options, _| simulation(options)),
