@@ -278,7 +278,9 @@ impl Driver {
     pub(crate) fn review(&mut self, slot: u32) {
         self.review_splice(slot);
         let Some(conn) = self.conns.at_mut(slot) else { return };
-        let waiting = conn.kept.len() + conn.layer.as_ref().map_or(0, |layer| layer.wire.len());
+        // An incomplete record helps nobody: its rest has to come, however long it is already.
+        let undecoded = conn.layer.as_ref().filter(|layer| !layer.incomplete);
+        let waiting = conn.kept.len() + undecoded.map_or(0, |layer| layer.wire.len());
         let wanted = conn.input_open
             && conn.finish != Finish::Closing
             && conn.splicing == Splicing::No
