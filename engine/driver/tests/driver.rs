@@ -15,7 +15,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
-use world::{BACKEND, Peer, World, Xor, record, sends};
+use world::{BACKEND, Peer, World, Xor, one_record, record, sends};
 
 /// A session made of a function that is told news and queues outputs.
 struct Toy<F> {
@@ -273,16 +273,42 @@ fn a_switch_comes_after_the_writes_before_it_and_what_follows_is_encoded() {
         assert_eq!(world.peer(client).got, [b"OK\n".to_vec(), record(b"hello")].concat());
         world.peer(client).to_send.extend([record(b"hello"), record(b"se"), record(b"cret\n")].concat());
         world.settle();
-        let got = world.peer(client).got.split_off(3 + 6);
+        let got = world.peer(client).got.split_off(3 + 7);
         let plain: Vec<u8> = decode(&got);
         assert_eq!(plain, b"early\necho secret\n", "seed {seed}");
     }
 }
 
+/// A record longer than what may wait undecoded is no input that waits: its end has to be read.
+#[test]
+fn an_incomplete_record_is_read_on_however_long_it_is() {
+    for seed in 1..20 {
+        let mut world = World::new(seed, Limits::default(), Carriage::Copied);
+        let session = toy(|news, queue| match news {
+            News::Begin => {
+                queue.push_back((
+                    Output::Switch { side: Side::Client, layer: LayerKind::TlsServer },
+                    Vec::new(),
+                ));
+                MORE
+            }
+            News::Input(side, input) => {
+                write(queue, side, format!("{} octets\n", input.len()).as_bytes());
+                Taken { n: input.len(), then: Then::More }
+            }
+            News::Event(_) | News::Time => MORE,
+        });
+        let sent = [record(b"hello"), one_record(&[b'x'; 20_000])].concat();
+        let client = world.client(session, sends(sent));
+        world.settle();
+        assert_eq!(decode(&world.peer(client).got[7..]), b"20000 octets\n", "seed {seed}");
+    }
+}
+
 fn decode(mut wire: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
-    while let Some((len, rest)) = wire.split_first() {
-        let (record, rest) = rest.split_at(usize::from(*len));
+    while let Some((len, rest)) = wire.split_first_chunk() {
+        let (record, rest) = rest.split_at(usize::from(u16::from_be_bytes(*len)));
         plain.extend(record.iter().map(|byte| byte ^ 0x5a));
         wire = rest;
     }
@@ -365,7 +391,7 @@ fn bulk_into_a_layer_is_sealed_piece_by_piece_and_what_is_not_taken_stops_it() {
         assert!(most < 400 * 1024, "{most} bytes stood in between");
         world.peer(client).takes = usize::MAX;
         world.settle();
-        let got = world.peer(client).got.split_off(6);
+        let got = world.peer(client).got.split_off(7);
         assert!(decode(&got) == down, "seed {seed}");
         assert!(world.sealed > 0 && world.spliced == 0, "nothing went the way of bulk");
         assert!(world.notices.is_empty());

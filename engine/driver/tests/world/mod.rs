@@ -324,20 +324,23 @@ pub(crate) fn sends(bytes: impl Into<Vec<u8>>) -> Peer {
     Peer { to_send: bytes.into(), takes: usize::MAX, ..Peer::default() }
 }
 
-/// A toy layer: records of a length byte and that many bytes, each turned over; the first record is
-/// the handshake.
+/// A toy layer: records of a length of two bytes and that many bytes, each turned over; the first
+/// record is the handshake.
 #[derive(Default)]
 pub(crate) struct Xor {
     established: bool,
     held: Vec<u8>,
 }
 
-/// A record of the toy layer.
+/// Short records of the toy layer.
 pub(crate) fn record(plain: &[u8]) -> Vec<u8> {
-    plain
-        .chunks(200)
-        .flat_map(|part| [vec![part.len() as u8], part.iter().map(|b| b ^ 0x5a).collect()].concat())
-        .collect()
+    plain.chunks(200).flat_map(one_record).collect()
+}
+
+/// One record of the toy layer.
+pub(crate) fn one_record(plain: &[u8]) -> Vec<u8> {
+    let length = (plain.len() as u16).to_be_bytes();
+    length.into_iter().chain(plain.iter().map(|byte| byte ^ 0x5a)).collect()
 }
 
 impl Layer for Xor {
@@ -347,24 +350,20 @@ impl Layer for Xor {
     }
 
     fn decode(&mut self, wire: &mut [u8], reply: &mut Wire) -> Result<Decoded, LayerError> {
-        let len = usize::from(wire[0]);
-        if wire.len() <= len {
+        let len = wire.first_chunk().map(|len| 2 + usize::from(u16::from_be_bytes(*len)));
+        let Some(len) = len.filter(|len| wire.len() >= *len) else {
             return Ok(Decoded { consumed: 0, plain: 0..0, step: Step::NeedMore });
-        }
-        wire[1..=len].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        };
+        wire[2..len].iter_mut().for_each(|byte| *byte ^= 0x5a);
         if !self.established {
-            if &wire[1..=len] != b"hello" {
+            if &wire[2..len] != b"hello" {
                 return Err(LayerError("no hello".into()));
             }
             self.established = true;
             reply.append(&record(&self.held));
-            return Ok(Decoded {
-                consumed: len + 1,
-                plain: 0..0,
-                step: Step::Established(TlsInfo::default()),
-            });
+            return Ok(Decoded { consumed: len, plain: 0..0, step: Step::Established(TlsInfo::default()) });
         }
-        Ok(Decoded { consumed: len + 1, plain: 1..len + 1, step: Step::Progress })
+        Ok(Decoded { consumed: len, plain: 2..len, step: Step::Progress })
     }
 
     fn encode(&mut self, plain: &[u8], wire: &mut Wire) -> Result<(), LayerError> {
