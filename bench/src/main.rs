@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use backends::net::{Handler, Loop, pin};
-use backends::scripted::{Delays, Imap, MupdateMaster};
+use backends::scripted::{Conduct, MupdateMaster, Server, Speaks};
 use bench::auth_http::AuthHttp;
 use bench::compare::{Comparison, Kind};
 use bench::load::{self, Plan, Scenario};
@@ -119,11 +119,16 @@ struct Compare {
 
 #[derive(Subcommand)]
 enum Serve {
-    /// The scripted IMAP backend.
+    /// A scripted backend.
     Backend {
         /// Where it listens.
         #[arg(long)]
         listen: SocketAddr,
+        /// What it speaks.
+        #[arg(long, value_enum, default_value_t = Speaks::Imap)]
+        protocol: Speaks,
+        #[command(flatten)]
+        conduct: Conduct,
     },
     /// A MUPDATE master whose users all live at one server.
     Master {
@@ -153,11 +158,18 @@ fn main() -> Result<()> {
         Task::Run(run) => one_run(&run),
         Task::Compare(arguments) => compare(arguments),
         Task::Serve { what } => match what {
-            Serve::Backend { listen } => serve(listen, Imap::new(Delays::default())),
+            Serve::Backend { listen, protocol, conduct } => backend(listen, protocol, conduct),
             Serve::Master { listen, server, users } => serve(listen, MupdateMaster::new(users, &server)),
             Serve::Auth { listen, server } => serve(listen, AuthHttp::new(server)),
         },
     }
+}
+
+fn backend(listen: SocketAddr, protocol: Speaks, conduct: Conduct) -> Result<()> {
+    let server = Server::bind(listen, protocol, conduct);
+    let server = server.with_context(|| format!("cannot listen on {listen}"))?;
+    println!("listening on {}", server.address);
+    Ok(server.run()?)
 }
 
 fn serve<H: Handler>(listen: SocketAddr, handler: H) -> Result<()> {

@@ -1,4 +1,4 @@
-//! IMAP servers that stand behind a frontend where no Cyrus is at hand.
+//! Servers that stand behind a frontend where no Cyrus is at hand.
 //!
 //! * [`storing`] keeps mail in memory, serves ordinary clients and registers its mailboxes with a
 //!   MUPDATE master: the backends of `rookery demo`.

@@ -1,13 +1,12 @@
 //! `backends storing|scripted`: the servers of this package, by hand.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 use backends::net::{Loop, pin};
-use backends::scripted::{Delays, Imap, MupdateMaster};
+use backends::scripted::{Conduct, MupdateMaster, Server as ScriptedServer, Speaks};
 use backends::storing::{Account, Config, Master, Seed, Storing};
 
 /// IMAP servers that stand behind a frontend where no Cyrus is at hand.
@@ -45,12 +44,11 @@ enum Server {
         /// The core it keeps to.
         #[arg(long)]
         core: Option<usize>,
-        /// Milliseconds before the answer to a login.
-        #[arg(long, default_value_t = 0)]
-        login_delay_ms: u64,
-        /// Milliseconds before every other answer.
-        #[arg(long, default_value_t = 0)]
-        command_delay_ms: u64,
+        /// What it speaks.
+        #[arg(long, value_enum, default_value_t = Speaks::Imap)]
+        protocol: Speaks,
+        #[command(flatten)]
+        conduct: Conduct,
     },
     /// A MUPDATE master with a fixed list of users u0, u1, ...
     Master {
@@ -88,15 +86,14 @@ fn main() -> Result<()> {
             println!("listening on {}", server.address());
             server.run()?;
         }
-        Server::Scripted { listen, core, login_delay_ms, command_delay_ms } => {
+        Server::Scripted { listen, core, protocol, conduct } => {
             if let Some(core) = core {
                 pin(core).with_context(|| format!("cannot run on core {core}"))?;
             }
-            let delays = Delays {
-                login: Duration::from_millis(login_delay_ms),
-                command: Duration::from_millis(command_delay_ms),
-            };
-            serve(listen, Imap::new(delays))?;
+            let server = ScriptedServer::bind(listen, protocol, conduct);
+            let server = server.with_context(|| format!("cannot listen on {listen}"))?;
+            println!("listening on {}", server.address);
+            server.run()?;
         }
         Server::Master { listen, users, server } => serve(listen, MupdateMaster::new(users, &server))?,
     }
