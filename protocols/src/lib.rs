@@ -6,7 +6,9 @@
 pub mod conf;
 pub mod fuzz;
 pub mod imap;
+pub mod login;
 pub mod mailbox;
+mod outbox;
 pub mod proxy;
 pub mod sasl;
 pub mod secret;

@@ -8,7 +8,6 @@ mod auth;
 mod client;
 mod dispatch;
 mod info;
-mod outbox;
 mod relay;
 mod timers;
 

@@ -20,10 +20,10 @@ use super::backend::{Backend, Extensions, Tag};
 use super::config::Config;
 use super::deeds::Deeds;
 use super::info::{self, Papers};
-use super::outbox::Outbox;
 use super::running::Running;
 use super::task::Access;
 use crate::mailbox::Identity;
+use crate::outbox::Outbox;
 use crate::proxy::{
     self, Answer, BackendCapabilities, BackendId, Close, Event, Instant, Level, Notice, Origin, Output,
     Question, QuestionId, Side, Taken, Then,

@@ -15,7 +15,7 @@ const AUTHORED_BYTES_KEPT: usize = 256;
 
 /// The outputs of a session, in order.
 #[derive(Default)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     queue: VecDeque<Pending>,
     authored: Vec<u8>,
     written: usize,
@@ -35,10 +35,10 @@ enum Pending {
 impl Outbox {
     /// Bytes of one output that waits.
     #[cfg(test)]
-    pub(super) const ENTRY_BYTES: usize = size_of::<Pending>();
+    pub(crate) const ENTRY_BYTES: usize = size_of::<Pending>();
 
     /// Appends what `author` writes to what goes to a side.
-    pub(super) fn author(&mut self, to: Side, author: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn author(&mut self, to: Side, author: impl FnOnce(&mut Vec<u8>)) {
         let before = self.authored.len();
         author(&mut self.authored);
         let wrote = self.authored.len() - before;
@@ -52,18 +52,18 @@ impl Outbox {
     }
 
     /// Writes the parts, one behind the other, to a side.
-    pub(super) fn write(&mut self, to: Side, parts: &[&[u8]]) {
+    pub(crate) fn write(&mut self, to: Side, parts: &[&[u8]]) {
         self.author(to, |out| parts.iter().for_each(|part| out.extend_from_slice(part)));
     }
 
     /// As [`Outbox::author`], for bytes that are wiped once they went out.
-    pub(super) fn author_secret(&mut self, to: Side, author: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn author_secret(&mut self, to: Side, author: impl FnOnce(&mut Vec<u8>)) {
         self.holds_secret = true;
         self.author(to, author);
     }
 
     /// Whether input of a side is claimed by an output that has not been polled.
-    pub(super) fn claims(&self, side: Side) -> bool {
+    pub(crate) fn claims(&self, side: Side) -> bool {
         self.queue.iter().any(|pending| match pending {
             Pending::Forward { from, .. } | Pending::Discard { from, .. } => *from == side,
             Pending::Write { .. }
@@ -75,33 +75,33 @@ impl Outbox {
     }
 
     /// Moves the next `n` bytes of a side to another.
-    pub(super) fn forward(&mut self, from: Side, to: Side, n: u64) {
+    pub(crate) fn forward(&mut self, from: Side, to: Side, n: u64) {
         self.queue.push_back(Pending::Forward { from, to, n });
     }
 
     /// Throws the next `n` bytes of a side away.
-    pub(super) fn discard(&mut self, from: Side, n: u64) {
+    pub(crate) fn discard(&mut self, from: Side, n: u64) {
         self.queue.push_back(Pending::Discard { from, n });
     }
 
-    pub(super) fn ask(&mut self, id: QuestionId, question: Question) {
+    pub(crate) fn ask(&mut self, id: QuestionId, question: Question) {
         self.queue.push_back(Pending::Ask(Box::new((id, question))));
     }
 
-    pub(super) fn switch(&mut self, side: Side, layer: LayerKind) {
+    pub(crate) fn switch(&mut self, side: Side, layer: LayerKind) {
         self.queue.push_back(Pending::Switch(side, Box::new(layer)));
     }
 
-    pub(super) fn close(&mut self, side: Side, how: Close) {
+    pub(crate) fn close(&mut self, side: Side, how: Close) {
         self.queue.push_back(Pending::Close(side, how));
     }
 
-    pub(super) fn tell(&mut self, notice: Notice) {
+    pub(crate) fn tell(&mut self, notice: Notice) {
         self.queue.push_back(Pending::Tell(Box::new(notice)));
     }
 
     /// Gives the next output; bytes of a write are appended to `scratch`.
-    pub(super) fn poll(&mut self, scratch: &mut Vec<u8>) -> Option<Output> {
+    pub(crate) fn poll(&mut self, scratch: &mut Vec<u8>) -> Option<Output> {
         let Some(next) = self.queue.pop_front() else {
             self.forget();
             return None;
