@@ -6,7 +6,8 @@ use smallvec::SmallVec;
 
 use super::login::Login;
 use crate::proxy::{BackendId, Instant, Side};
-use crate::secret::Secret;
+
+pub use crate::login::backend::LoginAs;
 
 /// What a backend offers, as far as a frontend acts on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -124,22 +125,6 @@ pub(super) enum Phase {
     Ready,
     /// LOGOUT was sent; until the deadline.
     Leaving(Instant),
-}
-
-/// As whom a connection logs in.
-pub enum LoginAs {
-    /// As `proxy_authname`, for the user.
-    Proxy {
-        /// The authorization identity.
-        user: Box<[u8]>,
-    },
-    /// With the user's own password (`sasl_pwcheck_method: backend`).
-    User {
-        /// The authentication identity.
-        user: Box<[u8]>,
-        /// His password.
-        password: Secret,
-    },
 }
 
 /// Where in its responses a connection is.

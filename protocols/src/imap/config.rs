@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::login::attempt::Rules;
+use crate::mailbox::Namespace;
 use crate::mailbox::acl::Policy;
-use crate::mailbox::{Groups, Identity, Namespace};
 
 pub use crate::login::config::{BackendTls, HostLogin, LoginPolicy, ProxyLogin, ServerInfo};
 
@@ -74,18 +75,18 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Whether a canonical user is in `admins`.
-    pub fn is_admin(&self, user: &[u8]) -> bool {
-        self.admins.iter().any(|admin| **admin == *user)
-    }
-
-    /// Who a user of these groups is; `admins` may name groups.
-    pub fn identity(&self, user: Box<[u8]>, groups: Groups) -> Identity {
-        let is_in = |admin: &[u8]| {
-            admin.strip_prefix(b"group:").is_some_and(|name| groups.iter().any(|group| **group == *name))
-        };
-        let is_admin = self.is_admin(&user) || self.admins.iter().any(|admin| is_in(admin));
-        Identity { user, is_admin, groups }
+    /// What a login is decided by, for users of `domain` where they name none.
+    pub(super) fn rules<'a>(&'a self, domain: Option<&'a str>) -> Rules<'a> {
+        Rules {
+            service: "imap",
+            namespace: &self.namespace,
+            acl: &self.acl,
+            admins: &self.admins,
+            login: &self.login,
+            serverlist: &self.serverlist,
+            domain,
+            subfolders: false,
+        }
     }
 }
 
@@ -184,19 +185,4 @@ impl Default for Timeouts {
 pub struct Limits {
     /// Bytes of one literal of an APPEND (`maxmessagesize`); `None` leaves it to the backend.
     pub append_bytes_max: Option<u64>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn admins_may_be_named_by_their_group() {
-        let admins = [Box::from(&b"cyrus"[..]), Box::from(&b"group:wheel"[..])].into();
-        let config = Config { admins, ..Config::default() };
-        let groups = || Groups::from([Box::from(&b"wheel"[..])]);
-        assert!(config.identity((*b"fred").into(), groups()).is_admin);
-        assert!(!config.identity((*b"fred").into(), Groups::default()).is_admin);
-        assert!(config.identity((*b"cyrus").into(), Groups::default()).is_admin);
-    }
 }

@@ -9,6 +9,8 @@ use super::grammar::{Response, UntaggedKind, code, response};
 use super::login::{Login, Ready, Step};
 use super::session::{Progress, Purpose, Reading, Session};
 use super::task::News;
+use crate::login::attempt::Tried;
+use crate::login::backend::Login as _;
 use crate::proxy::{
     Answer, BackendId, Close, HEAD_BYTES_MAX, Instant, LayerKind, Level, Notice, OpenError, Opened, Question,
     Service, Side, TlsInfo, Unavailable,
@@ -103,7 +105,7 @@ impl Session {
         if let Some(at) = self.backend_at(id) {
             self.backends.remove(at);
         }
-        self.login_failed(id, LoginEnd::Failed, now);
+        self.login_failed(id, Tried::Failed, now);
     }
 
     fn salted(&mut self, id: BackendId, salted: Secret, now: Instant) {
@@ -147,8 +149,8 @@ impl Session {
                 self.ask(Purpose::Backend(id), Question::SaltPassword { hash, password, salt, iterations });
             }
             Step::Ready(ready) => self.logged_in(at, ready, now),
-            Step::Refused => self.login_over(id, LoginEnd::Refused, "login refused", now),
-            Step::Failed(why) => self.login_over(id, LoginEnd::Failed, why, now),
+            Step::Refused { .. } => self.login_over(id, Tried::Refused, "login refused", now),
+            Step::Failed(why) => self.login_over(id, Tried::Failed, why, now),
         }
     }
 
@@ -170,7 +172,7 @@ impl Session {
         }
     }
 
-    fn login_over(&mut self, id: BackendId, end: LoginEnd, why: &'static str, now: Instant) {
+    fn login_over(&mut self, id: BackendId, end: Tried, why: &'static str, now: Instant) {
         if let Some(at) = self.backend_at(id) {
             let server = self.backends[at].server().escape_ascii().to_string();
             self.log(Level::Warn, format!("imap backend {server}: {why}"));
@@ -180,9 +182,9 @@ impl Session {
     }
 
     /// Tells who waits that a connection cannot be had.
-    fn login_failed(&mut self, id: BackendId, end: LoginEnd, now: Instant) {
+    fn login_failed(&mut self, id: BackendId, end: Tried, now: Instant) {
         if self.is_guest_at(id) {
-            self.home_refused(end, now);
+            self.home_tried(end, now);
         } else {
             self.task_backend(id, Err(Unavailable), now);
         }
@@ -270,12 +272,14 @@ impl Session {
         match line::first(input, HEAD_BYTES_MAX) {
             Ok(line) => {
                 let config = std::sync::Arc::clone(&self.config);
-                self.with_login(id, now, |login, out| login.handle_line(&input[..line.len], &config, out));
+                self.with_login(id, now, |login, out| {
+                    login.handle_line(&input[..line.len], &config.proxy, out)
+                });
                 Progress::Took(line.len)
             }
             Err(crate::wire::Error::Incomplete) => Progress::More,
             Err(_) => {
-                self.login_over(id, LoginEnd::Failed, "line too long during login", now);
+                self.login_over(id, Tried::Failed, "line too long during login", now);
                 Progress::Took(input.len())
             }
         }
@@ -387,7 +391,7 @@ impl Session {
             return;
         }
         match backend.phase {
-            Phase::Opening(..) | Phase::Login(..) => self.login_failed(id, LoginEnd::Failed, now),
+            Phase::Opening(..) | Phase::Login(..) => self.login_failed(id, Tried::Failed, now),
             Phase::Leaving(_) => {}
             Phase::Ready => self.ready_backend_gone(&backend, now),
         }
@@ -458,13 +462,4 @@ impl Session {
             || (self.task.is_some() && backend.serves_task)
             || (is_mid_command && self.is_selected(backend.id()))
     }
-}
-
-/// How a login ended that gave no connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum LoginEnd {
-    /// Name or password are wrong.
-    Refused,
-    /// Anything else.
-    Failed,
 }

@@ -132,14 +132,11 @@ pub(super) fn before_login(config: &Config, tls: bool) -> String {
         list.push("STARTTLS");
     }
     list.push_mupdate(config);
-    let plaintext = is_plaintext_allowed(config, tls);
-    if !plaintext {
+    if !config.login.allows_plaintext(tls) {
         list.push("LOGINDISABLED");
     }
-    for mechanism in &config.login.offer.mechanisms {
-        if plaintext || !mechanism.sends_password() {
-            list.push(&format!("AUTH={}", mechanism.name()));
-        }
+    for mechanism in config.login.offered(tls) {
+        list.push(&format!("AUTH={}", mechanism.name()));
     }
     list.push("SASL-IR");
     list.text
@@ -170,11 +167,6 @@ pub(super) fn after_login(config: &Config, offered: &BackendCapabilities) -> Str
 fn append_limit(config: &Config, offered: &BackendCapabilities) -> Option<u64> {
     let theirs = offered.common.iter().find_map(|name| name.strip_prefix(APPEND_LIMIT)?.parse().ok());
     config.capabilities.append_limit.into_iter().chain(theirs).min()
-}
-
-/// Whether a password may come over this connection as it is.
-pub(super) fn is_plaintext_allowed(config: &Config, tls: bool) -> bool {
-    tls || config.login.plaintext_allowed
 }
 
 fn is_passed(name: &str) -> bool {

@@ -7,10 +7,11 @@
 //! ```
 //! Tags of the login are of no one else: no command of the client is on the connection yet.
 
-use super::backend::{LoginAs, Offer};
-use super::config::{BackendTls, Config};
+use super::backend::Offer;
 use super::grammar::{Response, Status, UntaggedKind, capabilities, code, response};
-use crate::proxy::{Opened, ScramHash};
+use crate::login::backend::{self, LoginAs, Next, Terms};
+use crate::login::config::ProxyLogin;
+use crate::proxy::{Opened, Service};
 use crate::sasl::{self, Mechanism};
 use crate::secret::Secret;
 
@@ -23,11 +24,8 @@ const LINES_MAX: u16 = 256;
 
 /// A login in progress. Tools drive it too.
 pub struct Login {
-    who: LoginAs,
-    opened: Opened,
-    nonce: [u8; 18],
+    terms: Terms,
     stage: Stage,
-    secured: bool,
     capabilities: Vec<u8>,
     lines: u16,
 }
@@ -43,30 +41,7 @@ enum Stage {
 }
 
 /// What a login wants after what it was told.
-#[derive(Debug)]
-pub enum Step {
-    /// More lines.
-    Wait,
-    /// TLS; then [`Login::secured`].
-    Secure,
-    /// PBKDF2; then [`Login::salted`].
-    Salt {
-        /// Which hash.
-        hash: ScramHash,
-        /// The password, prepared.
-        password: Secret,
-        /// The server's salt.
-        salt: Box<[u8]>,
-        /// The server's count.
-        iterations: u32,
-    },
-    /// Logged in.
-    Ready(Ready),
-    /// The server refused name and password.
-    Refused,
-    /// It cannot be.
-    Failed(&'static str),
-}
+pub type Step = backend::Step<Ready>;
 
 /// What is known of a connection that logged in.
 #[derive(Debug)]
@@ -77,51 +52,43 @@ pub struct Ready {
     pub capabilities: Vec<u8>,
 }
 
-impl Login {
-    /// Begins on a connection that stands. `nonce` is used once.
-    pub fn new(who: LoginAs, opened: Opened, nonce: [u8; 18]) -> Login {
-        let secured = opened.tls;
-        let stage = Stage::ExpectGreeting;
-        Login { who, opened, nonce, stage, secured, capabilities: Vec::new(), lines: 0 }
+impl backend::Login for Login {
+    type Ready = Ready;
+
+    const SERVICE: Service = Service::Imap;
+
+    fn new(who: LoginAs, opened: Opened, nonce: [u8; 18]) -> Login {
+        let terms = Terms::new(who, opened, nonce);
+        Login { terms, stage: Stage::ExpectGreeting, capabilities: Vec::new(), lines: 0 }
     }
 
-    /// Host part of the server's name: what its certificate must carry.
-    pub fn host(&self) -> &str {
-        &self.opened.host
+    fn host(&self) -> &str {
+        self.terms.host()
     }
 
-    /// Whether the login is the user's own.
-    pub(super) fn is_users_own(&self) -> bool {
-        matches!(self.who, LoginAs::User { .. })
-    }
-
-    /// Whether TLS is being set up by STARTTLS.
-    pub(super) fn is_securing(&self) -> bool {
+    fn is_securing(&self) -> bool {
         matches!(self.stage, Stage::Securing)
     }
 
-    /// Takes a line of the server, its end included. What is sent is appended to `out`.
-    pub fn handle_line(&mut self, line: &[u8], config: &Config, out: &mut Vec<u8>) -> Step {
+    fn handle_line(&mut self, line: &[u8], proxy: &ProxyLogin, out: &mut Vec<u8>) -> Step {
         self.lines += 1;
         if self.lines > LINES_MAX {
             return Step::Failed("too many lines before login");
         }
         match response(line) {
-            Response::Untagged { kind, rest, .. } => self.handle_untagged(kind, rest, config, out),
+            Response::Untagged { kind, rest, .. } => self.handle_untagged(kind, rest, proxy, out),
             Response::Continuation { text } => self.handle_challenge(text, out),
-            Response::Tagged { tag, status, text } => self.handle_tagged(tag, status, text, config, out),
+            Response::Tagged { tag, status, text } => self.handle_tagged(tag, status, text, proxy, out),
             Response::Invalid => Step::Failed("no IMAP response"),
         }
     }
 
-    /// TLS is on.
-    pub fn secured(&mut self, out: &mut Vec<u8>) -> Step {
-        self.secured = true;
+    fn secured(&mut self, out: &mut Vec<u8>) -> Step {
+        self.terms.be_secured();
         self.ask_capabilities(out)
     }
 
-    /// PBKDF2 is done.
-    pub fn salted(&mut self, salted: Secret, out: &mut Vec<u8>) -> Step {
+    fn salted(&mut self, salted: Secret, out: &mut Vec<u8>) -> Step {
         match std::mem::replace(&mut self.stage, Stage::ExpectGreeting) {
             Stage::Salting(mut client) => {
                 let step = client.salted_password(&salted);
@@ -139,12 +106,14 @@ impl Login {
             | Stage::ExpectLateCapability => Step::Failed("salted password that was not asked for"),
         }
     }
+}
 
+impl Login {
     fn handle_untagged(
         &mut self,
         kind: UntaggedKind,
         rest: &[u8],
-        config: &Config,
+        proxy: &ProxyLogin,
         out: &mut Vec<u8>,
     ) -> Step {
         if kind == UntaggedKind::Bye {
@@ -156,11 +125,11 @@ impl Login {
         if !matches!(self.stage, Stage::ExpectGreeting) {
             return Step::Wait;
         }
-        match (kind, self.opened.noauth) {
+        match (kind, self.terms.is_noauth()) {
             (UntaggedKind::Ok, _) | (UntaggedKind::Preauth, true) => {}
             _ => return Step::Failed("greeting is not OK"),
         }
-        if self.take_capability_code(rest) { self.choose(config, out) } else { self.ask_capabilities(out) }
+        if self.take_capability_code(rest) { self.choose(proxy, out) } else { self.ask_capabilities(out) }
     }
 
     fn handle_tagged(
@@ -168,11 +137,11 @@ impl Login {
         tag: &[u8],
         status: Status,
         text: &[u8],
-        config: &Config,
+        proxy: &ProxyLogin,
         out: &mut Vec<u8>,
     ) -> Step {
         match (&self.stage, tag, status) {
-            (Stage::ExpectCapability, CAPABILITY_TAG, Status::Ok) => self.choose(config, out),
+            (Stage::ExpectCapability, CAPABILITY_TAG, Status::Ok) => self.choose(proxy, out),
             (Stage::ExpectStarttls, STARTTLS_TAG, Status::Ok) => {
                 self.stage = Stage::Securing;
                 Step::Secure
@@ -181,7 +150,9 @@ impl Login {
             (Stage::ExpectAuthReply(_), AUTH_TAG, Status::No) if is_temporary(text) => {
                 Step::Failed("server cannot authenticate at the moment")
             }
-            (Stage::ExpectAuthReply(_), AUTH_TAG, Status::No) => Step::Refused,
+            (Stage::ExpectAuthReply(_), AUTH_TAG, Status::No) => {
+                Step::Refused { text: text.trim_ascii().into() }
+            }
             (Stage::ExpectLateCapability, CAPABILITY_TAG, Status::Ok) => self.ready(),
             _ => Step::Failed("unexpected tagged reply during login"),
         }
@@ -259,55 +230,23 @@ impl Login {
     }
 
     /// Decides what comes behind greeting or STARTTLS.
-    fn choose(&mut self, config: &Config, out: &mut Vec<u8>) -> Step {
-        if self.opened.noauth {
-            return self.ready();
-        }
-        let mechanism = self.mechanism(config);
+    fn choose(&mut self, proxy: &ProxyLogin, out: &mut Vec<u8>) -> Step {
+        let offered = capabilities(&self.capabilities).filter_map(auth_mechanism);
         let offers_tls = Offer::read(&self.capabilities).has(Offer::STARTTLS);
-        if !self.secured && self.wants_tls(config, mechanism.is_none()) {
-            if !offers_tls && (mechanism.is_none() || config.proxy.starttls == BackendTls::Required) {
-                return Step::Failed("server offers neither a mechanism that we may use nor STARTTLS");
-            }
-            if offers_tls {
+        match self.terms.next(offered, offers_tls, proxy) {
+            Next::Ready => self.ready(),
+            Next::Starttls => {
                 self.stage = Stage::ExpectStarttls;
                 push_line(out, &[STARTTLS_TAG, b" STARTTLS"]);
-                return Step::Wait;
+                Step::Wait
             }
-        }
-        match mechanism {
-            Some(mechanism) => self.authenticate(mechanism, config, out),
-            None => Step::Failed("server offers no mechanism that we may use"),
+            Next::Authenticate(mechanism) => self.authenticate(mechanism, proxy, out),
+            Next::Fail(why) => Step::Failed(why),
         }
     }
 
-    fn wants_tls(&self, config: &Config, nothing_usable: bool) -> bool {
-        let policy = match (config.proxy.starttls, self.is_users_own()) {
-            // A user's own password is never sent in the clear where that can be helped.
-            (BackendTls::WhenNeeded, true) => BackendTls::WhenOffered,
-            (policy, _) => policy,
-        };
-        nothing_usable || policy != BackendTls::WhenNeeded
-    }
-
-    fn mechanism(&self, config: &Config) -> Option<Mechanism> {
-        let offered = capabilities(&self.capabilities).filter_map(auth_mechanism);
-        if self.is_users_own() {
-            return sasl::choose(offered, Some(&[b"PLAIN", b"LOGIN"]), self.secured);
-        }
-        // A mechanism without an authorization identity would log in as the proxy itself.
-        let offered = offered.filter(|name| Mechanism::parse(name).is_some_and(Mechanism::carries_authzid));
-        match config.proxy.mechanisms_for(&self.opened.host) {
-            None => sasl::choose(offered, None, self.secured),
-            Some(allowed) => {
-                let allowed: Vec<&[u8]> = allowed.iter().map(|name| name.as_bytes()).collect();
-                sasl::choose(offered, Some(&allowed), self.secured)
-            }
-        }
-    }
-
-    fn authenticate(&mut self, mechanism: Mechanism, config: &Config, out: &mut Vec<u8>) -> Step {
-        let Ok(mut client) = sasl::Client::new(mechanism, self.credentials(config), self.nonce) else {
+    fn authenticate(&mut self, mechanism: Mechanism, proxy: &ProxyLogin, out: &mut Vec<u8>) -> Step {
+        let Ok(mut client) = self.terms.client(mechanism, proxy) else {
             return Step::Failed("user name or password cannot be used with the mechanism");
         };
         out.extend_from_slice(AUTH_TAG);
@@ -325,23 +264,6 @@ impl Login {
         out.extend_from_slice(b"\r\n");
         self.stage = Stage::ExpectAuthReply(Box::new(client));
         Step::Wait
-    }
-
-    fn credentials(&self, config: &Config) -> sasl::Credentials {
-        match &self.who {
-            LoginAs::Proxy { user } => sasl::Credentials {
-                authzid: user.clone(),
-                authcid: config.proxy.authname.clone(),
-                realm: config.proxy.realm.clone(),
-                password: config.proxy.password_for(&self.opened.host).clone(),
-            },
-            LoginAs::User { user, password } => sasl::Credentials {
-                authzid: Box::default(),
-                authcid: user.clone(),
-                realm: None,
-                password: password.clone(),
-            },
-        }
     }
 }
 

@@ -38,6 +38,22 @@ pub struct LoginPolicy {
 }
 
 impl LoginPolicy {
+    /// Whether a password may come over a connection as it is; `secured` by TLS, or not.
+    pub fn allows_plaintext(&self, secured: bool) -> bool {
+        secured || self.plaintext_allowed
+    }
+
+    /// Whether a mechanism may be used over a connection as it is.
+    pub fn allows(&self, mechanism: Mechanism, secured: bool) -> bool {
+        self.offer.mechanisms.contains(&mechanism)
+            && (!mechanism.sends_password() || self.allows_plaintext(secured))
+    }
+
+    /// The mechanisms that are offered over a connection as it is, in order.
+    pub fn offered(&self, secured: bool) -> impl Iterator<Item = Mechanism> {
+        self.offer.mechanisms.iter().copied().filter(move |mechanism| self.allows(*mechanism, secured))
+    }
+
     /// Whether `user@realm` may log in where user ids have no domain; who names no realm may.
     pub fn takes_realm_of(&self, user: &[u8]) -> bool {
         let Some(at) = memchr::memchr(b'@', user) else { return true };

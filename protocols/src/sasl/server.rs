@@ -166,6 +166,11 @@ impl Server {
         }
     }
 
+    /// Whether [`Server::scram_keys`] is waited for.
+    pub fn awaits_keys(&self) -> bool {
+        matches!(self.state, State::ExpectKeys(_))
+    }
+
     /// Takes the keys that [`ServerStep::NeedScramKeys`] asked for; `None` when there are none. Who asks
     /// for a user who does not exist sees the same messages as for a wrong password.
     pub fn scram_keys(&mut self, keys: Option<ScramKeys>) -> ServerStep {

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use protocols::imap::Config;
 use protocols::imap::backend::{LoginAs, Offer};
 use protocols::imap::config::ProxyLogin;
 use protocols::imap::grammar::{Response, Status, UntaggedKind, response};
 use protocols::imap::login::{Login, Ready, Step};
+use protocols::login::backend::Login as _;
 use protocols::wire::head::{self, Extent};
 
 use crate::{ClientError, Endpoint, INPUT_BYTES_MAX, Stream, random, salted_password};
@@ -137,13 +137,12 @@ fn log_in(
     login: &ImapLogin,
     until: Instant,
 ) -> Result<Ready, ClientError> {
-    let config = Config { proxy: login.proxy.clone(), ..Config::default() };
     let who = LoginAs::Proxy { user: login.authzid.clone() };
     let mut machine = Login::new(who, stream.opened().clone(), random()?);
     let mut out = Vec::new();
     loop {
         let n = head_bytes(stream, until)?;
-        let mut step = machine.handle_line(&stream.unread()[..n], &config, &mut out);
+        let mut step = machine.handle_line(&stream.unread()[..n], &login.proxy, &mut out);
         stream.take(n);
         if let Step::Salt { hash, password, salt, iterations } = step {
             let salted = salted_password(hash, &password, &salt, iterations)
@@ -157,7 +156,7 @@ fn log_in(
                 machine.secured(&mut out);
             }
             Step::Ready(ready) => return Ok(ready),
-            Step::Refused => return Err(stream.login_failed("the server refuses name and password")),
+            Step::Refused { .. } => return Err(stream.login_failed("the server refuses name and password")),
             Step::Failed(why) => return Err(stream.login_failed(why)),
         }
         stream.write(&out, until)?;
