@@ -113,7 +113,8 @@ pub enum Output {
     /// Move the next `n` bytes of the decoded input of `from` to every side in `to`.
     ///
     /// Counts from the first byte that was not taken. Owns its source until done, so that nothing
-    /// of `from` is offered before; order towards one destination is kept; other sides go on.
+    /// of `from` is offered before; order towards one destination is kept; other sides go on. A
+    /// destination that dies leaves the set; with the last one the forward breaks.
     Forward {
         /// The source.
         from: Side,
@@ -150,6 +151,19 @@ pub enum Output {
         side: Side,
         /// The layer that is put on it.
         layer: LayerKind,
+    },
+    /// Give a clean backend connection to whoever next opens one to the same server and service, in
+    /// any session of the shard: it must be logged in as nobody. One that has unread or unsent bytes is
+    /// closed, as is one that says anything, ends, or waits too long.
+    Release {
+        /// The backend side.
+        side: Side,
+        /// The server as it was asked for.
+        server: Box<str>,
+        /// The service as it was asked for.
+        service: Service,
+        /// What the next user must know of it, in the words of its protocol's machine.
+        offer: Arc<[u8]>,
     },
     /// End a side. After the last side is closed the session is dropped.
     Close {
@@ -215,7 +229,7 @@ pub enum Event {
         /// What was agreed, or one sentence for the log.
         result: Result<TlsInfo, Box<str>>,
     },
-    /// A destination of a forward died; the machine answers with a `Discard` of what is left or
+    /// The only destination of a forward that was left died; the machine answers with a `Discard` of what is left or
     /// a `Close` of the source.
     ForwardBroken {
         /// The source.
@@ -229,6 +243,8 @@ pub enum Event {
     Stalled {
         /// The source whose bytes wait.
         from: Side,
+        /// The destinations that take nothing.
+        to: Sides,
     },
     /// What was queued for a side has gone out.
     Drained {
@@ -378,6 +394,11 @@ pub enum ScramHash {
 pub enum Answer {
     /// To [`Question::OpenBackend`].
     Opened(Result<Opened, OpenError>),
+    /// To [`Question::OpenBackend`], when a connection stood in the pool.
+    Reused {
+        /// As it was released.
+        offer: Arc<[u8]>,
+    },
     /// To [`Question::Find`].
     Found(Finding),
     /// To [`Question::List`].

@@ -553,6 +553,7 @@ impl World {
                 Output::Tell(Notice::Log { text, .. }) => self.logs.push(text.into()),
                 Output::Tell(Notice::Capabilities { .. }) => {}
                 Output::Pipe { .. } => panic!("no pipe is wanted in IMAP"),
+                Output::Release { .. } => panic!("connections of IMAP are somebody's"),
             }
         }
     }
@@ -723,7 +724,7 @@ impl World {
             "reset" => Event::Reset(side),
             "secured" => Event::Switched { side, result: Ok(TlsInfo::default()) },
             "not-secured" => Event::Switched { side, result: Err(more.into()) },
-            "stalled" => Event::Stalled { from: side },
+            "stalled" => Event::Stalled { from: side, to: Default::default() },
             "drain" => Event::Drain { deadline: self.now + Duration::from_secs(10) },
             _ => panic!("unknown event {what}"),
         };

@@ -37,7 +37,7 @@ impl Driver {
     }
 
     /// Takes a connection out of its session.
-    fn leave_session(&mut self, slot: u32) {
+    pub(crate) fn leave_session(&mut self, slot: u32) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         let session = std::mem::replace(&mut conn.session, NONE);
         conn.kept = Kept::default();
@@ -127,6 +127,7 @@ impl Driver {
             return;
         }
         conn.finish = Finish::Closing;
+        self.unpool(slot);
         self.break_destination(slot);
         self.abandon_jobs(slot);
         self.leave_session(slot);

@@ -194,6 +194,8 @@ pub(crate) struct Conn {
     pub(crate) in_throttled: bool,
     /// Received a buffer at a time: it has brought bulk.
     pub(crate) single: bool,
+    /// It waits in the pool for a session.
+    pub(crate) pooled: bool,
     /// The carrier does not splice the job at the head.
     pub(crate) copying: bool,
     /// Bytes received since the receive was armed or the turn began, to see bulk on a pipe.
@@ -231,6 +233,7 @@ impl Conn {
             in_dirty: false,
             in_throttled: false,
             single: false,
+            pooled: false,
             copying: false,
             turn_bytes: 0,
             share_turn: 0,

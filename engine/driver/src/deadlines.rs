@@ -1,11 +1,12 @@
 //! Timers of sessions and connections. A session's has the key `2 * slot`, a connection's one more.
 
 use std::mem;
+use std::time::Duration;
 
-use protocols::proxy::{Event, Instant};
+use protocols::proxy::{Event, Instant, Sides};
 
 use crate::Driver;
-use crate::conn::Finish;
+use crate::conn::{Finish, Job};
 use crate::limits::LINGER;
 
 impl Driver {
@@ -34,15 +35,40 @@ impl Driver {
     /// Arms the timer of a connection that has a job or is on its way out, unless it is armed.
     pub(crate) fn watch(&mut self, slot: u32) {
         let Some(conn) = self.conns.at(slot) else { return };
-        let after = if conn.finish == Finish::Lingering { LINGER } else { self.limits.stalled_after };
+        let after = if conn.finish == Finish::Lingering { LINGER } else { self.patience(slot) };
         if conn.finish == Finish::Lingering || !self.wheel.is_armed(slot * 2 + 1) {
             self.wheel.arm(slot * 2 + 1, conn.progress + after);
         }
     }
 
+    /// How long the first job of a connection may stand still.
+    fn patience(&self, slot: u32) -> Duration {
+        match self.conns.at(slot).and_then(|conn| conn.jobs.first()) {
+            Some(Job::Forward { to, .. }) if to.len() > 1 => self.limits.slowest_after,
+            Some(Job::Forward { .. } | Job::Discard { .. } | Job::Pipe { .. }) | None => {
+                self.limits.stalled_after
+            }
+        }
+    }
+
+    /// The destinations that the first job of a connection waits for.
+    fn without_room(&self, slot: u32) -> Sides {
+        let Some(Job::Forward { to, .. }) = self.conns.at(slot).and_then(|conn| conn.jobs.first()) else {
+            return Sides::new();
+        };
+        let full = |slot: &u32| {
+            let conn = self.conns.at(*slot)?;
+            (conn.room() == 0).then_some(conn.side)
+        };
+        to.iter().filter_map(full).collect()
+    }
+
     fn conn_time(&mut self, slot: u32) {
         let now = self.now;
-        let patience = self.limits.stalled_after;
+        if self.conns.at(slot).is_some_and(|conn| conn.pooled) {
+            return self.retire(slot);
+        }
+        let patience = self.patience(slot);
         let Some(conn) = self.conns.at_mut(slot) else { return };
         match conn.finish {
             Finish::Lingering => return self.kill(slot),
@@ -54,7 +80,8 @@ impl Driver {
             Finish::No | Finish::HalfClosed if now.since(conn.progress) >= patience => {
                 conn.progress = now;
                 let (session, from) = (conn.session, conn.side);
-                self.notify(session, Event::Stalled { from });
+                let to = self.without_room(slot);
+                self.notify(session, Event::Stalled { from, to });
             }
             Finish::No | Finish::HalfClosed | Finish::Close | Finish::HalfClose => {}
         }

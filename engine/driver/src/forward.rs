@@ -26,15 +26,16 @@ impl Driver {
         let Some(source) = self.slot_of(session, from) else { return false };
         let mut slots: SmallVec<[u32; 2]> = SmallVec::new();
         for side in to {
-            match self.slot_of(session, *side).filter(|slot| self.takes_bytes(*slot)) {
-                Some(slot) if slot != source => slots.push(slot),
-                Some(_) | None => {
-                    self.break_forward(session, source, from, *side, n);
-                    return false;
-                }
-            }
+            let slot = self.slot_of(session, *side).filter(|slot| self.takes_bytes(*slot));
+            slots.extend(slot.filter(|slot| *slot != source));
         }
-        if n == 0 || slots.is_empty() {
+        if n == 0 {
+            return false;
+        }
+        if slots.is_empty() {
+            if let Some(last) = to.last() {
+                self.break_forward(session, source, from, *last, n);
+            }
             return false;
         }
         if source == fresh.slot && self.forward_at_once(&slots, n, fresh) {
@@ -234,6 +235,14 @@ impl Driver {
         let Some(conn) = self.conns.at_mut(source) else { return };
         let Some(at) = conn.jobs.iter().position(|job| job.is_to(dead)) else { return };
         let from = conn.side;
+        if let Job::Forward { to, .. } = &mut conn.jobs[at]
+            && to.len() > 1
+        {
+            // The others go on, perhaps at once: this one may have been the slowest.
+            to.retain(|slot| *slot != dead);
+            self.work.push_back(Work::Pump(source));
+            return;
+        }
         let job = conn.jobs.remove(at);
         conn.copying = false;
         let session = if session == crate::turn::NONE { conn.session } else { session };
@@ -245,11 +254,6 @@ impl Driver {
             self.ops.push_back(crate::Op::StopSplice(id));
         } else if at == 0 && conn.splicing == Splicing::Wanted {
             conn.splicing = Splicing::No;
-        }
-        if let Job::Forward { to, .. } = &job {
-            for other in to.iter().filter(|other| **other != dead) {
-                self.break_destination(*other);
-            }
         }
         let stopping =
             self.conns.at(source).is_some_and(|conn| matches!(conn.splicing, Splicing::Stopping { .. }));

@@ -55,6 +55,12 @@ impl Driver {
         }
         let slot = conn.slot;
         let Some(at) = self.conns.at_mut(slot) else { return };
+        if at.pooled {
+            // Nobody asked it anything.
+            self.kill(slot);
+            self.work();
+            return;
+        }
         if !at.is_served() {
             return; // It is being closed: read away.
         }
@@ -248,7 +254,7 @@ impl Driver {
             return;
         }
         conn.input_open = false;
-        if conn.finish == Finish::Lingering {
+        if conn.finish == Finish::Lingering || conn.pooled {
             self.kill(slot);
             return;
         }

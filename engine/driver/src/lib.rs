@@ -27,6 +27,7 @@ mod layers;
 pub mod limits;
 mod ops;
 mod output;
+mod pool;
 mod send;
 mod session;
 mod splice;
@@ -112,6 +113,8 @@ pub struct Driver {
     spilled: usize,
     /// When a drain ends every session.
     drain: Option<Instant>,
+    /// Connections without a session.
+    pool: pool::Pool,
 }
 
 impl Driver {
@@ -142,6 +145,7 @@ impl Driver {
             fired: Vec::new(),
             spilled: 0,
             drain: None,
+            pool: pool::Pool::default(),
         }
     }
 
@@ -263,6 +267,7 @@ impl Driver {
     /// Tells every session that the process stops; who is still there at `deadline` is ended.
     pub fn drain(&mut self, deadline: Instant) {
         self.drain = Some(deadline);
+        self.empty_pool();
         for slot in 0..self.sessions.slots() {
             if self.sessions.at(slot).is_some() {
                 let id = self.session_id(slot);

@@ -44,6 +44,9 @@ pub const ROUNDS_MAX: usize = 4096;
 /// to a reset.
 pub const LINGER: Duration = Duration::from_secs(2);
 
+/// Pooled connections to one server.
+pub const POOLED_PER_SERVER_MAX: usize = 64;
+
 /// What the surroundings choose.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -55,6 +58,10 @@ pub struct Limits {
     /// Time without progress after which a forward or pipe is stalled, and after which a flushed
     /// side that does not take its last bytes is cut.
     pub stalled_after: Duration,
+    /// The same for a forward to several sides, where the slowest keeps the others waiting.
+    pub slowest_after: Duration,
+    /// Time for which a connection waits in the pool.
+    pub pooled_for: Duration,
 }
 
 impl Default for Limits {
@@ -63,6 +70,8 @@ impl Default for Limits {
             connections_max: 20_000,
             spill_bytes_max: 256 * 1024 * 1024,
             stalled_after: Duration::from_secs(300),
+            slowest_after: Duration::from_secs(45),
+            pooled_for: Duration::from_secs(60),
         }
     }
 }

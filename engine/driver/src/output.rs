@@ -7,6 +7,7 @@ use protocols::proxy::{AUTHORED_BYTES_MAX, BackendId, Output, Question, Question
 use crate::conn::{Job, Segment};
 use crate::input::Fresh;
 use crate::limits::ROUNDS_MAX;
+use crate::pool::Released;
 use crate::session::NEVER;
 use crate::{Driver, Op, Work};
 
@@ -58,6 +59,9 @@ impl Driver {
                     self.enqueue(slot, Segment::Switch(layer));
                 }
             }
+            Output::Release { side, server, service, offer } => {
+                self.release(session, side, Released { server, service, offer }, fresh);
+            }
             Output::Close { side, how } => self.close(session, side, how),
             Output::Tell(notice) => {
                 let session = self.session_id(session);
@@ -98,7 +102,12 @@ impl Driver {
 
     fn ask(&mut self, session: u32, id: QuestionId, question: Question) {
         let brings: Option<BackendId> = match &question {
-            Question::OpenBackend { side, .. } => Some(*side),
+            Question::OpenBackend { side, server, service } => {
+                if self.reuse(session, id, *side, (server, *service)) {
+                    return;
+                }
+                Some(*side)
+            }
             Question::Find { .. }
             | Question::List(_)
             | Question::Barrier

@@ -550,7 +550,7 @@ fn a_forward_without_progress_is_stalled_and_a_flushed_side_lingers_for_a_moment
             queue.push_back((Output::Discard { from: side, n: 10 }, Vec::new()));
             MORE
         }
-        News::Event(Event::Stalled { from }) => {
+        News::Event(Event::Stalled { from, .. }) => {
             write(queue, from, b"BYE\n");
             close(queue, from, Close::Flush);
             MORE
@@ -633,4 +633,154 @@ fn drained_is_told_when_a_long_answer_has_gone_out() {
 fn the_drivers_share_of_a_connection_is_small() {
     let (conn, session) = Driver::record_bytes();
     assert!(conn + session / 2 <= 400, "a connection takes {conn} bytes and half a session {session}");
+}
+
+/// Sends what a client says to two backends.
+fn to_both(events: Rc<RefCell<Vec<String>>>) -> Box<dyn Session> {
+    let mut standing = 0;
+    toy(move |news, queue| match news {
+        News::Begin => {
+            open(queue, 0);
+            open(queue, 1);
+            MORE
+        }
+        News::Event(Event::Answer { .. }) => {
+            standing += 1;
+            MORE
+        }
+        News::Input(Side::Client, input) if standing == 2 => {
+            let to = smallvec![BACKEND, Side::Backend(BackendId(1))];
+            let n = input.len() as u64;
+            queue.push_back((Output::Forward { from: Side::Client, to, n }, Vec::new()));
+            MORE
+        }
+        News::Event(Event::Stalled { to, .. }) => {
+            events.borrow_mut().push(format!("stalled {to:?}"));
+            to.into_iter().for_each(|side| close(queue, side, Close::Abort));
+            MORE
+        }
+        News::Event(Event::ForwardBroken { from, left, .. }) => {
+            events.borrow_mut().push("broken".into());
+            queue.push_back((Output::Discard { from, n: left }, Vec::new()));
+            MORE
+        }
+        News::Event(event) => {
+            events.borrow_mut().push(format!("{event:?}"));
+            MORE
+        }
+        News::Input(..) | News::Time => HOLD,
+    })
+}
+
+#[test]
+fn a_forward_to_a_set_goes_on_to_those_that_live() {
+    for seed in 1..60 {
+        let mut world = World::new(seed, Limits::default(), Carriage::Spliceable);
+        let events = Rc::default();
+        world.backends.extend([sends(""), Peer { takes: 3000, ..sends("") }]);
+        let up = lines(40, 200_000);
+        let client = world.client(to_both(Rc::clone(&events)), sends(up.clone()));
+        world.settle();
+        let (living, dead) = (world.opened[0], world.opened[1]);
+        assert!(world.peer(living).got.len() < up.len(), "the slowest sets the pace");
+        world.reset(dead);
+        world.settle();
+        assert!(world.peer(living).got == up, "seed {seed}");
+        assert!(!events.borrow().iter().any(|event| event == "broken"), "seed {seed}");
+        world.reset(living);
+        world.peer(client).to_send.extend_from_slice(b"more");
+        world.settle();
+        assert_eq!(events.borrow().last().map(String::as_str), Some("broken"), "seed {seed}");
+    }
+}
+
+#[test]
+fn the_slowest_of_a_set_is_named_when_its_time_is_up() {
+    let limits = Limits { slowest_after: Duration::from_secs(5), ..Limits::default() };
+    let mut world = World::new(5, limits, Carriage::Copied);
+    let events = Rc::default();
+    world.backends.extend([sends(""), Peer { takes: 10, ..sends("") }]);
+    let up = lines(41, 300_000);
+    world.client(to_both(Rc::clone(&events)), sends(up.clone()));
+    world.settle();
+    world.now = Instant(world.now.0 + 6_000_000_000);
+    world.settle();
+    assert_eq!(events.borrow()[..], ["stalled [Backend(BackendId(1))]".to_owned()]);
+    let living = world.opened[0];
+    assert_eq!(world.peer(living).got, up);
+}
+
+/// Opens a connection, says a line there and releases it at the answer; `how` is told.
+fn borrower(how: Rc<RefCell<Vec<&'static str>>>) -> Box<dyn Session> {
+    toy(move |news, queue| match news {
+        News::Begin => {
+            open(queue, 0);
+            MORE
+        }
+        News::Event(Event::Answer { answer, .. }) => {
+            how.borrow_mut().push(if matches!(answer, Answer::Reused { .. }) { "reused" } else { "fresh" });
+            write(queue, BACKEND, b"hello\n");
+            MORE
+        }
+        News::Input(BACKEND, input) => {
+            let Some(end) = input.iter().position(|byte| *byte == b'\n') else { return MORE };
+            let offer = Default::default();
+            let release =
+                Output::Release { side: BACKEND, server: "b".into(), service: Service::Imap, offer };
+            queue.push_back((release, Vec::new()));
+            close(queue, Side::Client, Close::Flush);
+            Taken { n: end + 1, then: Then::More }
+        }
+        News::Input(..) | News::Event(_) | News::Time => MORE,
+    })
+}
+
+#[test]
+fn a_released_connection_serves_another_session() {
+    for seed in 1..40 {
+        let mut world = World::new(seed, Limits::default(), Carriage::Spliceable);
+        let how = Rc::default();
+        world.backends.push(sends(""));
+        world.client(borrower(Rc::clone(&how)), sends(""));
+        world.settle();
+        let backend = world.opened[0];
+        world.peer(backend).to_send.extend_from_slice(b"x\n");
+        world.settle();
+        assert_eq!((world.ended, world.driver.pooled()), (1, 1), "seed {seed}");
+        world.client(borrower(Rc::clone(&how)), sends(""));
+        world.settle();
+        world.peer(backend).to_send.extend_from_slice(b"y\n");
+        world.settle();
+        assert_eq!(how.borrow()[..], ["fresh", "reused"], "seed {seed}");
+        assert_eq!(world.peer(backend).got, b"hello\nhello\n");
+        world.now = Instant(world.now.0 + 61_000_000_000);
+        world.settle();
+        assert!(world.peer(backend).got_eof && world.driver.pooled() == 0, "seed {seed}: it waits for ever");
+    }
+}
+
+#[test]
+fn a_pooled_connection_that_says_anything_or_ends_is_closed() {
+    for seed in 1..40 {
+        for what in ["unread", "late", "end", "drain"] {
+            let mut world = World::new(seed, Limits::default(), Carriage::Spliceable);
+            world.backends.push(sends(""));
+            world.client(borrower(Rc::default()), sends(""));
+            world.settle();
+            let backend = world.opened[0];
+            let said: &[u8] = if what == "unread" { b"x\nmore\n" } else { b"x\n" };
+            world.peer(backend).to_send.extend_from_slice(said);
+            world.settle();
+            assert!(what == "unread" || world.driver.pooled() == 1, "seed {seed}, {what}");
+            match what {
+                "late" => world.peer(backend).to_send.extend_from_slice(b"?"),
+                "end" => world.peer(backend).ends = true,
+                "drain" => world.driver.drain(Instant(u64::MAX)),
+                _ => {}
+            }
+            world.settle();
+            assert_eq!(world.driver.pooled(), 0, "seed {seed}, {what}");
+            assert!(world.peers.get(&backend).is_none_or(|(_, peer)| peer.closed || peer.got_eof), "{what}");
+        }
+    }
 }

@@ -137,6 +137,7 @@ impl Bench {
                 Output::Forward { .. }
                 | Output::Discard { .. }
                 | Output::Pipe { .. }
+                | Output::Release { .. }
                 | Output::Switch { .. } => {
                     panic!("a connection of MUPDATE without TLS does none of these")
                 }

@@ -435,6 +435,7 @@ impl Connection {
             Answer::Barrier(result) => self.barrier(result),
             Answer::Directory(DirectoryAnswer::Resumable(resumable)) => self.resumable(resumable),
             Answer::Opened(_)
+            | Answer::Reused { .. }
             | Answer::SaltedPassword(_)
             | Answer::Capabilities(_)
             | Answer::Groups(_)

@@ -76,6 +76,7 @@ impl Session {
             Answer::SaltedPassword(salted) => self.salted(id, salted, now),
             Answer::Found(_)
             | Answer::Page(_)
+            | Answer::Reused { .. }
             | Answer::Barrier(_)
             | Answer::Password(_)
             | Answer::Groups(_)

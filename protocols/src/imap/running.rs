@@ -229,6 +229,7 @@ impl Session {
             Answer::Barrier(result) => self.tell_task(News::Barrier(result), now),
             Answer::Opened(_)
             | Answer::Password(_)
+            | Answer::Reused { .. }
             | Answer::Groups(_)
             | Answer::Domain(_)
             | Answer::ScramKeys(_)

@@ -396,7 +396,7 @@ impl proxy::Session for Session {
             Event::Switched { side: Side::Client, result } => self.client_secured(result, now),
             Event::Switched { side: Side::Backend(id), result } => self.backend_secured(id, result, now),
             Event::ForwardBroken { from, to, left } => self.forward_broken(from, to, left, now),
-            Event::Stalled { from } => self.stalled(from),
+            Event::Stalled { from, .. } => self.stalled(from),
             Event::Drained { side } => self.drained(side, now),
             Event::Drain { .. } => self.draining = true,
             Event::ListChanged | Event::BarrierWanted => {}
