@@ -7,34 +7,46 @@ use anyhow::{Context, Result};
 use super::Finding;
 
 /// Every package of the workspace: folder, and the packages of ours that it may depend on.
-const MAY_IMPORT: [(&str, &[&str]); 16] = [
+const MAY_IMPORT: [(&str, &[&str]); 17] = [
     ("protocols", &[]),
     ("mupdate", &["protocols"]),
     ("mupdate/store", &["mupdate", "protocols"]),
     ("engine/driver", &["protocols"]),
     ("engine/sim", &["driver", "mupdate", "protocols"]),
-    ("engine", &["driver", "mupdate", "protocols", "store"]),
+    ("engine", &["driver", "mupdate", "perf", "protocols", "store"]),
     ("bench", &["backends", "protocols"]),
     ("bench/backends", &["protocols"]),
+    ("perf", &[]),
     ("tools/client", &["mupdate", "protocols"]),
     ("tools/ctl_mboxlist", &["client", "cyrusdb", "mupdate", "protocols", "store"]),
     ("tools/cyrusdb", &["mupdate"]),
     ("tools/man", &[]),
     ("tools/mupdate", &["engine", "mupdate", "protocols"]),
     ("tools/mupdatetest", &["client", "protocols"]),
-    ("tools/rookery", &["backends", "client", "cyrusdb", "engine", "mupdate", "protocols", "store"]),
+    ("tools/rookery", &["backends", "client", "cyrusdb", "engine", "mupdate", "perf", "protocols", "store"]),
     ("tools/xtask", &[]),
 ];
 
 /// Names of our packages as they appear in a manifest.
-const OURS: [&str; 10] =
-    ["backends", "bench", "client", "cyrusdb", "driver", "engine", "mupdate", "protocols", "sim", "store"];
+const OURS: [&str; 11] = [
+    "backends",
+    "bench",
+    "client",
+    "cyrusdb",
+    "driver",
+    "engine",
+    "mupdate",
+    "perf",
+    "protocols",
+    "sim",
+    "store",
+];
 
 /// Crates that only the engine may name.
 const ENGINE_ONLY: [&str; 2] = ["glommio", "io-uring"];
 
 /// Crates whose code is pure, each with the guard file.
-const PURE: [&str; 4] = ["protocols", "mupdate", "engine/driver", "engine/sim"];
+const PURE: [&str; 5] = ["protocols", "mupdate", "engine/driver", "engine/sim", "perf"];
 
 pub(super) fn check(root: &Path, findings: &mut Vec<Finding>) -> Result<()> {
     for (folder, allowed) in MAY_IMPORT {
