@@ -289,6 +289,7 @@ fn configure(config: &mut Config, option: &str) {
                 _ => ServerSelection::Random,
             }
         }
+        "xfer-shared" => config.commands.xfer_shared = true,
         "groups" => config.login.groups = true,
         "loginrealms" => config.login.realms = value.split(' ').map(Box::from).collect(),
         _ => panic!("unknown option {name}"),

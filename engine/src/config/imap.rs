@@ -169,6 +169,7 @@ fn commands(imapd: &Imapd) -> Result<CommandPolicy, ConfError> {
         read_only: imapd.switch("readonly", default.read_only)?,
         fool_stupid_clients: imapd.switch("foolstupidclients", default.fool_stupid_clients)?,
         ignore_reference: imapd.switch("ignorereference", default.ignore_reference)?,
+        xfer_shared: imapd.switch("rookery_xfer_shared", default.xfer_shared)?,
     })
 }
 

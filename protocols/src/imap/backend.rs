@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
-use super::login::Login;
+use super::login::{Login, Release};
 use crate::proxy::{BackendId, Instant, Side};
 
 pub use crate::login::backend::LoginAs;
@@ -102,6 +102,7 @@ pub struct Backend {
     id: BackendId,
     server: Box<[u8]>,
     offer: Offer,
+    release: Option<Release>,
     pub(super) phase: Phase,
     /// Where in its responses the connection is.
     pub(super) flow: Flow,
@@ -187,6 +188,7 @@ impl Backend {
             id,
             server: server.into(),
             offer: Offer::default(),
+            release: None,
             phase: Phase::Opening(Box::new(login), deadline),
             flow: Flow::Start,
             flights: VecDeque::new(),
@@ -221,9 +223,14 @@ impl Backend {
         matches!(self.phase, Phase::Ready)
     }
 
+    /// The release that its greeting named.
+    pub(super) fn release(&self) -> Option<Release> {
+        self.release
+    }
+
     /// Login is over.
-    pub(super) fn be_ready(&mut self, offer: Offer) {
-        self.offer = offer;
+    pub(super) fn be_ready(&mut self, offer: Offer, release: Option<Release>) {
+        (self.offer, self.release) = (offer, release);
         self.phase = Phase::Ready;
     }
 
@@ -260,7 +267,7 @@ impl Backend {
     pub(super) fn ready_for_test(id: BackendId, server: &[u8], offer: Offer) -> Backend {
         let login = LoginAs::Proxy { user: Box::default() };
         let mut backend = Backend::new(id, server, login, Instant(0), Instant(0));
-        backend.be_ready(offer);
+        backend.be_ready(offer, None);
         backend
     }
 }

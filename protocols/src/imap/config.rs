@@ -116,6 +116,8 @@ pub struct CommandPolicy {
     pub fool_stupid_clients: bool,
     /// `ignorereference`.
     pub ignore_reference: bool,
+    /// `rookery_xfer_shared`: a mailbox that is no user's is moved away from a server that may abort.
+    pub xfer_shared: bool,
 }
 
 impl Default for CommandPolicy {
@@ -127,6 +129,7 @@ impl Default for CommandPolicy {
             read_only: false,
             fool_stupid_clients: false,
             ignore_reference: false,
+            xfer_shared: false,
         }
     }
 }

@@ -158,7 +158,7 @@ impl Session {
     fn logged_in(&mut self, at: usize, ready: Ready, now: Instant) {
         let backend = &mut self.backends[at];
         let id = backend.id();
-        backend.be_ready(ready.offer);
+        backend.be_ready(ready.offer, ready.release);
         backend.last_use = now;
         let server = String::from_utf8_lossy(backend.server()).into_owned().into_boxed_str();
         let words =

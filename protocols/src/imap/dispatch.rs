@@ -9,15 +9,16 @@ use super::copy::{Action, By, CopyTask};
 use super::folder::{self, Create, Subscribe};
 use super::grammar::{
     AclArgs, Command, Verb, annotation_args, append_head, copy_args, create_args, deleteacl_args,
-    enable_args, getacl_args, getmetadata_args, getquota_args, getquotaroot_args, list_args, listrights_args,
-    lsub_args, mailbox_args, myrights_args, rename_args, select_args, setacl_args, setmetadata_args,
-    setquota_args, status_args, subscribe_args,
+    enable_args, first_mailbox, getacl_args, getmetadata_args, getquota_args, getquotaroot_args, list_args,
+    listrights_args, lsub_args, mailbox_args, myrights_args, rename_args, select_args, setacl_args,
+    setmetadata_args, setquota_args, status_args, subscribe_args, xfer_args,
 };
 use super::idle::Idle;
 use super::list::{ListTask, Word};
 use super::lsub::LsubTask;
 use super::metadata;
 use super::namespace::NamespaceTask;
+use super::passing;
 use super::quota::QuotaTask;
 use super::route::Effect;
 use super::select::{Leave, Select};
@@ -96,13 +97,19 @@ impl Session {
                 let inbox = self.user().map(|user| &*user.inbox).unwrap_or_default();
                 Ok(Box::new(LsubTask::new(&args, inbox)))
             }
-            Verb::Copy | Verb::Move if self.selected.is_some() => self.begin_copy(command),
+            Verb::Copy | Verb::Move | Verb::XMove if self.selected.is_some() => self.begin_copy(command),
             Verb::GetAcl | Verb::MyRights | Verb::ListRights => self.begin_acl_question(command),
             Verb::GetQuota => Ok(Box::new(QuotaTask::get(&self.arguments(command, getquota_args)?))),
             Verb::SetQuota => Ok(Box::new(QuotaTask::set(&self.arguments(command, setquota_args)?))),
             Verb::GetQuotaRoot => self.begin_quota_root(command),
             Verb::GetMetadata | Verb::SetMetadata | Verb::GetAnnotation | Verb::SetAnnotation => {
                 self.begin_metadata(command)
+            }
+            Verb::Xfer => self.begin_xfer(command),
+            Verb::XWarmup | Verb::Reconstruct => self.begin_passed_on(command),
+            Verb::XApplePushService | Verb::SetUserGroup | Verb::UnsetUserGroup | Verb::GetJmapAccess => {
+                let inbox = self.user().map(|user| user.inbox.to_vec()).unwrap_or_default();
+                Ok(passing::at_home(command, inbox))
             }
             verb if needs_selected(verb) => Err(Refusal::bad("BAD Please select a mailbox first".into())),
             verb if is_between_servers(verb) => Err(Refusal::no(b"NO Permission denied")),
@@ -175,6 +182,21 @@ impl Session {
         Ok(task)
     }
 
+    fn begin_xfer(&self, command: &Command<'_>) -> Begun {
+        self.check_writable()?;
+        let args = self.arguments(command, xfer_args)?;
+        let name = self.internal(&args.mailbox)?;
+        let task = folder::xfer(&args, name, self.identity_is_admin()).map_err(Refusal::no)?;
+        Ok(task)
+    }
+
+    /// To the server of the mailbox that is named first, the rest as it is.
+    fn begin_passed_on(&self, command: &Command<'_>) -> Begun {
+        let (mailbox, rest_at) = self.arguments(command, first_mailbox)?;
+        let name = self.internal(&mailbox)?;
+        Ok(passing::to_mailbox(command, name, &mailbox, rest_at))
+    }
+
     fn begin_acl_change(&self, command: &Command<'_>) -> Begun {
         self.check_writable()?;
         if !self.config.commands.setacl_allowed {
@@ -212,7 +234,7 @@ impl Session {
 
     fn begin_copy(&self, command: &Command<'_>) -> Begun {
         let args = self.arguments(command, copy_args)?;
-        let action = if command.verb == Verb::Move { Action::Move } else { Action::Copy };
+        let action = if command.verb == Verb::Copy { Action::Copy } else { Action::Move };
         let by = if command.uid { By::Uid } else { By::Sequence };
         Ok(Box::new(CopyTask::new(action, by, &args)))
     }
@@ -376,6 +398,5 @@ fn is_between_servers(verb: Verb) -> bool {
             | Verb::MupdatePush
             | Verb::Sync
             | Verb::XBackup
-            | Verb::Xfer
     )
 }

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 
 use super::config::ServerSelection;
 use super::deeds::Below;
-use super::grammar::args::{CreateArgs, Destination, RenameArgs};
+use super::grammar::args::{CreateArgs, Destination, RenameArgs, XferArgs};
 use super::placement::Placement;
+use super::relocate::{Belongs, Relocation};
 use super::route::{ABSENT, Does, Effect, Route, Routed, UNREACHABLE, name_out, push};
 use super::task::{Context, Line, News, Task, Want};
 use crate::mailbox::names;
@@ -77,14 +78,43 @@ pub(super) fn rename(
     if old != new {
         return Err(b"NO Cross-server or cross-partition move w/rename not supported");
     }
-    let rest = [astring(&args.new), astring(location)];
-    let server = Destination::parse(location.clone()).server.map(Cow::into_owned);
-    let moves = server.map(|server| Does::Move { name: new.to_vec(), server });
-    let routed = routed(b"RENAME", old, &args.old, &[&rest[0], &rest[1]], Effect::ChangesList);
-    Ok(Box::new(routed.doing(moves)))
+    let Destination { server, partition } = Destination::parse(location.clone());
+    Ok(relocate(old, &args.old, server, partition))
 }
 
-fn astring(bytes: &[u8]) -> Vec<u8> {
+/// XFER, Cyrus' command that moves a mailbox to another server.
+///
+/// # Errors
+/// The text of the answer.
+pub(super) fn xfer(args: &XferArgs<'_>, name: Vec<u8>, is_admin: bool) -> Result<Box<Routed>, &'static [u8]> {
+    if !is_admin {
+        return Err(PERMISSION_DENIED);
+    }
+    if args.mailbox.iter().any(|byte| matches!(byte, b'*' | b'%')) {
+        return Err(b"NO [CANNOT] XFER moves one mailbox here: name it without wildcards");
+    }
+    let partition = args.partition.clone().unwrap_or_default();
+    Ok(relocate(name, &args.mailbox, Some(args.server.clone()), partition))
+}
+
+fn relocate(
+    name: Vec<u8>,
+    mailbox: &[u8],
+    server: Option<Cow<'_, [u8]>>,
+    partition: Cow<'_, [u8]>,
+) -> Box<Routed> {
+    let server = server.map(Cow::into_owned);
+    let moves = server.clone().map(|server| Does::Move { name: name.clone(), server });
+    let relocation = Relocation {
+        mailbox: mailbox.to_vec(),
+        belongs: Belongs::of(&name),
+        server,
+        partition: partition.into_owned(),
+    };
+    Box::new(Routed::relocating(Route::to(name), relocation).doing(moves))
+}
+
+pub(super) fn astring(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len() + 2);
     astring_out_as(&mut out, bytes, LiteralStyle::NonSynchronising);
     out

@@ -27,6 +27,7 @@ pub struct Login {
     terms: Terms,
     stage: Stage,
     capabilities: Vec<u8>,
+    release: Option<Release>,
     lines: u16,
 }
 
@@ -50,6 +51,28 @@ pub struct Ready {
     pub offer: Offer,
     /// Its capabilities, in its words.
     pub capabilities: Vec<u8>,
+    /// The release of Cyrus that its greeting names.
+    pub release: Option<Release>,
+}
+
+/// A release of Cyrus IMAP: `3.6` of `3.6.1`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Release {
+    /// Before the first dot.
+    pub major: u8,
+    /// Behind it.
+    pub minor: u8,
+}
+
+impl Release {
+    /// Reads a greeting: `backend1 Cyrus IMAP 3.6.1-Debian-3.6.1-4 server ready`. With `serverinfo: min` or
+    /// `off` there is nothing to read.
+    pub fn of_greeting(text: &[u8]) -> Option<Release> {
+        let text = std::str::from_utf8(text).ok()?;
+        let (_, behind) = text.split_once("Cyrus IMAP ")?;
+        let mut numbers = behind.trim_start_matches('v').split(|c: char| !c.is_ascii_digit());
+        Some(Release { major: numbers.next()?.parse().ok()?, minor: numbers.next()?.parse().ok()? })
+    }
 }
 
 impl backend::Login for Login {
@@ -59,7 +82,7 @@ impl backend::Login for Login {
 
     fn new(who: LoginAs, opened: Opened, nonce: [u8; 18]) -> Login {
         let terms = Terms::new(who, opened, nonce);
-        Login { terms, stage: Stage::ExpectGreeting, capabilities: Vec::new(), lines: 0 }
+        Login { terms, stage: Stage::ExpectGreeting, capabilities: Vec::new(), release: None, lines: 0 }
     }
 
     fn host(&self) -> &str {
@@ -129,6 +152,7 @@ impl Login {
             (UntaggedKind::Ok, _) | (UntaggedKind::Preauth, true) => {}
             _ => return Step::Failed("greeting is not OK"),
         }
+        self.release = Release::of_greeting(rest);
         if self.take_capability_code(rest) { self.choose(proxy, out) } else { self.ask_capabilities(out) }
     }
 
@@ -175,7 +199,7 @@ impl Login {
 
     fn ready(&mut self) -> Step {
         let capabilities = std::mem::take(&mut self.capabilities);
-        Step::Ready(Ready { offer: Offer::read(&capabilities), capabilities })
+        Step::Ready(Ready { offer: Offer::read(&capabilities), capabilities, release: self.release })
     }
 
     fn handle_challenge(&mut self, text: &[u8], out: &mut Vec<u8>) -> Step {

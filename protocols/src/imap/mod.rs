@@ -30,8 +30,10 @@ pub mod list;
 pub mod lsub;
 pub mod metadata;
 mod namespace;
+mod passing;
 mod placement;
 pub mod quota;
+mod relocate;
 mod route;
 mod select;
 

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 
 use super::deeds::{Below, Deed};
 use super::grammar::{Response, Status, code, response};
+use super::relocate::Relocation;
 use super::task::{Context, Line, News, Task, Want};
 use crate::proxy::{BackendId, Finding, Freshness, Instant, Side};
 use crate::wire::LiteralStyle;
@@ -22,6 +23,9 @@ use crate::wire::quote::string_out;
 
 /// How long the OK to a change of the list waits for the list to show it.
 pub(super) const BARRIER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a mailbox, or all that a user has, may take to move to another server.
+const RELOCATION_TIMEOUT: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// The mailbox is proven not to be there.
 pub(super) const ABSENT: &[u8] = b"NO Mailbox does not exist";
@@ -229,6 +233,8 @@ pub(super) struct Routed {
     no_is_final: bool,
     /// What its OK says that was done.
     does: SmallVec<[Does; 2]>,
+    /// The command is made when its server is known.
+    relocation: Option<Box<Relocation>>,
 }
 
 /// What a command does to the names of mailboxes.
@@ -266,6 +272,8 @@ impl Does {
 enum Step {
     Routing,
     Send(BackendId),
+    /// Moving takes long, but not for ever.
+    LimitReply(BackendId),
     ExpectReply(BackendId),
     AskBarrier(BackendId),
     LimitBarrier(BackendId),
@@ -292,7 +300,15 @@ impl Routed {
             held: Vec::new(),
             no_is_final,
             does: SmallVec::new(),
+            relocation: None,
         }
+    }
+
+    /// Moves the mailbox of the route.
+    pub(super) fn relocating(route: Route, relocation: Relocation) -> Routed {
+        let mut routed = Routed::new(route, Vec::new(), Effect::ChangesList);
+        routed.relocation = Some(Box::new(relocation));
+        routed
     }
 
     /// A NO says nothing of the mailbox that was routed by.
@@ -351,6 +367,7 @@ impl Task for Routed {
                     Effect::Writes | Effect::ChangesList => MAY_BE_DONE,
                 });
             }
+            (Step::ExpectReply(_), News::Time) => self.step = Step::Refuse(MAY_BE_DONE),
             // A success is never turned into NO: it goes out whatever became of the barrier. Behind one
             // the list has what the backend told the master, and a deletion may not be told.
             (Step::ExpectBarrier(at), News::Barrier(Ok(()))) => {
@@ -379,9 +396,24 @@ impl Task for Routed {
                 self.route.poll_want()
             }
             Step::Send(id) => {
-                self.step = Step::ExpectReply(id);
+                if let Some(relocation) = &self.relocation {
+                    match relocation.command(id, cx) {
+                        Ok(command) => self.command = command,
+                        Err(text) => {
+                            self.step = Step::Refuse(text);
+                            return self.poll_want(cx, out);
+                        }
+                    }
+                    self.step = Step::LimitReply(id);
+                } else {
+                    self.step = Step::ExpectReply(id);
+                }
                 push(out, &[cx.tag, b" ", &self.command]);
                 Some(Want::Send(id))
+            }
+            Step::LimitReply(id) => {
+                self.step = Step::ExpectReply(id);
+                Some(Want::Wake(RELOCATION_TIMEOUT))
             }
             Step::AskBarrier(at) => {
                 self.step = Step::LimitBarrier(at);
@@ -420,6 +452,11 @@ impl Task for Routed {
 
     fn relays_untagged(&self, backend: BackendId) -> bool {
         matches!(&self.step, Step::ExpectReply(at) if *at == backend)
+    }
+
+    /// A move says nothing until it is done; it has a deadline of its own.
+    fn awaits(&self, _backend: BackendId) -> bool {
+        self.relocation.is_none()
     }
 }
 

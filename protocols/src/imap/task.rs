@@ -18,6 +18,7 @@ use crate::proxy::{BackendId, Finding, Freshness, Instant, ListPage, ListQuery, 
 use super::backend::{Backend, Offer};
 use super::config::Config;
 use super::deeds::Deed;
+use super::login::Release;
 
 /// What a task may know of its session.
 pub struct Context<'a> {
@@ -45,6 +46,11 @@ impl Context<'_> {
     /// The server of a connection, as in the list.
     pub fn server(&self, backend: BackendId) -> Option<&[u8]> {
         self.backends.iter().find(|connection| connection.id() == backend).map(Backend::server)
+    }
+
+    /// The release of Cyrus that a connection's server named in its greeting.
+    pub(super) fn release(&self, backend: BackendId) -> Option<Release> {
+        self.backends.iter().find(|connection| connection.id() == backend).and_then(Backend::release)
     }
 
     /// Appends a tag of ours, which is never the client's.

@@ -67,6 +67,7 @@ const OWN: &[Known] = &[
     own("rookery_send_id", Kind::Switch),
     own("rookery_takeover", Kind::Choice(&["refused", "allowed"])),
     own("rookery_user", Kind::Text),
+    own("rookery_xfer_shared", Kind::Switch),
     Known { security: true, ..own("sasl_mech_list", Kind::Text) },
     own("sasl_passwd_file", Kind::Text),
     own("sasl_saslauthd_path", Kind::Text),

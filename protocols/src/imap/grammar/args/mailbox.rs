@@ -95,6 +95,47 @@ pub fn rename_args(args: &[u8]) -> Result<RenameArgs<'_>, SyntaxError> {
     Ok(RenameArgs { old, new, location })
 }
 
+/// Arguments of XFER.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct XferArgs<'a> {
+    /// The mailbox as typed.
+    pub mailbox: Bytes<'a>,
+    /// The server that it shall move to.
+    pub server: Bytes<'a>,
+    /// The partition there.
+    pub partition: Option<Bytes<'a>>,
+}
+
+/// ```text
+/// xfer = "XFER" SP mailbox SP astring [SP astring]      Cyrus
+/// ```
+///
+/// # Errors
+/// The arguments are not so.
+pub fn xfer_args(args: &[u8]) -> Result<XferArgs<'_>, SyntaxError> {
+    let mut cursor = Cursor::new(args);
+    let mailbox = cursor.astring()?;
+    cursor.sp()?;
+    let server = cursor.astring()?;
+    let partition = if cursor.take_if(b' ') { Some(cursor.astring()?) } else { None };
+    cursor.end()?;
+    Ok(XferArgs { mailbox, server, partition })
+}
+
+/// The mailbox at the front of the arguments of a command whose other arguments are the backend's to judge,
+/// and where those begin, their space included.
+///
+/// # Errors
+/// What stands first is no mailbox.
+pub fn first_mailbox(args: &[u8]) -> Result<(Bytes<'_>, usize), SyntaxError> {
+    let mut cursor = Cursor::new(args);
+    let mailbox = cursor.astring()?;
+    if !cursor.is_at_end() && cursor.peek() != Some(b' ') {
+        return Err(cursor.error("SP"));
+    }
+    Ok((mailbox, cursor.position()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,7 +18,10 @@ pub use copy::{AppendHead, CopyArgs, append_head, copy_args};
 pub use create::{CreateArgs, CreateParameters, Destination, create_args};
 pub use list::{ListArgs, ListReturn, ListSelection, list_args, lsub_args};
 pub use login::{AuthenticateArgs, IdPair, LoginArgs, authenticate_args, enable_args, id_args, login_args};
-pub use mailbox::{RenameArgs, StatusArgs, mailbox_args, rename_args, status_args, subscribe_args};
+pub use mailbox::{
+    RenameArgs, StatusArgs, XferArgs, first_mailbox, mailbox_args, rename_args, status_args, subscribe_args,
+    xfer_args,
+};
 pub use metadata::{
     AnnotationArgs, Depth, GetMetadataArgs, SetMetadataArgs, annotation_args, getmetadata_args,
     setmetadata_args,
