@@ -1,8 +1,10 @@
-//! Load for mail proxies, and what it costs them.
+//! Load for mail servers, and what it costs them.
 //!
-//! * [`load`] is a closed loop of many connections on one thread.
-//! * [`process`] reads what a process has used so far.
-//! * [`compare`] runs rookeryd, nginx and HAProxy before the same backend, in turns.
+//! * [`scenario`] is what a load does, read from a file.
+//! * [`load`] does it: many connections on one thread, in a closed loop or at a constant rate.
+//! * [`report`] tells what came of it.
+//! * [`process`] reads what a process has used so far, [`machine`] what it ran on.
+//! * [`compare`] runs rookeryd and its peers before the same backend, in turns.
 //! * [`auth_http`] answers nginx's question where a user's server is.
 //!
 //! Black box: knows nothing of the engine.
@@ -10,5 +12,7 @@
 pub mod auth_http;
 pub mod compare;
 pub mod load;
+pub mod machine;
 pub mod process;
 pub mod report;
+pub mod scenario;

@@ -1,21 +1,22 @@
 //! `rookery-bench`: load, comparisons, and the small servers that they need.
 
+mod run;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use backends::net::{Handler, Loop, pin};
 use backends::scripted::{Conduct, MupdateMaster, Server, Speaks};
 use bench::auth_http::AuthHttp;
 use bench::compare::{Comparison, Kind};
-use bench::load::{self, Plan, Scenario};
-use bench::report;
+use bench::report::{self, Report};
+use bench::scenario;
 
-/// Measures what a mail proxy costs.
+/// Loads a mail server and tells how it bears it.
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -24,8 +25,21 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Loads one proxy.
-    Run(Run),
+    /// Loads a server: any that speaks IMAP, POP3, LMTP, ManageSieve or MUPDATE.
+    Run(Box<run::Run>),
+    /// Lists the scenarios that come with the program; with a name, shows one, to start from.
+    Scenarios {
+        /// Which.
+        name: Option<String>,
+    },
+    /// Makes a page of the JSON of one or several runs.
+    Page {
+        /// What `run --json` wrote.
+        json: Vec<PathBuf>,
+        /// Where the page goes.
+        #[arg(long, short)]
+        output: PathBuf,
+    },
     /// Compares rookeryd with nginx and HAProxy before the same backend.
     Compare(Compare),
     /// Runs a server that the load needs.
@@ -33,51 +47,6 @@ enum Task {
         #[command(subcommand)]
         what: Serve,
     },
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Word {
-    Noop,
-    Login,
-    Fetch,
-    Append,
-    Idle,
-}
-
-#[derive(Args)]
-struct Run {
-    /// What an operation is.
-    scenario: Word,
-    /// Where the proxy listens.
-    #[arg(long, default_value = "127.0.0.1:143")]
-    target: SocketAddr,
-    /// How many at once; the last step of idle.
-    #[arg(long, short = 'n', default_value_t = 100)]
-    connections: usize,
-    /// Size of fetched and appended messages.
-    #[arg(long, default_value_t = 1024)]
-    kib: usize,
-    /// Users u0, u1, ... that log in.
-    #[arg(long, default_value_t = 1000)]
-    users: usize,
-    /// Seconds that are counted.
-    #[arg(long, default_value_t = 3.0)]
-    seconds: f64,
-    /// Seconds before.
-    #[arg(long, default_value_t = 1.0)]
-    warm_up: f64,
-    /// The proxy, whose CPU time (or memory) is read.
-    #[arg(long)]
-    pid: Option<u32>,
-    /// TLS, trusting the certificates in this file.
-    #[arg(long, value_name = "CA")]
-    tls: Option<PathBuf>,
-    /// The core that the load keeps to.
-    #[arg(long)]
-    core: Option<usize>,
-    /// JSON instead of a table.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Args)]
@@ -155,7 +124,9 @@ enum Serve {
 
 fn main() -> Result<()> {
     match Arguments::parse().task {
-        Task::Run(run) => one_run(&run),
+        Task::Run(arguments) => run::run(&arguments),
+        Task::Scenarios { name } => scenarios(name.as_deref()),
+        Task::Page { json, output } => page(&json, &output),
         Task::Compare(arguments) => compare(arguments),
         Task::Serve { what } => match what {
             Serve::Backend { listen, protocol, conduct } => backend(listen, protocol, conduct),
@@ -178,60 +149,29 @@ fn serve<H: Handler>(listen: SocketAddr, handler: H) -> Result<()> {
     Ok(server.run()?)
 }
 
-fn one_run(run: &Run) -> Result<()> {
-    if let Some(core) = run.core {
-        pin(core).with_context(|| format!("cannot run on core {core}"))?;
+fn scenarios(name: Option<&str>) -> Result<()> {
+    for (known, text) in scenario::BUILT_IN {
+        match name {
+            None => {
+                let analysis = scenario::find(known)?.analysis;
+                let first = analysis.split_inclusive(['.', ':']).next().unwrap_or_default();
+                println!("{known:16} {}", first.trim().trim_end_matches(':'));
+            }
+            Some(name) if name == known => print!("{text}"),
+            Some(_) => {}
+        }
     }
-    let scenario = match run.scenario {
-        Word::Noop => Scenario::Noop,
-        Word::Login => Scenario::Login,
-        Word::Fetch => Scenario::Fetch { kib: run.kib },
-        Word::Append => Scenario::Append { bytes: run.kib * 1024 },
-        Word::Idle => Scenario::Idle,
-    };
-    let plan = Plan {
-        target: run.target,
-        tls: run.tls.as_deref().map(trusting).transpose()?,
-        scenario,
-        connections: run.connections,
-        users: run.users,
-        warm_up: Duration::from_secs_f64(run.warm_up),
-        duration: Duration::from_secs_f64(run.seconds),
-        pid: run.pid,
-    };
-    if scenario == Scenario::Idle {
-        return idle(&plan);
-    }
-    let outcome = load::run(&plan)?;
-    if run.json {
-        println!("{}", report::json(&scenario.name(), &outcome));
-    } else {
-        print!("{}", report::table(&[report::head(), report::row(&scenario.name(), &outcome)]));
-    }
-    Ok(())
+    name.map_or(Ok(()), |name| scenario::find(name).map(|_| ()))
 }
 
-fn idle(plan: &Plan) -> Result<()> {
-    let steps: Vec<usize> = (1..=5).map(|n| plan.connections * n / 5).collect();
-    let points = load::idle(plan, &steps, plan.duration)?;
-    for (sessions, bytes) in &points {
-        println!("{sessions} sessions: {} KiB", bytes / 1024);
-    }
-    let slope = report::slope(&points).context("one step is no slope")?;
-    println!("{slope:.0} bytes for one session more");
-    Ok(())
-}
-
-fn trusting(file: &std::path::Path) -> Result<Arc<rustls::ClientConfig>> {
-    use rustls::pki_types::CertificateDer;
-    use rustls::pki_types::pem::PemObject;
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(file)? {
-        roots.add(certificate?)?;
-    }
-    let mut config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    config.resumption = rustls::client::Resumption::disabled();
-    Ok(Arc::new(config))
+fn page(files: &[PathBuf], output: &std::path::Path) -> Result<()> {
+    let read = |file: &PathBuf| -> Result<Report> {
+        let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("in {}", file.display()))
+    };
+    let reports = files.iter().map(read).collect::<Result<Vec<Report>>>()?;
+    std::fs::write(output, report::page(&reports))
+        .with_context(|| format!("cannot write {}", output.display()))
 }
 
 fn compare(arguments: Compare) -> Result<()> {

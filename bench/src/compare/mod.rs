@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustls::pki_types::ServerName;
 
-use crate::load::{self, Plan, Scenario};
+use crate::load::{self, Outcome, Plan, Target, tls};
 use crate::report;
+use crate::scenario::{self, Scenario, Security};
 pub use peers::{Kind, Peer, Ports};
 
 /// Users in the list; more connections share them.
@@ -46,23 +48,25 @@ struct Case {
     tls: bool,
 }
 
-fn cases() -> Vec<Case> {
-    let mib = 1024 * 1024;
-    let case = |scenario: Scenario, connections: usize, tls: bool| {
-        let name = format!("{} x{connections}{}", scenario.name(), if tls { " tls" } else { "" });
-        Case { name, scenario, connections, tls }
-    };
-    vec![
-        case(Scenario::Noop, 1, false),
-        case(Scenario::Noop, 100, false),
-        case(Scenario::Noop, 1000, false),
-        case(Scenario::Login, 20, false),
-        case(Scenario::Login, 20, true),
-        case(Scenario::Fetch { kib: 1024 }, 10, false),
-        case(Scenario::Fetch { kib: 1024 }, 10, true),
-        case(Scenario::Append { bytes: mib }, 10, false),
-        case(Scenario::Append { bytes: mib }, 10, true),
-    ]
+fn case(name: &str, connections: usize, tls: bool) -> Result<Case> {
+    let scenario = scenario::find(&format!("imap-{name}"))?;
+    let name = format!("{name} x{connections}{}", if tls { " tls" } else { "" });
+    Ok(Case { name, scenario, connections, tls })
+}
+
+fn cases() -> Result<Vec<Case>> {
+    let cases = [
+        ("noop", 1, false),
+        ("noop", 100, false),
+        ("noop", 1000, false),
+        ("login", 20, false),
+        ("login", 20, true),
+        ("fetch", 10, false),
+        ("fetch", 10, true),
+        ("append", 10, false),
+        ("append", 10, true),
+    ];
+    cases.into_iter().map(|(name, connections, tls)| case(name, connections, tls)).collect()
 }
 
 /// Runs everything and returns the report; JSON lines go to `compare.json` in the folder.
@@ -88,16 +92,32 @@ pub fn run(comparison: &Comparison) -> Result<String> {
 }
 
 fn plan(case: &Case, peer: &Peer, duration: Duration, tls: &Arc<rustls::ClientConfig>) -> Plan {
+    let mut scenario = case.scenario.clone();
+    scenario.connections = case.connections.max(1);
+    scenario.users.count = USERS;
+    (scenario.warm_up, scenario.seconds) = (duration.as_secs_f64() / 3.0, duration.as_secs_f64());
+    scenario.security = if case.tls { Security::Tls } else { Security::None };
     Plan {
-        target: if case.tls { peer.tls } else { peer.plain },
-        tls: case.tls.then(|| Arc::clone(tls)),
-        scenario: case.scenario,
-        connections: case.connections,
-        users: USERS,
-        warm_up: duration / 3,
-        duration,
+        target: Target {
+            address: if case.tls { peer.tls } else { peer.plain },
+            name: ServerName::from(std::net::Ipv4Addr::LOCALHOST),
+            tls: Arc::clone(tls),
+        },
+        scenario,
         pid: Some(peer.pid()),
+        progress: None,
     }
+}
+
+fn json(name: &str, outcome: &Outcome) -> String {
+    let latency = outcome.total().map(|total| total.latency);
+    let at = |q: f64| latency.as_ref().map(|latency| latency.value_at_quantile(q));
+    serde_json::json!({
+        "run": name, "operations": outcome.done(), "errors": outcome.errors(),
+        "seconds": outcome.elapsed.as_secs_f64(), "cpu_us": outcome.cpu_us(),
+        "p50_us": at(0.5), "p99_us": at(0.99), "p999_us": at(0.999),
+    })
+    .to_string()
 }
 
 fn throughput(
@@ -109,7 +129,7 @@ fn throughput(
     records: &mut Vec<String>,
 ) -> Result<String> {
     let mut rows = vec![header(kinds)];
-    for case in cases().iter().filter(|case| case.name.contains(&comparison.only)) {
+    for case in cases()?.iter().filter(|case| case.name.contains(&comparison.only)) {
         let mut seen = vec![Vec::new(); kinds.len()];
         // Fresh processes for each case; rounds alternate, so that a noisy minute hits all.
         let peers = kinds.iter().enumerate().map(|(n, kind)| {
@@ -121,7 +141,7 @@ fn throughput(
             for (peer, values) in peers.iter().zip(&mut seen) {
                 let outcome = load::run(&plan(case, peer, comparison.duration, tls))
                     .with_context(|| format!("{} through {}", case.name, peer.name))?;
-                records.push(report::json(&format!("{} {}", peer.name, case.name), &outcome));
+                records.push(json(&format!("{} {}", peer.name, case.name), &outcome));
                 values.extend(outcome.cpu_us());
             }
         }
@@ -151,7 +171,12 @@ fn idle(
         if !name.contains(&comparison.only) {
             continue;
         }
-        let case = Case { name: name.to_owned(), scenario: Scenario::Idle, connections: 0, tls: with_tls };
+        let case = Case {
+            name: name.to_owned(),
+            scenario: scenario::find("imap-idle")?,
+            connections: 0,
+            tls: with_tls,
+        };
         let mut slopes = Vec::new();
         for (n, kind) in kinds.iter().enumerate() {
             let peer = Peer::start(kind, folder, ports, n, comparison.core)?;
@@ -197,16 +222,12 @@ fn compared(name: &str, kinds: &[Kind], values: &[Option<f64>], text: impl Fn(f6
 
 /// Writes a certificate for localhost and its key; returns what trusts it.
 fn certificate(folder: &Path) -> Result<Arc<rustls::ClientConfig>> {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
     let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     fs::write(folder.join("cert.pem"), &cert)?;
     fs::write(folder.join("key.pem"), &key)?;
     fs::write(folder.join("both.pem"), cert + &key)?;
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone())?;
-    let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    let mut config = config;
-    // Each login is a full handshake, for all alike.
-    config.resumption = rustls::client::Resumption::disabled();
-    Ok(Arc::new(config))
+    Ok(tls::trusting_roots(roots))
 }

@@ -1,133 +1,226 @@
 //! One connection of the load.
+//!
+//! ```text
+//!   greeting ─> prologue ─> operations ─> epilogue ─> end
+//!                    └────> held
+//! ```
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::collections::VecDeque;
+use std::io;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
-use rustls::pki_types::ServerName;
 
-use super::Plan;
-use super::reader::{Reader, Seen};
-use super::script::Script;
+use super::Target;
+use super::program::{After, Command, Program, Ready, sasl_plain};
+use super::reader::{Expect, Reader, Seen};
+use super::stream::Stream;
+use crate::scenario::{Person, Protocol, Random, Scenario, Security};
+
+/// Tags of commands in flight are letters from this many.
+const TAGS: u8 = 26;
 
 /// What became of a connection's turn.
 pub(super) enum Progress {
     /// Nothing more can be done until the socket is ready.
     Waits,
+    /// The session is logged in.
+    LoggedIn { took: Duration },
     /// An operation was answered.
-    Done { took: Duration },
-    /// The session is in IDLE.
-    Parked,
+    Done { operation: usize, begun: Instant, refused: bool },
+    /// The session is held.
+    Held,
+    /// The connection has come to its end, as its script wants.
+    Over { begun: Instant },
     /// The connection is of no more use.
     Failed(String),
 }
 
-/// A connection: socket, TLS, and how far its script is.
-pub(super) struct Client {
-    socket: TcpStream,
-    tls: Option<Box<rustls::ClientConnection>>,
-    script: Script,
-    /// The next of `script.before`; past its end the operations run.
-    step: usize,
-    /// What is being sent, and how much of it is.
-    sending: Option<(Arc<[u8]>, usize)>,
-    reader: Reader,
-    /// Decoded input from `input_at` on was not looked at.
-    input: Vec<u8>,
-    input_at: usize,
-    begun: Instant,
-    state: State,
-    has_answered: bool,
+/// What all connections share.
+pub(super) struct Shared {
+    pub(super) scenario: Scenario,
+    pub(super) program: Program,
+    pub(super) target: Target,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum Phase {
     ExpectGreeting,
-    Running,
-    Parked,
-    Over,
+    /// The next command of the prologue.
+    Prologue(usize),
+    Operating,
+    /// The next command of the epilogue.
+    Epilogue(usize),
+    Held,
+    ExpectEnd,
+}
+
+/// A command that is not answered.
+struct Open {
+    expect: Expect,
+    after: After,
+    payload: Option<Arc<[u8]>>,
+    role: Role,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// The greeting, or the one after STARTTLS.
+    Greeting,
+    Prologue,
+    Operation {
+        is_last: bool,
+    },
+    Epilogue,
+}
+
+/// An operation under way.
+struct Task {
+    operation: usize,
+    begun: Instant,
+    refused: bool,
+}
+
+struct User {
+    number: usize,
+    name: String,
+    password: String,
+    sasl: String,
+}
+
+/// A connection: socket, and how far its script is.
+pub(super) struct Client {
+    stream: Stream,
+    shared: Arc<Shared>,
+    user: User,
+    random: Random,
+    reader: Reader,
+    phase: Phase,
+    /// Commands that are not answered, in order.
+    open: VecDeque<Open>,
+    /// Operations that are not finished, in order.
+    tasks: VecDeque<Task>,
+    /// The operation whose commands are going out, and the next of them.
+    sending: Option<(usize, usize)>,
+    next_tag: u8,
+    /// Nothing goes out before the last command is answered.
+    is_blocked: bool,
+    /// Recipients that were accepted since the last message.
+    recipients: usize,
+    operations_begun: u64,
+    out: Vec<u8>,
+    out_at: usize,
+    /// Goes out behind `out`.
+    bulk: Option<(Arc<[u8]>, usize)>,
+    /// Decoded input from `input_at` on was not looked at.
+    input: Vec<u8>,
+    input_at: usize,
+    /// When it was meant to connect.
+    begun: Instant,
 }
 
 impl Client {
-    pub(super) fn connect(plan: &Plan, slot: usize) -> Result<Client> {
-        let socket = begin_connect(plan.target)?;
-        let name = ServerName::try_from("localhost")?;
-        let tls = match &plan.tls {
-            Some(config) => {
-                let mut tls = rustls::ClientConnection::new(Arc::clone(config), name)?;
-                tls.set_buffer_limit(None);
-                Some(Box::new(tls))
-            }
-            None => None,
-        };
+    /// Begins to connect. `begun` is when it was meant to.
+    pub(super) fn connect(shared: &Arc<Shared>, slot: usize, begun: Instant) -> Result<Client> {
+        let mut stream = Stream::connect(shared.target.address)?;
+        if shared.scenario.security == Security::Tls {
+            stream.secure(&shared.target.tls, &shared.target.name)?;
+        }
+        let greeting =
+            Open { expect: Expect::Greeting, after: After::Nothing, payload: None, role: Role::Greeting };
         Ok(Client {
-            socket,
-            tls,
-            script: Script::new(plan.scenario, slot % plan.users.max(1)),
-            step: 0,
+            stream,
+            user: User::new(&shared.scenario, slot),
+            random: Random::new(slot as u64 + 1),
+            reader: Reader::new(shared.scenario.protocol),
+            shared: Arc::clone(shared),
+            phase: Phase::ExpectGreeting,
+            open: VecDeque::from([greeting]),
+            tasks: VecDeque::new(),
             sending: None,
-            reader: Reader::default(),
+            next_tag: 0,
+            is_blocked: true,
+            recipients: 0,
+            operations_begun: 0,
+            out: Vec::new(),
+            out_at: 0,
+            bulk: None,
             input: Vec::new(),
             input_at: 0,
-            begun: Instant::now(),
-            state: State::ExpectGreeting,
-            has_answered: false,
+            begun,
         })
     }
 
     pub(super) fn socket(&self) -> &TcpStream {
-        &self.socket
+        self.stream.socket()
     }
 
     /// Not logged in yet.
     pub(super) fn is_connecting(&self) -> bool {
-        self.state == State::ExpectGreeting
+        matches!(self.phase, Phase::ExpectGreeting | Phase::Prologue(_))
     }
 
-    /// Whether the operation that was answered was the first; asked once for each.
-    pub(super) fn is_first_answer(&mut self) -> bool {
-        !std::mem::replace(&mut self.has_answered, true)
+    /// Logged in, and nothing more.
+    pub(super) fn is_held(&self) -> bool {
+        self.phase == Phase::Held
     }
 
-    /// The script is at its end.
-    pub(super) fn is_over(&self) -> bool {
-        self.state == State::Over
+    /// Whether an operation may be begun.
+    pub(super) fn is_ready(&self) -> bool {
+        self.phase == Phase::Operating && self.sending.is_none() && self.has_room() && !self.is_ending()
     }
 
-    /// Works until something is finished or the socket blocks.
+    /// When the operations that are not finished were begun; those of a whole session as well.
+    pub(super) fn unfinished(&self) -> impl Iterator<Item = (usize, Instant)> + '_ {
+        let session = self.shared.scenario.counts_sessions().then_some((0, self.begun));
+        self.tasks.iter().map(|task| (task.operation, task.begun)).chain(session)
+    }
+
+    /// Begins an operation that was meant to begin at this time.
+    pub(super) fn begin(&mut self, begun: Instant) {
+        let operation = self.shared.program.draw(&mut self.random);
+        self.operations_begun += 1;
+        self.tasks.push_back(Task { operation, begun, refused: false });
+        self.sending = Some((operation, 0));
+    }
+
+    /// Puts the commands that may go out into the buffer; [`Client::advance`] sends them.
+    pub(super) fn write_ahead(&mut self) {
+        self.write_commands();
+    }
+
+    fn has_room(&self) -> bool {
+        !self.is_blocked && self.bulk.is_none() && self.open.len() < self.shared.scenario.pipeline
+    }
+
+    /// Works until something is finished, an operation may be begun, or the socket blocks.
     pub(super) fn advance(&mut self, scratch: &mut [u8]) -> Progress {
         loop {
+            self.write_commands();
             if let Err(e) = self.send() {
                 return Progress::Failed(format!("send: {e}"));
             }
-            while self.input_at < self.input.len() {
-                let (n, seen) = self.reader.feed(&self.input[self.input_at..]);
+            if self.input_at < self.input.len() {
+                // With nothing open, lines that nobody asked for are read by the same rules.
+                let expect = self.open.front().map_or(Expect::Completion(0), |open| open.expect);
+                let (n, seen) = self.reader.feed(&self.input[self.input_at..], expect);
                 self.input_at += n;
                 if let Some(progress) = seen.and_then(|seen| self.seen(seen)) {
                     return progress;
                 }
-                if self.sending.is_some() {
-                    break;
-                }
-            }
-            if self.sending.is_some() && self.input_at < self.input.len() {
                 continue;
             }
-            if self.input_at == self.input.len() {
-                self.input.clear();
-                self.input_at = 0;
-            }
-            match self.receive(scratch) {
-                Ok(0) if self.script.whole_connection && self.step >= self.script.before.len() => {
-                    return self.connection_done();
-                }
+            self.input.clear();
+            self.input_at = 0;
+            match self.stream.read(scratch) {
+                Ok(0) if self.phase == Phase::ExpectEnd => return Progress::Over { begun: self.begun },
                 Ok(0) => return Progress::Failed("connection lost".to_owned()),
-                Ok(_) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    return self.flush_after_block();
+                Ok(n) => self.input.extend_from_slice(&scratch[..n]),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return self.flush_after_block(),
+                Err(e) if self.phase == Phase::ExpectEnd && e.kind() == io::ErrorKind::ConnectionReset => {
+                    return Progress::Over { begun: self.begun };
                 }
                 Err(e) => return Progress::Failed(format!("receive: {e}")),
             }
@@ -141,123 +234,218 @@ impl Client {
         }
     }
 
-    /// Reacts to a line that matters.
+    /// Reacts to an answer.
     fn seen(&mut self, seen: Seen) -> Option<Progress> {
-        match (seen, self.state) {
-            (Seen::Greeting, State::ExpectGreeting) => {
-                self.state = State::Running;
-                self.next();
+        let Some(open) = self.open.pop_front().filter(|_| seen != Seen::Nonsense) else {
+            return Some(Progress::Failed("answer to nothing that was asked".to_owned()));
+        };
+        let refused = seen == Seen::Refused;
+        if self.open.is_empty() {
+            self.is_blocked = false;
+        }
+        if !refused && let Some(progress) = self.follow(&open) {
+            return progress;
+        }
+        match open.role {
+            Role::Greeting | Role::Prologue | Role::Epilogue if refused => {
+                let (user, phase) = (&self.user.name, self.phase_name());
+                Some(Progress::Failed(format!("{phase} was refused ({user})")))
+            }
+            Role::Greeting if self.phase == Phase::ExpectGreeting => {
+                self.phase = Phase::Prologue(0);
+                self.end_prologue()
+            }
+            Role::Greeting | Role::Prologue => self.end_prologue(),
+            Role::Operation { is_last } => self.operation_answered(refused, is_last),
+            Role::Epilogue => {
+                self.end_epilogue();
                 None
             }
-            (Seen::Ok, State::Running) if self.step < self.script.before.len() => {
-                self.step += 1;
-                if self.step == self.script.before.len() && self.script.whole_connection {
-                    return None;
+        }
+    }
+
+    /// Does what an answer wants done; `Some` when the answer is no end of anything.
+    fn follow(&mut self, open: &Open) -> Option<Option<Progress>> {
+        match open.after {
+            After::Nothing => None,
+            After::CountRecipient => {
+                self.recipients += 1;
+                None
+            }
+            After::SendPayload => {
+                let expect = Expect::Replies(std::mem::take(&mut self.recipients).max(1));
+                self.bulk = open.payload.as_ref().map(|payload| (Arc::clone(payload), 0));
+                self.is_blocked = true;
+                self.open.push_front(Open { expect, after: After::Nothing, payload: None, role: open.role });
+                Some(None)
+            }
+            After::Secure { greets } => {
+                if let Err(e) = self.stream.secure(&self.shared.target.tls, &self.shared.target.name) {
+                    return Some(Some(Progress::Failed(format!("TLS: {e}"))));
                 }
-                self.next();
+                if greets {
+                    let (expect, after) = (Expect::Greeting, After::Nothing);
+                    self.open.push_back(Open { expect, after, payload: None, role: Role::Greeting });
+                    self.is_blocked = true;
+                }
                 None
             }
-            (Seen::Ok, State::Running) => {
-                let took = self.begun.elapsed();
-                self.next();
-                Some(Progress::Done { took })
-            }
-            (Seen::GoAhead, State::Running) if self.script.parks => {
-                self.state = State::Parked;
-                Some(Progress::Parked)
-            }
-            (Seen::GoAhead, _) => None,
-            (Seen::Refused | Seen::Greeting | Seen::Ok, _) => {
-                Some(Progress::Failed(format!("step {} was refused", self.step)))
+        }
+    }
+
+    fn phase_name(&self) -> String {
+        match self.phase {
+            Phase::ExpectGreeting => "the connection".to_owned(),
+            Phase::Prologue(n) => format!("command {n} of the login"),
+            Phase::Operating => "an operation".to_owned(),
+            Phase::Epilogue(n) => format!("command {n} of the end"),
+            Phase::Held | Phase::ExpectEnd => "a held session".to_owned(),
+        }
+    }
+
+    /// Goes on behind the prologue when all of it is answered.
+    fn end_prologue(&mut self) -> Option<Progress> {
+        let Phase::Prologue(next) = self.phase else { return None };
+        if next < self.shared.program.prologue.len() || !self.open.is_empty() {
+            return None;
+        }
+        if self.shared.scenario.hold {
+            self.phase = Phase::Held;
+            return Some(Progress::Held);
+        }
+        if self.shared.scenario.counts_sessions() {
+            self.phase = Phase::Epilogue(0);
+            self.end_epilogue();
+        } else {
+            self.phase = Phase::Operating;
+        }
+        Some(Progress::LoggedIn { took: self.begun.elapsed() })
+    }
+
+    /// After the last word of the epilogue the other end closes; without one, this end does.
+    fn end_epilogue(&mut self) {
+        if let Phase::Epilogue(next) = self.phase
+            && next >= self.shared.program.epilogue.len()
+            && self.open.is_empty()
+        {
+            self.phase = Phase::ExpectEnd;
+            if self.shared.program.epilogue.is_empty() {
+                // Fails only when the other end is gone, which the next read tells.
+                let _ = self.socket().shutdown(std::net::Shutdown::Both);
             }
         }
     }
 
-    fn connection_done(&mut self) -> Progress {
-        self.state = State::Over;
-        Progress::Done { took: self.begun.elapsed() }
+    fn operation_answered(&mut self, refused: bool, is_last: bool) -> Option<Progress> {
+        let task = self.tasks.front_mut()?;
+        task.refused |= refused;
+        if !is_last {
+            return None;
+        }
+        let Task { operation, begun, refused } = self.tasks.pop_front()?;
+        let limit = self.shared.scenario.operations_per_session;
+        if limit > 0 && self.operations_begun >= limit && self.tasks.is_empty() && self.sending.is_none() {
+            self.phase = Phase::Epilogue(0);
+            self.end_epilogue();
+        }
+        Some(Progress::Done { operation, begun, refused })
     }
 
-    /// Begins the next line of the script.
-    fn next(&mut self) {
-        let line = self.script.before.get(self.step).or(self.script.operation.as_ref());
-        self.sending = line.map(|line| (Arc::clone(line), 0));
-        if !self.script.whole_connection {
-            self.begun = Instant::now();
+    /// Whether no further operation belongs to this session.
+    fn is_ending(&self) -> bool {
+        let limit = self.shared.scenario.operations_per_session;
+        matches!(self.phase, Phase::Epilogue(_) | Phase::ExpectEnd)
+            || (limit > 0 && self.operations_begun >= limit)
+    }
+
+    /// Appends the commands whose turn it is.
+    fn write_commands(&mut self) {
+        while self.has_room() {
+            let shared = Arc::clone(&self.shared);
+            match self.phase {
+                Phase::Prologue(next) => {
+                    // A login is never pipelined: servers count it as an attack.
+                    let Some(command) = shared.program.prologue.get(next).filter(|_| self.open.is_empty())
+                    else {
+                        return;
+                    };
+                    self.phase = Phase::Prologue(next + 1);
+                    self.write_command(command, Role::Prologue);
+                }
+                Phase::Epilogue(next) => {
+                    let Some(command) = shared.program.epilogue.get(next).filter(|_| self.open.is_empty())
+                    else {
+                        return;
+                    };
+                    self.phase = Phase::Epilogue(next + 1);
+                    self.write_command(command, Role::Epilogue);
+                }
+                Phase::Operating => {
+                    let Some((operation, next)) = self.sending else { return };
+                    let commands = &shared.program.operations[operation];
+                    let is_last = next + 1 == commands.len();
+                    self.sending = (!is_last).then_some((operation, next + 1));
+                    self.write_command(&commands[next], Role::Operation { is_last });
+                }
+                Phase::ExpectGreeting | Phase::Held | Phase::ExpectEnd => return,
+            }
         }
+    }
+
+    fn write_command(&mut self, command: &Command, role: Role) {
+        let protocol = self.shared.scenario.protocol;
+        if !command.keeps_tag() {
+            self.next_tag = (self.next_tag + 1) % TAGS;
+        }
+        let tag = b'a' + self.next_tag;
+        let person = self.user.person();
+        let Ready { expect, after, blocks, payload } =
+            command.send(protocol, tag, &person, &mut self.random, &mut self.out);
+        self.is_blocked |= blocks;
+        let sends_now = protocol != Protocol::Lmtp;
+        self.bulk = payload.as_ref().filter(|_| sends_now).map(|payload| (Arc::clone(payload), 0));
+        self.open.push_back(Open { expect, after, payload, role });
     }
 
     fn send(&mut self) -> io::Result<()> {
-        while let Some((bytes, at)) = &mut self.sending {
+        while self.out_at < self.out.len() {
+            match self.stream.write(&self.out[self.out_at..]) {
+                Ok(n) => self.out_at += n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return self.stream.flush(),
+                Err(e) => return Err(e),
+            }
+        }
+        self.out.clear();
+        self.out_at = 0;
+        while let Some((bytes, at)) = &mut self.bulk {
             if *at == bytes.len() {
-                self.sending = None;
+                self.bulk = None;
                 break;
             }
-            let wrote = match &mut self.tls {
-                Some(tls) => tls.writer().write(&bytes[*at..]),
-                None => self.socket.write(&bytes[*at..]),
-            };
-            match wrote {
+            match self.stream.write(&bytes[*at..]) {
                 Ok(n) => *at += n,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
         }
-        let Some(tls) = &mut self.tls else { return Ok(()) };
-        while tls.wants_write() {
-            match tls.write_tls(&mut self.socket) {
-                Ok(_) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(())
-    }
-
-    /// Bytes into `input`; 0 is the end.
-    fn receive(&mut self, scratch: &mut [u8]) -> io::Result<usize> {
-        let Some(tls) = &mut self.tls else {
-            let n = self.socket.read(scratch)?;
-            self.input.extend_from_slice(&scratch[..n]);
-            return Ok(n);
-        };
-        loop {
-            match tls.reader().read(scratch) {
-                Ok(n) => {
-                    self.input.extend_from_slice(&scratch[..n]);
-                    return Ok(n);
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                // Closed without close_notify: an end like any other.
-                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
-                Err(e) => return Err(e),
-            }
-            let n = tls.read_tls(&mut self.socket)?;
-            tls.process_new_packets().map_err(io::Error::other)?;
-            while tls.wants_write() {
-                if let Err(e) = tls.write_tls(&mut self.socket) {
-                    if e.kind() == io::ErrorKind::WouldBlock {
-                        break;
-                    }
-                    return Err(e);
-                }
-            }
-            if n == 0 && tls.reader().read(scratch).is_err() {
-                return Ok(0);
-            }
-        }
+        self.stream.flush()
     }
 }
 
-/// A socket that is connecting; the first write or read tells if it cannot.
-fn begin_connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
-    rustix::net::sockopt::set_tcp_nodelay(&socket, true)?;
-    match rustix::net::connect(&socket, &address) {
-        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(TcpStream::from(socket)),
-        Err(e) => Err(e.into()),
+impl User {
+    fn new(scenario: &Scenario, slot: usize) -> User {
+        let users = &scenario.users;
+        let number = users.first + slot % users.count;
+        let mut random = Random::new(1);
+        let person = Person { number, user: "", password: "", sasl: "" };
+        let name = users.name.text(&person, &mut random);
+        let person = Person { number, user: &name, password: "", sasl: "" };
+        let password = users.password.text(&person, &mut random);
+        let sasl = sasl_plain(&name, &password);
+        User { number, name, password, sasl }
+    }
+
+    fn person(&self) -> Person<'_> {
+        Person { number: self.number, user: &self.name, password: &self.password, sasl: &self.sasl }
     }
 }

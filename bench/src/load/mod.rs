@@ -1,83 +1,125 @@
-//! The load generator: a closed loop of connections, all on the calling thread.
+//! The load generator: many connections on the calling thread.
 //!
-//! Every connection has at most one operation open; when it is answered the next one begins. What
-//! is counted lies between the end of the warm-up and the end of the run.
+//! In the closed loop each connection begins an operation when the one before is answered. With a rate the
+//! operations have times at which they are to begin, kept whatever the server does, and a latency counts
+//! from that time: an operation that found no free connection, or a stalled server, is as late as a user
+//! would have found it (no coordinated omission).
+//!
+//! What is counted lies between the end of the warm-up and the end of the run.
 
 mod client;
+mod pace;
+mod program;
 mod reader;
-mod script;
+mod record;
+mod stream;
+pub mod tls;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use hdrhistogram::Histogram;
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::OwnedFd;
+use rustls::pki_types::ServerName;
 
-pub use script::Scenario;
+pub use record::{Point, Tally};
 
 use crate::process;
-use client::{Client, Progress};
+use crate::scenario::{Protocol, Scenario};
+use client::{Client, Progress, Shared};
+use pace::Pace;
+use program::Program;
+use record::Recorder;
 
 /// Connections begun at once while the load is built up: below any listen backlog.
 const CONNECTING_MAX: usize = 64;
 /// Nothing answered for this long ends the run.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// All connections have logged in after this, or the load is counted without the rest.
-const START_MAX: Duration = Duration::from_secs(30);
+const START_MAX: Duration = Duration::from_secs(60);
+/// Operations that were to begin before the end get so long to be answered.
+const GRACE_MAX: Duration = Duration::from_secs(5);
+/// A lost connection is made again after this.
+const REST: Duration = Duration::from_millis(50);
+/// Nothing but errors for this long ends the run.
+const ERRORS_ALONE_MAX: Duration = Duration::from_secs(3);
 const EVENTS_MAX: usize = 512;
-/// Latencies above this many microseconds are counted as this.
-const LATENCY_US_MAX: u64 = 60_000_000;
+
+/// Who is loaded.
+#[derive(Clone)]
+pub struct Target {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its name in its certificate.
+    pub name: ServerName<'static>,
+    /// Whom the load trusts.
+    pub tls: Arc<rustls::ClientConfig>,
+}
 
 /// What is to be done to whom.
 #[derive(Clone)]
 pub struct Plan {
-    /// Where the proxy listens.
-    pub target: SocketAddr,
-    /// TLS from the first byte, with this configuration.
-    pub tls: Option<Arc<rustls::ClientConfig>>,
-    /// What each operation is.
+    /// To whom.
+    pub target: Target,
+    /// What.
     pub scenario: Scenario,
-    /// How many at once.
-    pub connections: usize,
-    /// Users are `u0`, `u1`, … modulo this.
-    pub users: usize,
-    /// Not counted.
-    pub warm_up: Duration,
-    /// Counted.
-    pub duration: Duration,
     /// The process whose CPU time is read.
     pub pid: Option<u32>,
+    /// Is told every point of the counted time.
+    pub progress: Option<fn(&Point)>,
 }
 
 /// What came of it.
 pub struct Outcome {
-    /// Operations answered as expected.
-    pub operations: u64,
-    /// Operations refused, and connections lost.
-    pub errors: u64,
+    /// For each operation of the scenario; sessions if it has none.
+    pub tallies: Vec<Tally>,
+    /// From the beginning of a connection to the end of its login.
+    pub login: Tally,
+    /// Connections that were lost.
+    pub lost: u64,
+    /// The last of them.
+    pub why: String,
+    /// How it went over time.
+    pub points: Vec<Point>,
     /// How long was counted.
     pub elapsed: Duration,
     /// CPU time of the watched process meanwhile.
     pub cpu: Option<Duration>,
-    /// Microseconds from the first byte sent to the last received.
-    pub latency: Histogram<u64>,
 }
 
 impl Outcome {
+    /// Operations answered as they should be.
+    pub fn done(&self) -> u64 {
+        self.tallies.iter().map(|tally| tally.done).sum()
+    }
+
+    /// Operations refused, and connections lost.
+    pub fn errors(&self) -> u64 {
+        self.lost + self.tallies.iter().map(|tally| tally.refused).sum::<u64>()
+    }
+
+    /// Latencies of all operations.
+    pub fn total(&self) -> Option<Tally> {
+        let (first, rest) = self.tallies.split_first()?;
+        let mut total = Tally { name: "all".to_owned(), ..first.clone() };
+        rest.iter().for_each(|tally| total.add(tally));
+        Some(total)
+    }
+
     /// CPU microseconds of the watched process for one operation.
     pub fn cpu_us(&self) -> Option<f64> {
-        let cpu = self.cpu?;
-        (self.operations > 0).then(|| cpu.as_secs_f64() * 1e6 / self.operations as f64)
+        let (cpu, done) = (self.cpu?, self.done());
+        (done > 0).then(|| cpu.as_secs_f64() * 1e6 / done as f64)
     }
 
     /// Operations a second.
     pub fn rate(&self) -> f64 {
-        self.operations as f64 / self.elapsed.as_secs_f64().max(1e-9)
+        self.done() as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
 }
 
@@ -86,191 +128,402 @@ impl Outcome {
 /// # Errors
 /// Nobody answers, or the watched process is gone.
 pub fn run(plan: &Plan) -> Result<Outcome> {
+    let scenario = &plan.scenario;
+    ensure!(!scenario.hold, "{}: a scenario that holds its sessions is measured by memory", scenario.name);
+    let length = Duration::from_secs_f64(scenario.seconds);
+    let warm_up = Duration::from_secs_f64(scenario.warm_up);
     let mut load = Load::new(plan)?;
-    load.until(Instant::now() + plan.warm_up, true)?;
-    let patience = Instant::now() + START_MAX;
-    // Logins are no part of what an operation costs: all connections have had one answered.
-    while plan.scenario != Scenario::Login && load.started < plan.connections && Instant::now() < patience {
-        load.until(Instant::now() + plan.warm_up.max(Duration::from_millis(10)), true)?;
-    }
-    ensure!(
-        load.operations > 0 || load.errors == 0,
-        "all of {} operations failed: {}",
-        load.errors,
-        load.why
-    );
+    load.log_all_in()?;
+    load.pace = scenario.rate.map(|rate| Pace::new(rate, Instant::now()));
+    load.begin_idle()?;
+    load.until(Instant::now() + warm_up, Until::End)?;
+    let warm = (load.recorder.done(), load.recorder.errors());
+    ensure!(warm.0 > 0 || warm.1 == 0, "all of {} operations failed: {}", warm.1, load.why);
     let cpu = plan.pid.map(process::cpu_time).transpose()?;
     let begun = Instant::now();
-    load.forget();
-    load.until(begun + plan.duration, true)?;
-    let elapsed = begun.elapsed();
+    (load.begun, load.is_counted) = (begun, true);
+    load.recorder.begin(begun);
+    load.until(begun + length, Until::End)?;
+    load.is_counted = false;
+    let end = Instant::now();
     let cpu = match (cpu, plan.pid) {
         (Some(before), Some(pid)) => Some(process::cpu_time(pid)?.saturating_sub(before)),
         (_, _) => None,
     };
-    Ok(Outcome { operations: load.operations, errors: load.errors, elapsed, cpu, latency: load.latency })
+    if let Some(pace) = &mut load.pace {
+        pace.stop_at(begun + length);
+        load.until(end + GRACE_MAX, Until::AllDone)?;
+        load.record_unfinished(Instant::now());
+    }
+    let Recorder { tallies, login, lost, points, .. } = load.recorder;
+    Ok(Outcome { tallies, login, lost, why: load.why, points, elapsed: end - begun, cpu })
 }
 
-/// Memory of a process with more and more idle sessions: pairs of sessions and bytes.
+/// Memory of a process with more and more held sessions: pairs of sessions and bytes.
 ///
 /// # Errors
 /// Nobody answers, or the watched process is gone.
 pub fn idle(plan: &Plan, steps: &[usize], settle: Duration) -> Result<Vec<(usize, u64)>> {
-    let pid = plan.pid.context("the idle scenario wants a --pid")?;
-    let plan = Plan { connections: 0, scenario: Scenario::Idle, ..plan.clone() };
-    let mut load = Load::new(&plan)?;
+    let pid = plan.pid.context("held sessions are measured by the memory of a --pid")?;
+    ensure!(plan.scenario.hold, "{}: expected a scenario that holds its sessions", plan.scenario.name);
+    let mut load = Load::new(plan)?;
+    load.wanted = 0;
     let mut seen = Vec::new();
     for step in steps {
         load.wanted = *step;
-        while load.parked < *step {
-            let before = load.parked;
-            load.until(Instant::now() + Duration::from_secs(5), false)?;
-            ensure!(
-                load.parked > before,
-                "only {before} of {step} sessions: {} ({} errors)",
-                load.why,
-                load.errors
-            );
+        while load.held < *step {
+            let before = load.held;
+            load.until(Instant::now() + Duration::from_secs(5), Until::AllHeld)?;
+            let (why, errors) = (&load.why, load.recorder.errors());
+            ensure!(load.held > before, "only {before} of {step} sessions: {why} ({errors} errors)");
         }
-        load.until(Instant::now() + settle, true)?;
+        load.until(Instant::now() + settle, Until::End)?;
         seen.push((*step, process::memory(pid)?));
     }
     Ok(seen)
 }
 
+/// What ends a stretch of the load before its time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// Nothing.
+    End,
+    /// All wanted connections are logged in.
+    AllLoggedIn,
+    /// All wanted sessions are held.
+    AllHeld,
+    /// The schedule is at its end, and nothing is open.
+    AllDone,
+}
+
 struct Load<'a> {
     plan: &'a Plan,
+    shared: Arc<Shared>,
     epoll: OwnedFd,
-    clients: Vec<Client>,
+    /// `None` is a session that has not begun, or was lost a moment ago.
+    clients: Vec<Option<Client>>,
     wanted: usize,
     /// Connections that have not logged in.
     connecting: usize,
-    /// Connections that have had an operation answered.
-    started: usize,
-    /// Sessions in IDLE.
-    parked: usize,
-    operations: u64,
-    errors: u64,
+    /// Connections that have logged in once.
+    logged_in: usize,
+    /// Sessions that are held.
+    held: usize,
+    /// Connections that may begin an operation, those that waited longest first.
+    idle: VecDeque<usize>,
+    /// Lost connections, and when they are made again.
+    resting: VecDeque<(Instant, usize)>,
+    /// Operations under way.
+    open: usize,
+    pace: Option<Pace>,
+    /// Operations may begin.
+    is_begun: bool,
+    is_counted: bool,
+    recorder: Recorder,
     why: String,
-    latency: Histogram<u64>,
     scratch: Vec<u8>,
+    begun: Instant,
     last_answer: Instant,
 }
 
 impl<'a> Load<'a> {
     fn new(plan: &'a Plan) -> Result<Load<'a>> {
+        plan.scenario.check()?;
+        let mut names: Vec<&str> = plan.scenario.operation.iter().map(|o| o.name.as_str()).collect();
+        if names.is_empty() {
+            names.push("session");
+        }
+        let length = Duration::from_secs_f64(plan.scenario.seconds);
         Ok(Load {
+            shared: Arc::new(Shared {
+                scenario: plan.scenario.clone(),
+                program: Program::new(&plan.scenario),
+                target: plan.target.clone(),
+            }),
             plan,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             clients: Vec::new(),
-            wanted: plan.connections,
+            wanted: plan.scenario.connections,
             connecting: 0,
-            started: 0,
-            parked: 0,
-            operations: 0,
-            errors: 0,
+            logged_in: 0,
+            held: 0,
+            idle: VecDeque::new(),
+            resting: VecDeque::new(),
+            open: 0,
+            pace: None,
+            is_begun: false,
+            is_counted: false,
+            recorder: Recorder::new(&names, length, Instant::now()),
             why: String::new(),
-            latency: Histogram::new_with_max(LATENCY_US_MAX, 3)?,
             scratch: vec![0; 256 * 1024],
+            begun: Instant::now(),
             last_answer: Instant::now(),
         })
     }
 
-    fn forget(&mut self) {
-        (self.operations, self.errors) = (0, 0);
-        self.latency.reset();
+    fn counts_sessions(&self) -> bool {
+        self.shared.scenario.counts_sessions()
     }
 
-    /// Works until a time, or (with `to_the_end` off) until all wanted sessions are parked.
-    fn until(&mut self, end: Instant, to_the_end: bool) -> Result<()> {
+    /// Makes all connections, unless they are what is counted.
+    fn log_all_in(&mut self) -> Result<()> {
+        if self.counts_sessions() {
+            self.clients.resize_with(self.wanted, || None);
+            self.idle.extend(0..self.wanted);
+            return Ok(());
+        }
+        self.until(Instant::now() + START_MAX, Until::AllLoggedIn)?;
+        let (why, errors) = (&self.why, self.recorder.errors());
+        ensure!(self.logged_in > 0, "no connection could log in ({errors} errors): {why}");
+        Ok(())
+    }
+
+    /// Works until a time, or what else ends it.
+    fn until(&mut self, end: Instant, until: Until) -> Result<()> {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         self.last_answer = Instant::now();
         loop {
-            self.open_more()?;
             let now = Instant::now();
-            let all_parked = !to_the_end && self.parked >= self.wanted;
-            if now >= end || all_parked {
+            self.open_more(now)?;
+            self.begin_due(now)?;
+            if now >= end || self.is_reached(until) {
                 return Ok(());
             }
-            let quiet = self.parked == self.wanted || now.duration_since(self.last_answer) < SILENCE_MAX;
-            ensure!(quiet, "no answer in {} s: {}", SILENCE_MAX.as_secs(), self.why);
-            let left = (end - now).min(Duration::from_millis(100));
-            let wait = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
+            self.tick(now);
+            self.check_life(now)?;
+            let left = self.next_event(end).saturating_duration_since(now);
+            let wait = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
             match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&wait)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
             }
             for event in events.drain(..) {
-                let slot = usize::try_from(event.data.u64())?;
-                self.ready(slot)?;
+                self.ready(usize::try_from(event.data.u64())?)?;
             }
         }
     }
 
-    fn open_more(&mut self) -> Result<()> {
-        while self.clients.len() < self.wanted && self.connecting < CONNECTING_MAX {
-            let slot = self.clients.len();
-            let client = Client::connect(self.plan, slot)?;
-            epoll::add(
-                &self.epoll,
-                client.socket(),
-                EventData::new_u64(slot as u64),
-                EventFlags::IN | EventFlags::OUT | EventFlags::ET,
-            )?;
-            self.clients.push(client);
-            self.connecting += 1;
+    fn is_reached(&self, until: Until) -> bool {
+        match until {
+            Until::End => false,
+            Until::AllLoggedIn => self.logged_in >= self.wanted,
+            Until::AllHeld => self.held >= self.wanted,
+            Until::AllDone => self.open == 0 && self.pace.as_ref().is_none_or(|pace| pace.next().is_none()),
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        if !self.is_counted {
+            return;
+        }
+        let points = self.recorder.points.len();
+        self.recorder.tick(now);
+        if let (Some(progress), Some(point)) = (self.plan.progress, self.recorder.points.get(points)) {
+            progress(point);
+        }
+    }
+
+    /// Ends a run that nobody answers.
+    fn check_life(&self, now: Instant) -> Result<()> {
+        let (done, errors) = (self.recorder.done() + self.recorder.login.done, self.recorder.errors());
+        let is_hopeless = done == 0 && errors > 0 && now.duration_since(self.begun) > ERRORS_ALONE_MAX;
+        ensure!(!is_hopeless, "{errors} errors and nothing else: {}", self.why);
+        let is_asked = self.open > 0 || self.connecting > 0;
+        let is_silent = is_asked && now.duration_since(self.last_answer) > SILENCE_MAX;
+        ensure!(!is_silent, "no answer in {} s: {}", SILENCE_MAX.as_secs(), self.why);
+        Ok(())
+    }
+
+    fn next_event(&self, end: Instant) -> Instant {
+        let due = self.pace.as_ref().filter(|_| !self.idle.is_empty()).and_then(Pace::next);
+        let rest = self.resting.front().map(|(at, _)| *at);
+        let point = self.is_counted.then(|| self.recorder.point_ends());
+        [due, rest, point].into_iter().flatten().fold(end, Instant::min)
+    }
+
+    /// Makes connections that are wanted and not there.
+    fn open_more(&mut self, now: Instant) -> Result<()> {
+        while !self.counts_sessions() && self.clients.len() < self.wanted && self.connecting < CONNECTING_MAX
+        {
+            self.clients.push(None);
+            self.connect(self.clients.len() - 1, now)?;
+        }
+        while self.resting.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, slot)) = self.resting.pop_front() else { break };
+            if self.counts_sessions() {
+                self.idle.push_back(slot);
+                self.begin_idle()?;
+            } else {
+                self.connect(slot, now)?;
+            }
         }
         Ok(())
+    }
+
+    fn connect(&mut self, slot: usize, begun: Instant) -> Result<()> {
+        let client = Client::connect(&self.shared, slot, begun)?;
+        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
+        epoll::add(&self.epoll, client.socket(), EventData::new_u64(slot as u64), flags)?;
+        self.clients[slot] = Some(client);
+        self.connecting += 1;
+        if self.counts_sessions() {
+            self.open += 1;
+        }
+        Ok(())
+    }
+
+    /// Begins what the schedule wants begun.
+    fn begin_due(&mut self, now: Instant) -> Result<()> {
+        while let Some(slot) = self.idle.front().copied() {
+            // A connection that was lost while it waited is made again, and stands in the queue then.
+            let is_ready =
+                self.counts_sessions() || self.clients[slot].as_ref().is_some_and(Client::is_ready);
+            let due = if is_ready { self.pace.as_mut().and_then(|pace| pace.take(now)) } else { None };
+            if is_ready && due.is_none() {
+                break;
+            }
+            self.idle.pop_front();
+            if let Some(due) = due {
+                self.begin(slot, due)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// In the closed loop, begins operations on all that wait for one.
+    fn begin_idle(&mut self) -> Result<()> {
+        self.is_begun = true;
+        if self.pace.is_some() {
+            return self.begin_due(Instant::now());
+        }
+        while let Some(slot) = self.idle.pop_front() {
+            self.begin(slot, Instant::now())?;
+        }
+        Ok(())
+    }
+
+    /// Begins an operation.
+    fn begin(&mut self, slot: usize, begun: Instant) -> Result<()> {
+        if self.counts_sessions() {
+            return self.connect(slot, begun);
+        }
+        let Some(client) = self.clients[slot].as_mut().filter(|client| client.is_ready()) else {
+            return Ok(());
+        };
+        client.begin(begun);
+        client.write_ahead();
+        if client.is_ready() {
+            self.idle.push_back(slot);
+        }
+        self.open += 1;
+        self.ready(slot)
     }
 
     /// Lets a client work until its socket has nothing more for it.
     fn ready(&mut self, slot: usize) -> Result<()> {
         loop {
-            let client = &mut self.clients[slot];
+            let Some(client) = self.clients.get_mut(slot).and_then(Option::as_mut) else { return Ok(()) };
             let was_connecting = client.is_connecting();
             let progress = client.advance(&mut self.scratch);
-            if was_connecting && !self.clients[slot].is_connecting() {
+            let is_connecting = client.is_connecting();
+            if was_connecting && (!is_connecting || matches!(progress, Progress::Failed(_))) {
                 self.connecting -= 1;
+            }
+            if !matches!(progress, Progress::Waits) {
+                self.last_answer = Instant::now();
             }
             match progress {
                 Progress::Waits => return Ok(()),
-                Progress::Parked => {
-                    self.parked += 1;
-                    self.last_answer = Instant::now();
+                Progress::Held => {
+                    self.held += 1;
                     return Ok(());
                 }
-                Progress::Done { took } => {
-                    self.operations += 1;
-                    self.started += usize::from(self.clients[slot].is_first_answer());
-                    self.last_answer = Instant::now();
-                    let us =
-                        u64::try_from(took.as_micros()).unwrap_or(LATENCY_US_MAX).clamp(1, LATENCY_US_MAX);
-                    self.latency.saturating_record(us);
-                    if self.clients[slot].is_over() {
-                        return self.reconnect(slot);
-                    }
+                Progress::LoggedIn { took } => {
+                    self.logged_in += 1;
+                    self.recorder.logged_in(took);
+                    self.begin_next(slot);
                 }
-                Progress::Failed(why) => {
-                    self.errors += 1;
-                    self.why = why;
-                    if was_connecting && self.clients[slot].is_connecting() {
-                        self.connecting -= 1;
+                Progress::Done { operation, begun, refused } => {
+                    self.open -= 1;
+                    let is_paced = self.pace.is_some();
+                    self.recorder.ended(operation, begun, refused, is_paced, self.last_answer);
+                    if refused && self.shared.scenario.protocol == Protocol::Lmtp {
+                        // What the server holds of the transaction is not known.
+                        return self.renew(slot);
                     }
-                    return self.reconnect(slot);
+                    self.begin_next(slot);
                 }
+                Progress::Over { begun } => return self.over(slot, begun),
+                Progress::Failed(why) => return self.failed(slot, why),
             }
         }
     }
 
-    /// A new connection in the place of one that has ended; closing takes it out of the epoll.
-    fn reconnect(&mut self, slot: usize) -> Result<()> {
-        ensure!(self.errors < 1000, "1000 errors, the last: {}", self.why);
-        let client = Client::connect(self.plan, slot)?;
-        self.clients[slot] = client;
-        self.connecting += 1;
-        let data = EventData::new_u64(slot as u64);
-        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
-        epoll::add(&self.epoll, self.clients[slot].socket(), data, flags)?;
+    /// Begins as many operations as a connection has room for, or puts it into the queue.
+    fn begin_next(&mut self, slot: usize) {
+        if !self.is_begun {
+            self.idle.push_back(slot);
+            return;
+        }
+        let Some(client) = self.clients[slot].as_mut() else { return };
+        while client.is_ready() {
+            let now = Instant::now();
+            let begun = match &mut self.pace {
+                None => now,
+                // Those that wait longer come first, unless there are none.
+                Some(pace) if self.idle.is_empty() => match pace.take(now) {
+                    Some(due) => due,
+                    None => return self.idle.push_back(slot),
+                },
+                Some(_) => return self.idle.push_back(slot),
+            };
+            client.begin(begun);
+            self.open += 1;
+            client.write_ahead();
+        }
+    }
+
+    /// A session has come to its end.
+    fn over(&mut self, slot: usize, begun: Instant) -> Result<()> {
+        self.clients[slot] = None;
+        if !self.counts_sessions() {
+            return self.connect(slot, Instant::now());
+        }
+        self.open -= 1;
+        self.recorder.ended(0, begun, false, self.pace.is_some(), self.last_answer);
+        self.idle.push_back(slot);
+        if self.pace.is_none() { self.begin_idle() } else { Ok(()) }
+    }
+
+    /// Takes a fresh connection.
+    fn renew(&mut self, slot: usize) -> Result<()> {
+        if let Some(client) = self.clients[slot].take() {
+            self.open -= client.unfinished().count();
+        }
+        self.connect(slot, Instant::now())
+    }
+
+    /// A connection is lost, with what was under way.
+    fn failed(&mut self, slot: usize, why: String) -> Result<()> {
+        if let Some(client) = self.clients[slot].take() {
+            self.open -= client.unfinished().count();
+            self.held -= usize::from(client.is_held());
+        }
+        self.recorder.lost();
+        self.why = why;
+        self.resting.push_back((Instant::now() + REST, slot));
         Ok(())
+    }
+
+    /// Counts what was to begin and has not ended.
+    fn record_unfinished(&mut self, now: Instant) {
+        for client in self.clients.iter().flatten() {
+            for (operation, begun) in client.unfinished() {
+                self.recorder.unfinished(operation, begun, now);
+            }
+        }
+        while let Some(due) = self.pace.as_mut().and_then(|pace| pace.take(now)) {
+            self.recorder.unfinished(0, due, now);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Serves a protocol to any number of connections.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use super::MESSAGE_KIB_MAX;
@@ -10,6 +10,14 @@ use crate::net::{ConnectionId, Handler, Outbox};
 
 /// A line past this ends the connection.
 const LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// The message of all backends of a process; a shorter one is its beginning.
+static BODY: LazyLock<Arc<[u8]>> = LazyLock::new(|| {
+    let line = b"This line is repeated until the message is as long as its number says, in KiB.\r\n";
+    let mut body = line.repeat((MESSAGE_KIB_MAX * 1024).div_ceil(line.len()));
+    body.truncate(MESSAGE_KIB_MAX * 1024);
+    body.into()
+});
 
 /// What a protocol says to what.
 pub trait Dialogue {
@@ -86,11 +94,8 @@ struct Connection<S> {
 impl<D: Dialogue> Scripted<D> {
     /// Serves a dialogue.
     pub fn new(dialogue: D, conduct: Conduct) -> Scripted<D> {
-        // 78 bytes, so that a size in KiB ends within a line like a message that was cut.
-        let line = b"This line is repeated until the message is as long as its number says, in KiB.\r\n";
-        let body: Vec<u8> = line.iter().copied().cycle().take(MESSAGE_KIB_MAX * 1024).collect();
         let (connections, late) = (Vec::new(), VecDeque::new());
-        Scripted { dialogue, judge: Judge::new(conduct), body: body.into(), connections, late }
+        Scripted { dialogue, judge: Judge::new(conduct), body: Arc::clone(&BODY), connections, late }
     }
 
     fn reply(&mut self, id: ConnectionId, reply: Reply, out: &mut Outbox) {

@@ -21,15 +21,24 @@ impl MupdateMaster {
 
     fn dump(&self, tag: &str) -> String {
         let mut out = String::new();
-        for n in 0..self.users {
-            // Writing to a String cannot fail.
-            let _ = write!(
-                out,
-                "{tag} MAILBOX \"user.u{n}\" \"{}!default\" \"u{n}\tlrswipkxtecdan\t\"\r\n",
-                self.server
-            );
-        }
+        (0..self.users).for_each(|n| self.record(tag, n, &mut out));
         out + tag + " OK \"streaming starts\"\r\n"
+    }
+
+    fn record(&self, tag: &str, n: usize, out: &mut String) {
+        let server = &self.server;
+        // Writing to a String cannot fail.
+        let _ =
+            write!(out, "{tag} MAILBOX \"user.u{n}\" \"{server}!default\" \"u{n}\tlrswipkxtecdan\t\"\r\n");
+    }
+
+    fn find(&self, tag: &str, name: Option<&str>) -> String {
+        let mut out = String::new();
+        let number = name.and_then(|name| name.trim_matches('"').strip_prefix("user.u")?.parse().ok());
+        if let Some(n) = number.filter(|n| *n < self.users) {
+            self.record(tag, n, &mut out);
+        }
+        out + tag + " OK \"Search completed\"\r\n"
     }
 
     fn line(&self, id: ConnectionId, line: &str, out: &mut Outbox) {
@@ -43,7 +52,9 @@ impl MupdateMaster {
             }
             "NOOP" => format!("{tag} OK \"Noop done\"\r\n"),
             "AUTHENTICATE" => format!("{tag} OK \"Authenticated\"\r\n"),
-            "FIND" => format!("{tag} OK \"Search completed\"\r\n"),
+            "FIND" => self.find(tag, words.next()),
+            // Said and forgotten: the list is fixed.
+            "RESERVE" | "ACTIVATE" | "DEACTIVATE" | "DELETE" => format!("{tag} OK \"done\"\r\n"),
             _ => format!("{tag} NO \"not in the script\"\r\n"),
         };
         out.send(id, text.as_bytes());
@@ -95,6 +106,14 @@ impl Handler for MupdateMaster {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn find_tells_what_the_dump_tells() {
+        let master = MupdateMaster::new(2, "b1");
+        assert!(master.dump("U").contains("U MAILBOX \"user.u1\" \"b1!default\""));
+        assert!(master.find("F", Some("\"user.u1\"")).starts_with("F MAILBOX \"user.u1\" \"b1!default\""));
+        assert!(master.find("F", Some("\"user.u2\"")).starts_with("F OK"));
+    }
 
     #[test]
     fn command_with_a_literal_ends_behind_it() {

@@ -1,8 +1,6 @@
-//! Figures as a table for eyes and as JSON for records.
+//! Figures as a table for eyes, and what is made of several.
 
-use std::fmt::Write;
-
-use crate::load::Outcome;
+use super::Report;
 
 /// A table: a row of texts, the first row its head.
 pub fn table(rows: &[Vec<String>]) -> String {
@@ -21,38 +19,51 @@ pub fn table(rows: &[Vec<String>]) -> String {
     out
 }
 
-/// The head of a table of outcomes.
-pub fn head() -> Vec<String> {
-    ["run", "ops/s", "CPU us/op", "p50 us", "p99 us", "errors"].map(str::to_owned).to_vec()
-}
-
-/// An outcome as a row.
-pub fn row(name: &str, outcome: &Outcome) -> Vec<String> {
-    vec![
-        name.to_owned(),
-        format!("{:.0}", outcome.rate()),
-        outcome.cpu_us().map_or_else(|| "-".to_owned(), |us| format!("{us:.2}")),
-        outcome.latency.value_at_quantile(0.5).to_string(),
-        outcome.latency.value_at_quantile(0.99).to_string(),
-        outcome.errors.to_string(),
-    ]
-}
-
-/// An outcome as a JSON object. Names must hold no quotes.
-pub fn json(name: &str, outcome: &Outcome) -> String {
-    let mut out = String::new();
-    let cpu = outcome.cpu_us().map_or_else(|| "null".to_owned(), |us| format!("{us:.3}"));
-    // Writing to a String cannot fail.
-    let _ = write!(
-        out,
-        "{{\"run\":\"{name}\",\"operations\":{},\"errors\":{},\"seconds\":{:.3},\"cpu_us\":{cpu},\"p50_us\":{},\"p99_us\":{}}}",
-        outcome.operations,
-        outcome.errors,
-        outcome.elapsed.as_secs_f64(),
-        outcome.latency.value_at_quantile(0.5),
-        outcome.latency.value_at_quantile(0.99),
+/// A run as a table, with a line on top and one for what went wrong.
+pub fn summary(report: &Report) -> String {
+    let head = ["", "ops/s", "done", "errors", "mean", "p50", "p90", "p99", "p99.9", "max"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for d in report.distributions() {
+        let is_login = report.login.as_ref().is_some_and(|login| std::ptr::eq(login, d));
+        let mut row = vec![if is_login { "(login)".to_owned() } else { d.name.clone() }];
+        row.push(if is_login {
+            "-".to_owned()
+        } else {
+            format!("{:.1}", d.done as f64 / report.seconds.max(1e-9))
+        });
+        row.extend([d.done.to_string(), (d.refused + d.unfinished).to_string(), time(d.mean)]);
+        row.extend([50.0, 90.0, 99.0, 99.9, 100.0].map(|p| time(d.percentile(p) as f64)));
+        rows.push(row);
+    }
+    let pace = report.rate.map_or("closed loop".to_owned(), |rate| format!("{rate} operations/s wanted"));
+    let mut out = format!(
+        "{} at {}: {} connections, {pace}, {:.1} s\n{}",
+        report.name,
+        report.target,
+        report.connections,
+        report.seconds,
+        table(&rows)
     );
+    if let Some(cpu) = report.cpu_us {
+        out += &format!(
+            "{cpu:.2} us of CPU for one operation, {:.0} operations for a second of it\n",
+            1e6 / cpu
+        );
+    }
+    if report.lost > 0 {
+        out += &format!("{} connections lost, the last: {}\n", report.lost, report.why);
+    }
     out
+}
+
+/// Microseconds, told in the unit that suits them.
+pub(super) fn time(us: f64) -> String {
+    match us {
+        us if us < 1000.0 => format!("{us:.0} us"),
+        us if us < 100_000.0 => format!("{:.2} ms", us / 1e3),
+        us if us < 1_000_000.0 => format!("{:.0} ms", us / 1e3),
+        us => format!("{:.2} s", us / 1e6),
+    }
 }
 
 /// The middle of the values, the lower one of two.
@@ -87,6 +98,14 @@ mod tests {
     fn slope_ignores_what_is_there_without_sessions() {
         assert_eq!(slope(&[(1000, 5_000_000), (2000, 7_000_000), (3000, 9_000_000)]), Some(2000.0));
         assert_eq!(slope(&[(1000, 5)]), None);
+    }
+
+    #[test]
+    fn times_have_their_units() {
+        assert_eq!(
+            [12.0, 1234.0, 123_456.0, 12_345_678.0].map(time),
+            ["12 us", "1.23 ms", "123 ms", "12.35 s"]
+        );
     }
 
     #[test]
