@@ -4,6 +4,7 @@ import importlib.machinery
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -17,6 +18,8 @@ from wire import Lost, Session
 HERE = os.path.dirname(os.path.abspath(__file__))
 MURDER = f"{HERE}/murder"
 READY_SECONDS = 20
+# The kernel counts locked memory by user: another one than cyrus shares it with no other test-bed.
+OWN_USER = os.environ.get("INTEROP_USER")
 
 
 def murder_module():
@@ -106,8 +109,19 @@ class Bed:
         with open(self.conf("imapd.conf")) as f:
             lines = f.read().splitlines()
         lines = [f"sasl_pwcheck_method: {method}" if x.startswith("sasl_pwcheck_method:") else x for x in lines]
+        if OWN_USER:
+            lines.append(f"rookery_user: {OWN_USER}")
+            self.give_to(OWN_USER)
         with open(self.conf("rookery.conf"), "w") as f:
             f.write("\n".join([*lines, *more]) + "\n")
+
+    def give_to(self, user):
+        """What the frontend writes to is this user's."""
+        for top in ("conf", "spool"):
+            for folder, _, files in os.walk(self.conf(top)):
+                for path in [folder, *(os.path.join(folder, name) for name in files)]:
+                    shutil.chown(path, user)
+        shutil.chown(self.conf("."), user)
 
     def start_frontend(self, live=True):
         """Starts the frontend and waits until its list is live, or only until it greets."""

@@ -291,6 +291,7 @@ fn configure(config: &mut Config, option: &str) {
         }
         "xfer-shared" => config.commands.xfer_shared = true,
         "groups" => config.login.groups = true,
+        "disconnect-on-vanished" => config.commands.disconnect_on_vanished = true,
         "loginrealms" => config.login.realms = value.split(' ').map(Box::from).collect(),
         _ => panic!("unknown option {name}"),
     }

@@ -170,6 +170,8 @@ fn commands(imapd: &Imapd) -> Result<CommandPolicy, ConfError> {
         fool_stupid_clients: imapd.switch("foolstupidclients", default.fool_stupid_clients)?,
         ignore_reference: imapd.switch("ignorereference", default.ignore_reference)?,
         xfer_shared: imapd.switch("rookery_xfer_shared", default.xfer_shared)?,
+        disconnect_on_vanished: imapd
+            .switch("disconnect_on_vanished_mailbox", default.disconnect_on_vanished)?,
     })
 }
 
@@ -204,5 +206,6 @@ fn timeouts(imapd: &Imapd) -> Result<Timeouts, ConfError> {
         backend_idle: default.backend_idle,
         command: imapd.duration("rookery_command_timeout", DurationUnit::Seconds, default.command)?,
         fan_out: imapd.duration("rookery_fan_out_timeout", DurationUnit::Seconds, default.fan_out)?,
+        rejoin: imapd.duration("rookery_reconnect_timeout", DurationUnit::Seconds, default.rejoin)?,
     })
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use smallvec::SmallVec;
 
 use super::login::{Login, Release};
+use super::numbers::Numbers;
 use crate::proxy::{BackendId, Instant, Side};
 
 pub use crate::login::backend::LoginAs;
@@ -110,6 +111,10 @@ pub struct Backend {
     pub(super) flights: VecDeque<Flight>,
     /// What it was told by ENABLE.
     pub(super) enabled: Extensions,
+    /// What the client was told of the mailbox that is selected here.
+    pub(super) numbers: Numbers,
+    /// A task wanted it for itself: nobody else is given it.
+    pub(super) is_apart: bool,
     /// The running task sent to it: its lines are the task's.
     pub(super) serves_task: bool,
     /// The last moment at which it was written to or heard.
@@ -140,21 +145,36 @@ pub(super) enum Flow {
 }
 
 /// A command in flight.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Flight {
     /// Its tag.
     pub(super) tag: Tag,
     /// Whose it is.
     pub(super) whose: Whose,
+    /// Something came while it was the first in flight: it may have been answered in part.
+    pub(super) told: bool,
 }
 
 /// Whose command is in flight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Whose {
     /// Relayed for the client: all that answers it is his.
-    Client,
+    Client(Nature),
     /// Ours: what answers it is thrown away.
     Ours,
+}
+
+/// What a command does, as far as it matters when its answer is lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Nature {
+    /// Waits for news and changes nothing: NOOP, CHECK.
+    Waits,
+    /// IDLE.
+    Idles,
+    /// Asks.
+    Reads,
+    /// Changes something, or may.
+    Writes,
 }
 
 /// Extensions that are enabled (RFC 5161).
@@ -193,6 +213,8 @@ impl Backend {
             flow: Flow::Start,
             flights: VecDeque::new(),
             enabled: Extensions::default(),
+            numbers: Numbers::default(),
+            is_apart: false,
             serves_task: false,
             last_use: now,
         }
@@ -236,7 +258,7 @@ impl Backend {
 
     /// Whether a command of the client is in flight here.
     pub(super) fn is_busy_for_client(&self) -> bool {
-        self.flights.iter().any(|flight| flight.whose == Whose::Client)
+        self.flights.iter().any(|flight| flight.whose != Whose::Ours)
     }
 
     /// Whether a command of ours with this tag is in flight here.
@@ -246,7 +268,7 @@ impl Backend {
 
     /// Notes a command that was sent.
     pub(super) fn sent(&mut self, tag: &[u8], whose: Whose) {
-        self.flights.push_back(Flight { tag: Tag::from_slice(tag), whose });
+        self.flights.push_back(Flight { tag: Tag::from_slice(tag), whose, told: false });
     }
 
     /// Takes the command that a tagged line answers out of those in flight.
@@ -288,7 +310,7 @@ mod tests {
         let login = LoginAs::Proxy { user: (*b"fred").into() };
         let mut backend = Backend::new(BackendId(1), b"be1", login, Instant(0), Instant(0));
         backend.sent(b"RK0", Whose::Ours);
-        backend.sent(b"a1", Whose::Client);
+        backend.sent(b"a1", Whose::Client(Nature::Reads));
         assert!(backend.answers_us() && backend.is_busy_for_client() && backend.has_our_tag(b"RK0"));
         assert_eq!(backend.answered(b"RK0").map(|flight| flight.whose), Some(Whose::Ours));
         assert!(!backend.answers_us());

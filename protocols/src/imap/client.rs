@@ -22,6 +22,7 @@ impl Session {
         match self.reading {
             Reading::Command { asked } => self.look_at_command(input, asked, now),
             Reading::Rest => self.relay_rest(input),
+            Reading::IdleLine if self.is_away() => Progress::Hold,
             Reading::IdleLine => self.relay_idle_line(input),
             Reading::Sasl => self.look_at_sasl(input, now),
             Reading::Skip => self.skip_rest(input),

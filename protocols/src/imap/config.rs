@@ -118,6 +118,9 @@ pub struct CommandPolicy {
     pub ignore_reference: bool,
     /// `rookery_xfer_shared`: a mailbox that is no user's is moved away from a server that may abort.
     pub xfer_shared: bool,
+    /// `disconnect_on_vanished_mailbox`: BYE, not EXPUNGE of all messages, when the selected mailbox is no
+    /// more.
+    pub disconnect_on_vanished: bool,
 }
 
 impl Default for CommandPolicy {
@@ -130,6 +133,7 @@ impl Default for CommandPolicy {
             fool_stupid_clients: false,
             ignore_reference: false,
             xfer_shared: false,
+            disconnect_on_vanished: false,
         }
     }
 }
@@ -167,6 +171,9 @@ pub struct Timeouts {
     pub command: Duration,
     /// `rookery_fan_out_timeout`: how long all backends together may take for what they are asked at once.
     pub fan_out: Duration,
+    /// `rookery_reconnect_timeout`: how long a client waits for a selected mailbox whose server restarts
+    /// or which is being moved.
+    pub rejoin: Duration,
 }
 
 impl Default for Timeouts {
@@ -179,6 +186,7 @@ impl Default for Timeouts {
             backend_idle: Duration::from_secs(5 * 60),
             command: Duration::from_secs(120),
             fan_out: Duration::from_secs(20),
+            rejoin: Duration::from_secs(120),
         }
     }
 }

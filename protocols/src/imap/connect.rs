@@ -34,14 +34,29 @@ impl Session {
     /// # Errors
     /// Too many.
     pub(super) fn connection_to(&mut self, server: &[u8], now: Instant) -> Result<BackendId, Unavailable> {
-        let usable =
-            |backend: &&Backend| backend.server() == server && !matches!(backend.phase, Phase::Leaving(_));
+        let usable = |backend: &&Backend| {
+            backend.server() == server && !backend.is_apart && !matches!(backend.phase, Phase::Leaving(_))
+        };
         if let Some(backend) = self.backends.iter_mut().find(|backend| usable(&&**backend)) {
             backend.last_use = now;
             return Ok(backend.id());
         }
         let user = self.user().map(|user| user.identity.user.clone()).ok_or(Unavailable)?;
         self.open(server, LoginAs::Proxy { user }, now)
+    }
+
+    /// A new connection to a server as the user, which nobody else is given.
+    ///
+    /// # Errors
+    /// Too many.
+    pub(super) fn connection_apart(&mut self, server: &[u8], now: Instant) -> Result<BackendId, Unavailable> {
+        let user = self.user().map(|user| user.identity.user.clone()).ok_or(Unavailable)?;
+        let id = self.open(server, LoginAs::Proxy { user }, now)?;
+        self.backends
+            .iter_mut()
+            .filter(|backend| backend.id() == id)
+            .for_each(|backend| backend.is_apart = true);
+        Ok(id)
     }
 
     /// Opens a connection.
@@ -404,9 +419,7 @@ impl Session {
             self.tell_task(News::Lost(backend.id()), now);
         }
         if was_selected {
-            let server = backend.server().escape_ascii().to_string();
-            self.log(Level::Warn, format!("imap backend {server}: lost with a mailbox selected"));
-            self.end(b"* BYE lost connection to the server of the selected mailbox\r\n");
+            self.selected_gone(backend, "lost", now);
         }
     }
 

@@ -15,6 +15,11 @@ pub mod backend;
 mod connect;
 pub mod login;
 
+mod lost;
+mod numbers;
+mod rejoin;
+mod withheld;
+
 mod agenda;
 mod running;
 pub mod task;

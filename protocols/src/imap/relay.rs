@@ -5,8 +5,9 @@
 
 use memchr::memchr;
 
-use super::backend::{Backend, Flow, Whose};
+use super::backend::{Backend, Flow, Nature, Whose};
 use super::grammar::{Command, Response, UntaggedKind, Verb, response};
+use super::lost::Bond;
 use super::session::{Go, Progress, Reading, Session};
 use crate::proxy::{HEAD_BYTES_MAX, Instant, Side};
 use crate::wire::limits::LITERAL_TAIL_BYTES_MAX;
@@ -44,6 +45,28 @@ fn is_relayed(verb: Verb) -> bool {
             | Verb::XStats
             | Verb::Unknown
     )
+}
+
+/// What a relayed command does; an unknown one may do anything.
+#[expect(clippy::wildcard_enum_match_arm, reason = "all other verbs may change something")]
+fn nature(verb: Verb) -> Nature {
+    match verb {
+        Verb::Noop | Verb::Check => Nature::Waits,
+        Verb::Idle => Nature::Idles,
+        Verb::Fetch
+        | Verb::Search
+        | Verb::Esearch
+        | Verb::Sort
+        | Verb::Thread
+        | Verb::UidBatches
+        | Verb::XConvFetch
+        | Verb::XConvMeta
+        | Verb::XConvMultiSort
+        | Verb::XConvSort
+        | Verb::XConvUpdates
+        | Verb::XSnippets => Nature::Reads,
+        _ => Nature::Writes,
+    }
 }
 
 /// What a response of the selected backend is.
@@ -88,10 +111,11 @@ impl Session {
                 }
                 break;
             }
-            self.backends[at].sent(command.tag, Whose::Client);
+            self.backends[at].sent(command.tag, Whose::Client(nature(command.verb)));
             self.note_condstore(at, line);
             n += line.len();
             (self.reading, behind) = self.behind_line(at, command.verb, line);
+            self.note_said(command.verb, line);
             if let Reading::Downgrade(_) = self.reading {
                 n -= announcement_end(line);
             }
@@ -111,6 +135,20 @@ impl Session {
         if !is_on && names_modseq(line) {
             self.enable_condstore();
             self.backends[at].enabled.condstore = self.user().is_some_and(|user| user.enabled.condstore);
+        }
+    }
+
+    /// Keeps a command that may have to be said again, and notes one that leaves something at its
+    /// connection: SEARCH RETURN (SAVE) (RFC 5182).
+    fn note_said(&mut self, verb: Verb, line: &[u8]) {
+        let is_whole = self.reading == (Reading::Command { asked: 0 });
+        let Some(selected) = self.selected.as_deref_mut() else { return };
+        if matches!(verb, Verb::Search | Verb::Esearch | Verb::Sort) && has_word(line, b"SAVE") {
+            selected.bond = Bond::Fast;
+        }
+        match nature(verb) {
+            Nature::Reads if is_whole => selected.keep_said(line),
+            Nature::Waits | Nature::Reads | Nature::Idles | Nature::Writes => {}
         }
     }
 
@@ -144,7 +182,8 @@ impl Session {
         if !may_send(&self.backends[at], command.tag) {
             return Progress::Hold;
         }
-        self.backends[at].sent(command.tag, Whose::Client);
+        // Not kept: what is not known whole cannot be said again.
+        self.backends[at].sent(command.tag, Whose::Client(Nature::Writes));
         self.note_condstore(at, input);
         self.reading = Reading::Rest;
         self.outbox.forward(
@@ -212,13 +251,19 @@ impl Session {
         if self.speaking.is_some_and(|speaking| speaking != id) {
             return Progress::Hold;
         }
+        if let Some(progress) = self.look_at_withheld(at, input, now) {
+            return progress;
+        }
         let mut n = 0;
         let mut behind = 0;
         while n < input.len() && self.backends[at].flow == Flow::Start && !self.backends[at].answers_us() {
             let Some(lf) = memchr(b'\n', &input[n..]) else { break };
             let line = &input[n..=n + lf];
+            if n > 0 && self.is_withheld(at, line) {
+                break;
+            }
             match self.judge(at, line) {
-                Judged::Untagged => {}
+                Judged::Untagged => self.told(at, line),
                 Judged::Tagged => self.client_answered(at, line),
                 Judged::Go if n == 0 => return self.go_along(at, line),
                 Judged::Drop if n == 0 => return self.pass(at, Flow::Dropping, line, input),
@@ -245,6 +290,7 @@ impl Session {
             if !matches!(self.judge(at, line), Judged::Untagged) {
                 break;
             }
+            self.told(at, line);
             n += line.len();
             (n, behind) = self.follow_literals(at, input, n, line);
         }
@@ -282,7 +328,10 @@ impl Session {
             return Progress::More;
         }
         let flow = match self.judge(at, input) {
-            Judged::Untagged => Flow::Relaying,
+            Judged::Untagged => {
+                self.told(at, input);
+                Flow::Relaying
+            }
             Judged::Tagged => {
                 self.client_answered(at, input);
                 Flow::Relaying
@@ -291,6 +340,15 @@ impl Session {
             Judged::Broken(why) => return self.break_backend(at, why, now, input.len()),
         };
         self.pass_part(at, flow, input)
+    }
+
+    /// The client is told this: his numbers, and what the first command in flight was answered.
+    fn told(&mut self, at: usize, line: &[u8]) {
+        let backend = &mut self.backends[at];
+        backend.numbers.note(line);
+        if let Some(first) = backend.flights.front_mut() {
+            first.told = true;
+        }
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "all but three kinds are for the client")]
@@ -322,6 +380,11 @@ impl Session {
     fn client_answered(&mut self, at: usize, line: &[u8]) {
         let end = memchr(b' ', line).unwrap_or(line.len());
         self.backends[at].answered(&line[..end]);
+        if !self.backends[at].is_busy_for_client()
+            && let Some(selected) = self.selected.as_deref_mut()
+        {
+            selected.forget_said();
+        }
         let waits = matches!(self.reading, Reading::AwaitGo(_) | Reading::IdleLine);
         if waits && !self.backends[at].is_busy_for_client() {
             // Refused: the literal is not sent, or for `{n+}` is thrown away.
@@ -342,6 +405,10 @@ impl Session {
         self.reading = match self.reading {
             Reading::AwaitGo(Go::Literal) => Reading::Rest,
             Reading::AwaitGo(Go::Idle) => Reading::IdleLine,
+            Reading::AwaitGo(Go::IdleAgain) => {
+                self.reading = Reading::IdleLine;
+                return Progress::Took(line.len());
+            }
             Reading::AwaitGo(Go::Quiet(len)) => {
                 self.reading = Reading::Rest;
                 self.outbox.forward(Side::Client, side, len);
@@ -355,6 +422,9 @@ impl Session {
 
     /// Passes on, or throws away, a line that begins a response.
     pub(super) fn pass(&mut self, at: usize, flow: Flow, line: &[u8], input: &[u8]) -> Progress {
+        if flow == Flow::Relaying && self.backends[at].flow == Flow::Start {
+            self.backends[at].numbers.note(line);
+        }
         let behind = match literal::at_line_end(line::without_end(line)) {
             Some(announced) => {
                 self.response_goes_on(at, flow);
@@ -426,6 +496,12 @@ fn names_modseq(command: &[u8]) -> bool {
     // The letters that few commands have.
     memchr::memchr2_iter(b'q', b'Q', command).any(|at| is_at(at.checked_sub(5), b"MODSEQ"))
         || memchr::memchr2_iter(b'g', b'G', command).any(|at| is_at(at.checked_sub(4), b"CHANGEDSINCE"))
+}
+
+/// Whether a command has a word, in any case.
+fn has_word(command: &[u8], word: &[u8]) -> bool {
+    let mut words = command.split(|byte| matches!(byte, b' ' | b'(' | b')' | b'\r' | b'\n'));
+    words.any(|found| found.eq_ignore_ascii_case(word))
 }
 
 /// Bytes of `+}` and line end behind the number of an announcement.

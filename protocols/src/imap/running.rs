@@ -8,6 +8,7 @@ use super::deeds::{Asked, Deed};
 use super::grammar::{Response, UntaggedKind, response};
 use super::session::{Phase, Progress, Purpose, Reading, SelectedMailbox, Session, User};
 use super::task::{Context, Line, News, Selected, Task, Want};
+use super::withheld::Withheld;
 use crate::proxy::{
     Answer, BackendId, Close, Finding, Freshness, HEAD_BYTES_MAX, Instant, ListQuery, Question, Side,
     Unavailable,
@@ -106,14 +107,39 @@ impl Session {
             }
             Want::Page(query) => self.ask_page(query),
             Want::Barrier => self.ask(Purpose::Task, Question::Barrier),
-            Want::Backend { server } => self.task_wants_backend(&server, now),
+            Want::Backend { server } => {
+                let connection = self.connection_to(&server, now);
+                self.task_wants_backend(connection, now);
+            }
+            Want::Apart { server } => {
+                let connection = self.connection_apart(&server, now);
+                self.task_wants_backend(connection, now);
+            }
+            Want::Dismiss(id) => self.close_backend(id, Close::Flush),
+            Want::Rejoined(rejoined) => {
+                self.finish_task();
+                self.rejoined(*rejoined, now);
+            }
+            Want::GiveUp(why) => self.not_rejoined(why),
             Want::Reply => self.tell_client(&[out]),
             Want::Send(id) => self.send_for_task(id, out, now),
             Want::Forward { from, to, n } => self.outbox.forward(from, to, n),
             Want::Discard { from, n } => self.outbox.discard(from, n),
-            Want::Selected { backend, name, access } => {
+            Want::Selected { backend, name, access, bond } => {
                 self.deeds.iter_mut().for_each(|deeds| deeds.forget(&name));
-                self.selected = Some(Box::new(SelectedMailbox { backend, name: name.into(), access }));
+                let name = name.into();
+                let selected = SelectedMailbox {
+                    backend,
+                    name,
+                    access,
+                    bond,
+                    said: Vec::new(),
+                    withheld: Withheld::Nothing,
+                    away: None,
+                    since: now,
+                    patience: None,
+                };
+                self.selected = Some(Box::new(selected));
             }
             Want::Unselected => self.selected = None,
             Want::Unselect => self.unselect(now),
@@ -154,8 +180,8 @@ impl Session {
         self.deeds = self.deeds.take().filter(|deeds| !deeds.is_empty());
     }
 
-    fn task_wants_backend(&mut self, server: &[u8], now: Instant) {
-        match self.connection_to(server, now) {
+    fn task_wants_backend(&mut self, connection: Result<BackendId, Unavailable>, now: Instant) {
+        match connection {
             Ok(id) if self.backend_at(id).is_some_and(|at| self.backends[at].is_ready()) => {
                 self.lend(id, now);
             }
@@ -199,7 +225,7 @@ impl Session {
         }
     }
 
-    fn finish_task(&mut self) {
+    pub(super) fn finish_task(&mut self) {
         self.task = None;
         self.drafts = Vec::new();
         self.forget_questions(Purpose::Task);
@@ -369,6 +395,9 @@ impl Session {
 
     /// What was queued for a side has gone out.
     pub(super) fn drained(&mut self, side: Side, now: Instant) {
+        if side == Side::Client {
+            self.drain_withheld();
+        }
         self.tell_task(News::Drained(side), now);
     }
 
@@ -390,6 +419,10 @@ impl Session {
         match (from, to) {
             (Side::Backend(id), Side::Client) => self.close_backend(id, Close::Abort),
             (Side::Client, Side::Client) => {}
+            // Commands that are sent again, or were answered.
+            (Side::Client, Side::Backend(_)) if self.is_away() && left > 0 => {
+                self.outbox.discard(Side::Client, left);
+            }
             (_, Side::Backend(_)) if self.task.is_some() => {
                 self.tell_task(News::ForwardBroken { from, to, left }, now);
             }

@@ -1,7 +1,8 @@
 //! SELECT, EXAMINE, and leaving a mailbox.
 
 use super::grammar::{Response, Status, Verb, code, response};
-use super::route::{Arrival, Route, UNREACHABLE, is_elsewhere, name_out, push};
+use super::lost::Bond;
+use super::route::{Arrival, MAY_BE_DONE, Route, UNREACHABLE, is_elsewhere, name_out, push};
 use super::task::{Access, Context, Line, News, Task, Want};
 use crate::proxy::{BackendId, Instant, Side};
 
@@ -17,6 +18,7 @@ pub(super) struct Select {
     mailbox: Vec<u8>,
     /// With their space and parentheses.
     parameters: Vec<u8>,
+    bond: Bond,
     step: Step,
     held: Vec<u8>,
 }
@@ -54,6 +56,7 @@ impl Select {
             verb: if verb == Verb::Examine { "EXAMINE" } else { "SELECT" },
             mailbox: mailbox.to_vec(),
             parameters: behind,
+            bond: parameters.map_or(Bond::Loose, bond),
             step: Step::Routing,
             held: Vec::new(),
         }
@@ -91,12 +94,12 @@ impl Select {
                 Some(Want::Send(id))
             }
             Then::Refuse(text) => {
-                self.step = Step::Over;
+                self.step = Step::NotOpened;
                 push(out, &[cx.tag, b" ", text, b"\r\n"]);
                 Some(Want::Reply)
             }
             Then::Answer => {
-                self.step = Step::Over;
+                self.step = Step::NotOpened;
                 out.extend_from_slice(&self.held);
                 Some(Want::Reply)
             }
@@ -177,7 +180,12 @@ impl Task for Select {
             Step::Send(id) => self.go_on(Then::Send(id), cx, out),
             Step::Opened(id, access) => {
                 self.step = Step::Over;
-                Some(Want::Selected { backend: id, name: self.route.name().to_vec(), access })
+                Some(Want::Selected {
+                    backend: id,
+                    name: self.route.name().to_vec(),
+                    access,
+                    bond: self.bond,
+                })
             }
             Step::NotOpened => {
                 self.step = Step::Over;
@@ -196,6 +204,17 @@ impl Task for Select {
     }
 }
 
+/// Parameters other than those that the session keeps for every connection (ENABLE, SELECT (QRESYNC)) are
+/// those of one connection.
+fn bond(parameters: &[u8]) -> Bond {
+    let mut words = parameters
+        .split(|byte| matches!(byte, b' ' | b'(' | b')'))
+        .filter(|word| word.first().is_some_and(u8::is_ascii_alphabetic));
+    let is_kept =
+        |word: &[u8]| word.eq_ignore_ascii_case(b"CONDSTORE") || word.eq_ignore_ascii_case(b"QRESYNC");
+    if words.all(is_kept) { Bond::Loose } else { Bond::Fast }
+}
+
 /// CLOSE or UNSELECT: goes to the selected backend; its OK leaves nothing selected.
 pub(super) struct Leave {
     command: &'static [u8],
@@ -204,22 +223,29 @@ pub(super) struct Leave {
 
 enum LeaveStep {
     Send,
-    ExpectReply,
+    ExpectReply(BackendId),
+    Lost,
     Left,
     Over,
     End,
 }
 
+const CLOSE: &[u8] = b" CLOSE\r\n";
+
 impl Leave {
     pub(super) fn new(verb: Verb) -> Leave {
-        let command: &[u8] = if verb == Verb::Close { b" CLOSE\r\n" } else { b" UNSELECT\r\n" };
+        let command: &[u8] = if verb == Verb::Close { CLOSE } else { b" UNSELECT\r\n" };
         Leave { command, step: LeaveStep::Send }
     }
 }
 
 impl Task for Leave {
-    /// A selected backend that is lost ends the session: there is nothing to do here.
-    fn handle_news(&mut self, _news: News<'_>, _cx: &Context<'_>, _now: Instant) {}
+    /// With the connection the mailbox is left, too; whether CLOSE expunged is not known.
+    fn handle_news(&mut self, news: News<'_>, _cx: &Context<'_>, _now: Instant) {
+        if matches!((news, &self.step), (News::Lost(lost), LeaveStep::ExpectReply(at)) if lost == *at) {
+            self.step = LeaveStep::Lost;
+        }
+    }
 
     fn handle_line(&mut self, _from: Side, line: &[u8], cx: &Context<'_>, _now: Instant) -> Line {
         if let Response::Tagged { tag, status, .. } = response(line)
@@ -237,9 +263,15 @@ impl Task for Leave {
                     self.step = LeaveStep::End;
                     return Some(Want::Done);
                 };
-                self.step = LeaveStep::ExpectReply;
+                self.step = LeaveStep::ExpectReply(selected.backend);
                 push(out, &[cx.tag, self.command]);
                 Some(Want::Send(selected.backend))
+            }
+            LeaveStep::Lost => {
+                self.step = LeaveStep::Left;
+                let text: &[u8] = if self.command == CLOSE { MAY_BE_DONE } else { b"OK Completed" };
+                push(out, &[cx.tag, b" ", text, b"\r\n"]);
+                Some(Want::Reply)
             }
             LeaveStep::Left => {
                 self.step = LeaveStep::Over;
@@ -249,7 +281,7 @@ impl Task for Leave {
                 self.step = LeaveStep::End;
                 Some(Want::Done)
             }
-            LeaveStep::ExpectReply | LeaveStep::End => None,
+            LeaveStep::ExpectReply(_) | LeaveStep::End => None,
         }
     }
 }

