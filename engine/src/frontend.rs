@@ -19,6 +19,7 @@ use crate::config::{Configuration, Listen, Source};
 use crate::control::{self, Control};
 use crate::directory::{self, Client, DirectoryError, Plan, Surroundings};
 use crate::helpers::Helpers;
+use crate::homes::Homes;
 use crate::host::{FrontendHost, Settings, Shared};
 use crate::log::Log;
 use crate::services::Service;
@@ -141,6 +142,7 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         helpers,
         backends: Backends::default(),
         directory: directory.client.clone(),
+        homes: Homes::default(),
         settings: ArcSwap::from_pointee(Settings::of(&configuration)),
         sessions: cores.iter().map(|_| AtomicU64::new(0)).collect(),
     });

@@ -18,6 +18,7 @@ use crate::backends::{self, Backends};
 use crate::config::Configuration;
 use crate::directory::Client;
 use crate::helpers::{Asker, Helpers, PasswordSource};
+use crate::homes::Homes;
 use crate::log::Log;
 use crate::services::Service;
 use crate::shard::{Accepted, Host, Inbox, ListenerId, PeerAddress, Reply, SessionId};
@@ -35,6 +36,8 @@ pub struct Shared {
     pub backends: Backends,
     /// The mailbox list.
     pub directory: Client,
+    /// What home servers told of their users.
+    pub homes: Homes,
     /// What the configuration says; swapped whole when it is read again.
     pub settings: ArcSwap<Settings>,
     /// Sessions that stand, shard by shard.
@@ -127,6 +130,7 @@ impl Host for FrontendHost {
                 shared.helpers.salt_password(asker, hash, password, salt, iterations)
             }
             Question::Capabilities => Reply::Now(Answer::Capabilities(shared.backends.offered.common())),
+            Question::HomeCopy { user } => Reply::Now(Answer::HomeCopy(shared.homes.copy(&user))),
             // No session of a frontend asks this; the directory shard has a host of its own.
             Question::Directory(_) => Reply::Now(Answer::Directory(DirectoryAnswer::Done)),
         }
@@ -139,6 +143,7 @@ impl Host for FrontendHost {
                 self.shared.backends.health.answered(&server);
                 self.shared.backends.offered.seen(&server, capabilities);
             }
+            Notice::Home { user, news } => self.shared.homes.learn(&user, news),
         }
     }
 

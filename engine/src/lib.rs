@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod directory;
 pub mod frontend;
 pub mod helpers;
+pub mod homes;
 pub mod host;
 pub mod log;
 pub mod services;

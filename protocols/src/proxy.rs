@@ -328,6 +328,11 @@ pub enum Question {
     },
     /// What the backends offer; answered by [`Answer::Capabilities`].
     Capabilities,
+    /// What a user's home server told last of him; answered by [`Answer::HomeCopy`].
+    HomeCopy {
+        /// The canonical user.
+        user: Box<[u8]>,
+    },
     /// What only the MUPDATE machines ask.
     Directory(DirectoryQuestion),
 }
@@ -418,6 +423,8 @@ pub enum Answer {
     /// To [`Question::Capabilities`]: per capability name, what all servers offer and what some
     /// do. Empty before any server was seen.
     Capabilities(Arc<BackendCapabilities>),
+    /// To [`Question::HomeCopy`].
+    HomeCopy(HomeCopy),
     /// To [`Question::Directory`].
     Directory(DirectoryAnswer),
 }
@@ -583,6 +590,32 @@ pub struct BackendCapabilities {
     pub servers: usize,
 }
 
+/// What a user's home server told last of him, for the time when that server is away. `None`: nothing is
+/// known.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct HomeCopy {
+    /// His subscriptions, sorted, as he sees the names.
+    pub subscribed: Option<Arc<[Box<[u8]>]>>,
+    /// Mailboxes as he sees the names, sorted, with their special uses as they stand in a LIST.
+    pub special: Option<Arc<[SpecialUse]>>,
+}
+
+/// A mailbox and its special uses (RFC 6154): `\Sent`, or several with spaces between them.
+pub type SpecialUse = (Box<[u8]>, Box<[u8]>);
+
+/// A part of a [`HomeCopy`], as it is learnt.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HomeNews {
+    /// All subscriptions, sorted.
+    Subscriptions(Box<[Box<[u8]>]>),
+    /// One more.
+    Subscribed(Box<[u8]>),
+    /// One less.
+    Unsubscribed(Box<[u8]>),
+    /// All special uses, sorted.
+    SpecialUses(Box<[SpecialUse]>),
+}
+
 /// What a machine tells without waiting for an answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Notice {
@@ -599,6 +632,13 @@ pub enum Notice {
         server: Box<str>,
         /// In its order.
         capabilities: Vec<Box<str>>,
+    },
+    /// A user's home server told this of him.
+    Home {
+        /// The canonical user.
+        user: Box<[u8]>,
+        /// What.
+        news: HomeNews,
     },
 }
 

@@ -28,9 +28,9 @@ use protocols::imap::{Config, Session};
 use protocols::mailbox::Namespace;
 use protocols::mailbox::names::VirtDomains;
 use protocols::proxy::{
-    Answer, BackendCapabilities, BackendId, Close, Entry, Event, Finding, Freshness, HEAD_BYTES_MAX, Instant,
-    LayerKind, Location, Notice, OpenError, Opened, Origin, Output, PasswordVerdict, Question, QuestionId,
-    Session as _, Side, TlsInfo, Unavailable,
+    Answer, BackendCapabilities, BackendId, Close, Entry, Event, Finding, Freshness, HEAD_BYTES_MAX,
+    HomeCopy, Instant, LayerKind, Location, Notice, OpenError, Opened, Origin, Output, PasswordVerdict,
+    Question, QuestionId, Session as _, Side, TlsInfo, Unavailable,
 };
 
 /// How the input is cut.
@@ -553,7 +553,7 @@ impl World {
                 }
                 Output::Close { side, how } => self.close(side, how),
                 Output::Tell(Notice::Log { text, .. }) => self.logs.push(text.into()),
-                Output::Tell(Notice::Capabilities { .. }) => {}
+                Output::Tell(Notice::Capabilities { .. } | Notice::Home { .. }) => {}
                 Output::Pipe { .. } => panic!("no pipe is wanted in IMAP"),
                 Output::Release { .. } => panic!("connections of IMAP are somebody's"),
             }
@@ -796,6 +796,7 @@ fn shown(question: &Question) -> String {
             format!("password {} {}", user.escape_ascii(), password.expose().escape_ascii())
         }
         Question::Groups { user } => format!("groups {}", user.escape_ascii()),
+        Question::HomeCopy { user } => format!("home-copy {}", user.escape_ascii()),
         Question::DomainOf { address } => format!("domain of {address}"),
         Question::ScramKeys { user, .. } => format!("scram-keys {}", user.escape_ascii()),
         Question::SaltPassword { iterations, .. } => format!("salt {iterations}"),
@@ -829,6 +830,7 @@ fn answered(text: &str) -> Option<Answer> {
         "unavailable" => Answer::Password(PasswordVerdict::Unavailable),
         "ask-backend" => Answer::Password(PasswordVerdict::AskBackend),
         "groups-unavailable" => Answer::Groups(Err(Unavailable)),
+        "no-home-copy" => Answer::HomeCopy(HomeCopy::default()),
         "groups" => Answer::Groups(Ok(words[1..].iter().map(|word| word.as_bytes().into()).collect())),
         "domain" => Answer::Domain(words.get(1).map(|word| (*word).into())),
         "no-keys" => Answer::ScramKeys(None),

@@ -113,6 +113,7 @@ impl Driver {
             | Question::Barrier
             | Question::CheckPassword { .. }
             | Question::Groups { .. }
+            | Question::HomeCopy { .. }
             | Question::DomainOf { .. }
             | Question::ScramKeys { .. }
             | Question::SaltPassword { .. }

@@ -192,6 +192,7 @@ impl Host {
                 }))
             }
             Question::Groups { .. } => Some(Answer::Groups(Ok(Default::default()))),
+            Question::HomeCopy { .. } => Some(Answer::HomeCopy(Default::default())),
             Question::DomainOf { .. } => Some(Answer::Domain(None)),
             Question::ScramKeys { .. } => Some(Answer::ScramKeys(None)),
             Question::SaltPassword { password, .. } => Some(Answer::SaltedPassword(password)),

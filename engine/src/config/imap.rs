@@ -172,6 +172,7 @@ fn commands(imapd: &Imapd) -> Result<CommandPolicy, ConfError> {
         xfer_shared: imapd.switch("rookery_xfer_shared", default.xfer_shared)?,
         disconnect_on_vanished: imapd
             .switch("disconnect_on_vanished_mailbox", default.disconnect_on_vanished)?,
+        special_use_always: imapd.switch("specialusealways", default.special_use_always)?,
     })
 }
 

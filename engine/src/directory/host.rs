@@ -294,6 +294,7 @@ impl Host for DirectoryHost {
             Question::ScramKeys { user, hash } => self.scram_keys(asker, user, hash),
             // No session of this shard asks these.
             Question::Groups { .. } => Reply::Now(Answer::Groups(Err(Unavailable))),
+            Question::HomeCopy { .. } => Reply::Now(Answer::HomeCopy(Default::default())),
             Question::DomainOf { .. } => Reply::Now(Answer::Domain(None)),
             Question::OpenBackend { server, service, .. } => {
                 self.slave = Some(session);
@@ -316,7 +317,7 @@ impl Host for DirectoryHost {
     fn tell(&mut self, _session: SessionId, notice: Notice) {
         match notice {
             Notice::Log { level, text } => self.around.log.write(level, &text),
-            Notice::Capabilities { .. } => {}
+            Notice::Capabilities { .. } | Notice::Home { .. } => {}
         }
     }
 

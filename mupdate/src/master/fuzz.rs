@@ -169,6 +169,7 @@ impl Bench {
             | Question::SaltPassword { .. }
             | Question::Capabilities
             | Question::Groups { .. }
+            | Question::HomeCopy { .. }
             | Question::DomainOf { .. } => {
                 panic!("a server asks none of these")
             }

@@ -439,6 +439,7 @@ impl Connection {
             | Answer::SaltedPassword(_)
             | Answer::Capabilities(_)
             | Answer::Groups(_)
+            | Answer::HomeCopy(_)
             | Answer::Domain(_)
             | Answer::Directory(DirectoryAnswer::Done | DirectoryAnswer::Position(_)) => {}
         }

@@ -113,6 +113,7 @@ pub(super) fn home_news(news: News<'_>, cx: &Context<'_>, agenda: &mut Agenda) -
         | News::Lost(_)
         | News::ForwardBroken { .. }
         | News::Drained(_)
+        | News::Kept(_)
         | News::Time => None,
     }
 }

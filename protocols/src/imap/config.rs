@@ -121,6 +121,8 @@ pub struct CommandPolicy {
     /// `disconnect_on_vanished_mailbox`: BYE, not EXPUNGE of all messages, when the selected mailbox is no
     /// more.
     pub disconnect_on_vanished: bool,
+    /// `specialusealways`: special uses are told in every LIST.
+    pub special_use_always: bool,
 }
 
 impl Default for CommandPolicy {
@@ -134,6 +136,7 @@ impl Default for CommandPolicy {
             ignore_reference: false,
             xfer_shared: false,
             disconnect_on_vanished: false,
+            special_use_always: true,
         }
     }
 }

@@ -95,6 +95,7 @@ impl Session {
             | Answer::Barrier(_)
             | Answer::Password(_)
             | Answer::Groups(_)
+            | Answer::HomeCopy(_)
             | Answer::Domain(_)
             | Answer::ScramKeys(_)
             | Answer::Capabilities(_)

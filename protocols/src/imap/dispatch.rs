@@ -25,7 +25,7 @@ use super::select::{Leave, Select};
 use super::session::{Phase, Plus, Session};
 use super::task::Task;
 use crate::mailbox::Identity;
-use crate::proxy::Instant;
+use crate::proxy::{HomeNews, Instant};
 use crate::wire::SyntaxError;
 
 /// Why a command is answered here, without a server.
@@ -219,8 +219,14 @@ impl Session {
         let name = self.internal(&mailbox)?;
         let inbox = self.user().map(|user| &*user.inbox).unwrap_or_default();
         let is_checked = command.verb == Verb::Subscribe && !self.config.commands.subscribe_all;
-        let verb: &[u8] = if command.verb == Verb::Subscribe { b"SUBSCRIBE" } else { b"UNSUBSCRIBE" };
-        Ok(Box::new(Subscribe::new(verb, &mailbox, is_checked.then_some(name), inbox)))
+        let seen_as = self.identity().and_then(|who| self.config.namespace.external(&name, &who));
+        let seen_as = seen_as.map(Vec::into_boxed_slice);
+        let (verb, news): (&[u8], _) = if command.verb == Verb::Subscribe {
+            (b"SUBSCRIBE", seen_as.map(HomeNews::Subscribed))
+        } else {
+            (b"UNSUBSCRIBE", seen_as.map(HomeNews::Unsubscribed))
+        };
+        Ok(Box::new(Subscribe::new(verb, &mailbox, is_checked.then_some(name), inbox, news)))
     }
 
     fn begin_list(&self, command: &Command<'_>) -> Begun {

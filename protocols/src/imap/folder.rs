@@ -3,19 +3,24 @@
 
 use std::borrow::Cow;
 
+use super::agenda::{result_line, result_of};
 use super::config::ServerSelection;
 use super::deeds::Below;
+use super::grammar::Status;
 use super::grammar::args::{CreateArgs, Destination, RenameArgs, XferArgs};
 use super::placement::Placement;
 use super::relocate::{Belongs, Relocation};
 use super::route::{ABSENT, Does, Effect, Route, Routed, UNREACHABLE, name_out, push};
 use super::task::{Context, Line, News, Task, Want};
 use crate::mailbox::names;
-use crate::proxy::{Finding, Freshness, Instant, Side};
+use crate::proxy::{BackendId, Finding, Freshness, HomeNews, Instant, Side};
 use crate::wire::LiteralStyle;
 use crate::wire::quote::astring_out_as;
 
 const PERMISSION_DENIED: &[u8] = b"NO Permission denied";
+
+/// The list cannot tell.
+const LIST_UNAVAILABLE: &[u8] = b"NO [UNAVAILABLE] mailbox list temporarily unavailable";
 
 /// `verb name rest`, to the server of a mailbox.
 pub(super) fn on_mailbox(
@@ -213,7 +218,7 @@ impl Create {
                 self.step = CreateStep::AskParent;
             }
             Finding::Unknown => {
-                self.step = CreateStep::Refuse(b"NO [UNAVAILABLE] mailbox list temporarily unavailable");
+                self.step = CreateStep::Refuse(LIST_UNAVAILABLE);
             }
         }
     }
@@ -286,7 +291,7 @@ impl Task for Create {
                 self.step = CreateStep::AskParent;
             }
             (CreateStep::ExpectBarrier, News::Barrier(Err(_))) => {
-                self.step = CreateStep::Refuse(b"NO [UNAVAILABLE] mailbox list temporarily unavailable");
+                self.step = CreateStep::Refuse(LIST_UNAVAILABLE);
             }
             _ => {}
         }
@@ -350,25 +355,39 @@ pub(super) struct Subscribe {
     step: SubscribeStep,
     inbox: Vec<u8>,
     command: Vec<u8>,
+    /// Where the mailbox is, if that was looked up.
+    server: Option<Vec<u8>>,
+    /// What an OK says.
+    news: Option<HomeNews>,
 }
 
 enum SubscribeStep {
     AskMailbox(Vec<u8>),
     ExpectMailbox,
     Routed(Box<Routed>),
-    Refuse(&'static [u8]),
+    /// The home has done it.
+    Keep(Vec<u8>),
+    /// The answer.
+    Answer(Vec<u8>),
     Over,
     End,
 }
 
 impl Subscribe {
-    /// `checked` is the internal name that must be in the list, if one must.
-    pub(super) fn new(verb: &[u8], mailbox: &[u8], checked: Option<Vec<u8>>, inbox: &[u8]) -> Subscribe {
+    /// `checked` is the internal name that must be in the list, if one must; `news` is what an OK says.
+    pub(super) fn new(
+        verb: &[u8],
+        mailbox: &[u8],
+        checked: Option<Vec<u8>>,
+        inbox: &[u8],
+        news: Option<HomeNews>,
+    ) -> Subscribe {
         let mut command = Vec::new();
         push(&mut command, &[verb, b" "]);
         name_out(&mut command, mailbox);
         command.extend_from_slice(b"\r\n");
-        let mut subscribe = Subscribe { step: SubscribeStep::End, inbox: inbox.to_vec(), command };
+        let inbox = inbox.to_vec();
+        let mut subscribe = Subscribe { step: SubscribeStep::End, inbox, command, server: None, news };
         match checked {
             Some(name) => subscribe.step = SubscribeStep::AskMailbox(name),
             None => subscribe.send_home(),
@@ -385,14 +404,35 @@ impl Subscribe {
 
     fn found(&mut self, finding: &Finding) {
         match finding {
-            Finding::Active(_) | Finding::Reserved { .. } => self.send_home(),
-            Finding::Absent => self.step = SubscribeStep::Refuse(ABSENT),
-            Finding::Unknown => {
-                self.step = SubscribeStep::Refuse(b"NO [UNAVAILABLE] mailbox list temporarily unavailable");
+            Finding::Active(entry) => {
+                self.server = entry.location.server().map(<[u8]>::to_vec);
+                self.send_home();
             }
+            Finding::Reserved { .. } => self.send_home(),
+            Finding::Absent => self.step = SubscribeStep::Answer(ABSENT.to_vec()),
+            Finding::Unknown => self.step = SubscribeStep::Answer(LIST_UNAVAILABLE.to_vec()),
         }
     }
+
+    /// A result of the home. Cyrus looks a name up in its own mailboxes, so what is elsewhere does not
+    /// exist for it unless it is told not to look.
+    fn handle_result(&mut self, home: BackendId, status: Status, text: &[u8], cx: &Context<'_>) -> Line {
+        let is_elsewhere = self.server.as_deref().is_some_and(|server| cx.server(home) != Some(server));
+        self.step = match status {
+            Status::Ok => SubscribeStep::Keep(result_line(status, text)),
+            Status::No if is_elsewhere => SubscribeStep::Answer(
+                [&result_line(status, text), &b" ("[..], cx.server(home).unwrap_or_default(), ELSEWHERE_HINT]
+                    .concat(),
+            ),
+            Status::No | Status::Bad => SubscribeStep::Answer(result_line(status, text)),
+        };
+        Line::Drop
+    }
 }
+
+/// What an operator has to do, behind the name of a home server.
+const ELSEWHERE_HINT: &[u8] =
+    b" subscribes to mailboxes of other servers only with allowallsubscribe: yes in its imapd.conf)";
 
 impl Task for Subscribe {
     fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, now: Instant) {
@@ -406,7 +446,10 @@ impl Task for Subscribe {
     #[expect(clippy::wildcard_enum_match_arm, reason = "no other step has a connection")]
     fn handle_line(&mut self, from: Side, line: &[u8], cx: &Context<'_>, now: Instant) -> Line {
         match &mut self.step {
-            SubscribeStep::Routed(routed) => routed.handle_line(from, line, cx, now),
+            SubscribeStep::Routed(routed) => match (from, result_of(line, cx.tag)) {
+                (Side::Backend(home), Some((status, text))) => self.handle_result(home, status, text, cx),
+                _ => routed.handle_line(from, line, cx, now),
+            },
             _ => Line::Drop,
         }
     }
@@ -419,7 +462,11 @@ impl Task for Subscribe {
                 self.step = SubscribeStep::ExpectMailbox;
                 Some(Want::Find { name, freshness: Freshness::BarrierIfAbsent })
             }
-            SubscribeStep::Refuse(text) => {
+            SubscribeStep::Keep(result) => {
+                self.step = SubscribeStep::Answer(std::mem::take(result));
+                self.news.take().map(Want::Keep).or_else(|| self.poll_want(cx, out))
+            }
+            SubscribeStep::Answer(text) => {
                 push(out, &[cx.tag, b" ", text, b"\r\n"]);
                 self.step = SubscribeStep::Over;
                 Some(Want::Reply)

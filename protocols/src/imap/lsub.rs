@@ -2,15 +2,25 @@
 //!
 //! The home marks what it does not host itself `\Noselect`; where the mailbox list has the mailbox, the
 //! mark is taken off. A home that refuses, dies, or has nothing to tell may be the user's no more: then the
-//! list is asked again, behind a barrier, and a new home once.
+//! list is asked again, behind a barrier, and a new home once. For a home that is away stands what it told
+//! last; where nothing is known of that, the answer is NO, because clients forget what an empty list lacks.
+//!
+//! ```text
+//! Seeking ──> Lines <──> ExpectFound, Known ──> Over
+//!    └────away──┴──> ExpectCopy ──> Copied ──────^
+//! ```
+
+use std::collections::{BTreeSet, VecDeque};
 
 use super::agenda::{
     Agenda, SERVER_UNAVAILABLE, aside_of, internal, is_partial, result_line, result_of, string_for,
 };
 use super::grammar::{ListArgs, Response, Status, UntaggedKind, response, responses};
+use super::list::{CHUNK_BYTES, SUBSCRIPTION_BYTES_MAX};
 use super::route::{Arrival, Route};
 use super::task::{Context, Line, News, Task, Want};
-use crate::proxy::{BackendId, Finding, Freshness, Instant, Side};
+use crate::mailbox::Pattern;
+use crate::proxy::{BackendId, Finding, Freshness, HomeCopy, HomeNews, Instant, Side};
 use crate::wire::quote::astring_out;
 
 /// LSUB.
@@ -26,6 +36,19 @@ pub struct LsubTask {
     has_told: bool,
     /// The answer if the list says that this home is the right one.
     held: Option<Vec<u8>>,
+    /// All that the home told, where it was asked for all.
+    told: Option<BTreeSet<Box<[u8]>>>,
+    told_bytes: usize,
+    /// What it told last, not written yet.
+    rows: VecDeque<CopiedRow>,
+}
+
+/// A line from a copy.
+#[derive(Debug)]
+enum CopiedRow {
+    Subscribed(Box<[u8]>),
+    /// A name above a subscription that `%` does not reach (RFC 3501 section 6.3.9).
+    Parent(Box<[u8]>),
 }
 
 #[derive(Debug)]
@@ -36,6 +59,9 @@ enum Phase {
     ExpectFound(BackendId),
     /// The list has the mailbox of the line, or not.
     Known(BackendId, IsListed),
+    ExpectCopy,
+    /// Rows of the copy wait until the client has taken those before.
+    Copied,
     Over,
 }
 
@@ -51,7 +77,8 @@ impl LsubTask {
     /// of the user's INBOX.
     pub fn new(args: &ListArgs<'_>, inbox: &[u8]) -> LsubTask {
         let pattern = args.patterns.first().map(|pattern| pattern.as_ref().into()).unwrap_or_default();
-        let reference = args.reference.as_ref().into();
+        let reference: Box<[u8]> = args.reference.as_ref().into();
+        let is_all = reference.is_empty() && args.patterns.iter().all(|pattern| **pattern == *b"*");
         LsubTask {
             reference,
             pattern,
@@ -60,16 +87,24 @@ impl LsubTask {
             agenda: Agenda::default(),
             has_told: false,
             held: None,
+            told: is_all.then(BTreeSet::new),
+            told_bytes: 0,
+            rows: VecDeque::new(),
         }
     }
 
     fn arrive(&mut self, arrival: &Arrival, cx: &Context<'_>) {
         let backend = match (arrival, self.held.take()) {
             (Arrival::At(backend), _) => *backend,
-            (_, Some(result)) => return self.finish(cx, &result),
+            (_, Some(result)) => {
+                if result.starts_with(b"OK") {
+                    self.keep();
+                }
+                return self.finish(cx, &result);
+            }
             // Proven: who has no INBOX has no subscriptions.
             (Arrival::Absent | Arrival::Same, None) => return self.finish(cx, b"OK Completed"),
-            (Arrival::Unavailable(text), None) => return self.finish(cx, text),
+            (Arrival::Unavailable(_), None) => return self.recall(),
         };
         let mut line = Vec::new();
         cx.own_tag(0, &mut line);
@@ -79,12 +114,85 @@ impl LsubTask {
         string_for(backend, &self.pattern, cx, &mut line);
         line.extend_from_slice(b"\r\n");
         self.agenda.send(backend, line);
+        self.agenda.want(Want::Wake(cx.config.timeouts.fan_out));
         self.phase = Phase::Lines(backend);
+    }
+
+    fn recall(&mut self) {
+        self.agenda.want(Want::Recall);
+        self.phase = Phase::ExpectCopy;
+    }
+
+    /// Answers with what the home told last.
+    fn handle_copy(&mut self, copy: &HomeCopy, cx: &Context<'_>) {
+        let Some(names) = &copy.subscribed else { return self.finish(cx, SERVER_UNAVAILABLE) };
+        let policy = &cx.config.commands;
+        let reference: &[u8] = if policy.ignore_reference { b"" } else { &self.reference };
+        let separator = cx.config.namespace.separator;
+        let pattern = Pattern::new(reference, &self.pattern, separator);
+        let mut parents = BTreeSet::new();
+        for name in names.iter() {
+            if pattern.matches(name) {
+                self.rows.push_back(CopiedRow::Subscribed(name.clone()));
+            } else if self.pattern.last() == Some(&b'%') {
+                let above = memchr::memchr_iter(separator, name).map(|at| &name[..at]);
+                parents.extend(above.filter(|parent| pattern.matches(parent)).map(Box::<[u8]>::from));
+            }
+        }
+        let is_subscribed = |parent: &[u8]| names.binary_search_by(|name| (**name).cmp(parent)).is_ok();
+        let parents = parents.into_iter().filter(|parent| !is_subscribed(parent));
+        self.rows.extend(parents.map(CopiedRow::Parent));
+        self.write_rows(cx);
+    }
+
+    fn write_rows(&mut self, cx: &Context<'_>) {
+        let mut draft = Vec::new();
+        let separator = cx.config.namespace.separator;
+        while draft.len() < CHUNK_BYTES {
+            let Some(row) = self.rows.pop_front() else { break };
+            let (attributes, name): (&[u8], _) = match &row {
+                CopiedRow::Subscribed(name) => (b"", name),
+                CopiedRow::Parent(name) => (b"\\Noselect", name),
+            };
+            for part in [b"* LSUB (", attributes, b") \"", &[separator], b"\" "] {
+                draft.extend_from_slice(part);
+            }
+            astring_out(&mut draft, name);
+            draft.extend_from_slice(b"\r\n");
+        }
+        if draft.len() >= CHUNK_BYTES {
+            self.agenda.reply(draft);
+            self.phase = Phase::Copied;
+            return;
+        }
+        if !draft.is_empty() {
+            self.agenda.reply(draft);
+        }
+        let home = cx.home.unwrap_or(b"of the INBOX");
+        self.finish(cx, &[b"OK Completed with what server ", home, b" told last"].concat());
+    }
+
+    /// The home takes too long: as good as away, but for one that has the selected mailbox.
+    fn home_is_slow(&mut self, home: BackendId, cx: &Context<'_>) {
+        if !self.has_told && cx.selected.is_none_or(|selected| selected.backend != home) {
+            self.agenda.want(Want::Abandon(home));
+            self.recall();
+        }
+    }
+
+    /// Keeps what the home told, if that was all.
+    fn keep(&mut self) {
+        if let Some(names) = self.told.take().filter(|_| self.told_bytes < SUBSCRIPTION_BYTES_MAX) {
+            self.agenda.want(Want::Keep(HomeNews::Subscriptions(names.into_iter().collect())));
+        }
     }
 
     /// The home has said its last word, or will not; `result` is the answer if it is the right one.
     fn end_lines(&mut self, result: &[u8], cx: &Context<'_>) {
         if self.has_told || self.route.has_asked_again() {
+            if result.starts_with(b"OK") {
+                self.keep();
+            }
             return self.finish(cx, result);
         }
         self.held = Some(result.to_vec());
@@ -115,6 +223,10 @@ impl LsubTask {
         }
         self.has_told = true;
         let Ok(answer) = responses::list(rest) else { return Line::Relay };
+        if let Some(told) = self.told.as_mut().filter(|_| self.told_bytes < SUBSCRIPTION_BYTES_MAX) {
+            self.told_bytes += answer.mailbox.len();
+            told.insert(answer.mailbox.as_ref().into());
+        }
         if !answer.has(b"\\Noselect") {
             return Line::Relay;
         }
@@ -166,8 +278,17 @@ impl Task for LsubTask {
             (Phase::Lines(home) | Phase::ExpectFound(home) | Phase::Known(home, _), News::Lost(lost))
                 if *home == lost =>
             {
-                self.end_lines(SERVER_UNAVAILABLE, cx);
+                match self.has_told {
+                    true => self.finish(cx, SERVER_UNAVAILABLE),
+                    false => self.recall(),
+                }
             }
+            (Phase::Lines(home), News::Time) => {
+                let home = *home;
+                self.home_is_slow(home, cx);
+            }
+            (Phase::ExpectCopy, News::Kept(copy)) => self.handle_copy(copy, cx),
+            (Phase::Copied, News::Drained(Side::Client)) => self.write_rows(cx),
             (Phase::ExpectFound(home), News::Found(finding)) => {
                 let listed = match finding {
                     Finding::Active(_) | Finding::Reserved { .. } => IsListed::Yes,
@@ -175,7 +296,15 @@ impl Task for LsubTask {
                 };
                 self.phase = Phase::Known(*home, listed);
             }
-            (Phase::Lines(_) | Phase::ExpectFound(_) | Phase::Known(..) | Phase::Over, _) => {}
+            (
+                Phase::Lines(_)
+                | Phase::ExpectFound(_)
+                | Phase::Known(..)
+                | Phase::ExpectCopy
+                | Phase::Copied
+                | Phase::Over,
+                _,
+            ) => {}
         }
     }
 
@@ -186,16 +315,25 @@ impl Task for LsubTask {
                 self.handle_home_line(backend, line, cx)
             }
             Phase::ExpectFound(home) if *home == backend => Line::Hold,
-            Phase::Seeking | Phase::Lines(_) | Phase::ExpectFound(_) | Phase::Known(..) | Phase::Over => {
-                aside_of(backend, line, cx)
-            }
+            Phase::Seeking
+            | Phase::Lines(_)
+            | Phase::ExpectFound(_)
+            | Phase::Known(..)
+            | Phase::ExpectCopy
+            | Phase::Copied
+            | Phase::Over => aside_of(backend, line, cx),
         }
     }
 
     fn poll_want(&mut self, _cx: &Context<'_>, out: &mut Vec<u8>) -> Option<Want> {
         match self.phase {
             Phase::Seeking => self.route.poll_want(),
-            Phase::Lines(_) | Phase::ExpectFound(_) | Phase::Known(..) | Phase::Over => self.agenda.poll(out),
+            Phase::Lines(_)
+            | Phase::ExpectFound(_)
+            | Phase::Known(..)
+            | Phase::ExpectCopy
+            | Phase::Copied
+            | Phase::Over => self.agenda.poll(out),
         }
     }
 }
@@ -214,7 +352,8 @@ mod tests {
         let mut host = host();
         assert_eq!(host.wants(), ["find user.user001"]);
         assert_eq!(host.news(found("user.user001", "backend1", "")), ["backend backend1"]);
-        assert_eq!(host.news(News::Backend(Ok(BackendId(1)))), ["B1> RK0 LSUB \"\" \"*\"\r\n"]);
+        let wants = host.news(News::Backend(Ok(BackendId(1))));
+        assert_eq!(wants, ["B1> RK0 LSUB \"\" \"*\"\r\n", "Wake(20s)"]);
         host
     }
 
@@ -230,7 +369,10 @@ mod tests {
         assert_eq!(host.line(1, line).0, Line::Hold, "the next line is looked up anew");
         host.news(News::Found(Finding::Absent));
         assert_eq!(host.line(1, line).0, Line::Relay);
-        assert_eq!(host.says(1, "RK0 OK Completed (0.000 secs)\r\n"), ["C> A1 OK Completed\r\n", "done"]);
+        let wants = host.says(1, "RK0 OK Completed (0.000 secs)\r\n");
+        assert!(
+            wants[0].starts_with("Keep(Subscriptions([") && wants[1..] == ["C> A1 OK Completed\r\n", "done"]
+        );
     }
 
     #[test]
@@ -240,8 +382,9 @@ mod tests {
         assert_eq!(without.news(News::Found(Finding::Absent)), ["C> A1 OK Completed\r\n", "done"]);
         let mut unknown = host();
         unknown.wants();
-        let wants = unknown.news(News::Found(Finding::Unknown));
-        assert_eq!(wants, ["C> A1 NO [UNAVAILABLE] mailbox list temporarily unavailable\r\n", "done"]);
+        assert_eq!(unknown.news(News::Found(Finding::Unknown)), ["Recall"]);
+        let wants = unknown.news(News::Kept(&HomeCopy::default()));
+        assert_eq!(wants, ["C> A1 NO [UNAVAILABLE] Server(s) unavailable to complete operation\r\n", "done"]);
     }
 
     #[test]
@@ -249,15 +392,68 @@ mod tests {
         let mut host = asked();
         assert_eq!(host.says(1, "RK0 OK Completed\r\n"), ["find user.user001"]);
         assert_eq!(host.news(found("user.user001", "backend2", "")), ["backend backend2"]);
-        assert_eq!(host.news(News::Backend(Ok(BackendId(2)))), ["B2> RK0 LSUB \"\" \"*\"\r\n"]);
-        assert_eq!(host.says(2, "RK0 OK Completed\r\n"), ["C> A1 OK Completed\r\n", "done"]);
+        assert_eq!(host.news(News::Backend(Ok(BackendId(2))))[0], "B2> RK0 LSUB \"\" \"*\"\r\n");
+        let wants = host.says(2, "RK0 OK Completed\r\n");
+        assert_eq!(wants, ["Keep(Subscriptions([]))", "C> A1 OK Completed\r\n", "done"]);
         let mut stays = asked();
         stays.says(1, "RK0 NO Mailbox does not exist\r\n");
         let wants = stays.news(found("user.user001", "backend1", ""));
         assert_eq!(wants, ["C> A1 NO Mailbox does not exist\r\n", "done"]);
         let mut unsure = asked();
         unsure.says(1, "RK0 OK Completed\r\n");
-        assert_eq!(unsure.news(News::Found(Finding::Unknown)), ["C> A1 OK Completed\r\n", "done"]);
+        let wants = unsure.news(News::Found(Finding::Unknown));
+        assert_eq!(wants, ["Keep(Subscriptions([]))", "C> A1 OK Completed\r\n", "done"]);
+    }
+
+    fn copy(names: &[&str]) -> HomeCopy {
+        let mut names: Vec<Box<[u8]>> = names.iter().map(|name| name.as_bytes().into()).collect();
+        names.sort();
+        HomeCopy { subscribed: Some(names.into()), special: None }
+    }
+
+    fn away(args: &[u8], names: &[&str]) -> Vec<String> {
+        let mut host = Host::new(LsubTask::new(&lsub_args(args).unwrap(), b"user.user001"));
+        host.home = Some(b"backend1".to_vec());
+        host.wants();
+        host.news(found("user.user001", "backend1", ""));
+        assert_eq!(host.news(News::Backend(Err(crate::proxy::Unavailable))), ["Recall"]);
+        host.news(News::Kept(&copy(names)))
+    }
+
+    #[test]
+    fn home_that_is_away_is_answered_for_by_what_it_told_last() {
+        let names = ["INBOX", "INBOX.Work.Projects", "INBOX.Sent", "team02"];
+        let ok = "C> A1 OK Completed with what server backend1 told last\r\n";
+        let all = "C> * LSUB () \".\" INBOX\r\n* LSUB () \".\" INBOX.Sent\r\n\
+            * LSUB () \".\" INBOX.Work.Projects\r\n* LSUB () \".\" team02\r\n";
+        assert_eq!(away(br#""" *"#, &names), [all, ok, "done"]);
+        let below = "C> * LSUB () \".\" INBOX.Sent\r\n* LSUB (\\Noselect) \".\" INBOX.Work\r\n";
+        assert_eq!(away(br#""INBOX." %"#, &names), [below, ok, "done"]);
+        assert_eq!(away(br#""" nosuch"#, &names), [ok, "done"]);
+    }
+
+    #[test]
+    fn long_copy_is_written_as_the_client_takes_it() {
+        let names: Vec<String> = (0..2000).map(|n| format!("INBOX.a folder with a name {n:05}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut host = Host::new(LsubTask::new(&lsub_args(br#""" *"#).unwrap(), b"user.user001"));
+        host.wants();
+        host.news(found("user.user001", "backend1", ""));
+        host.news(News::Backend(Err(crate::proxy::Unavailable)));
+        let mut wants = host.news(News::Kept(&copy(&names)));
+        let mut lines = 0;
+        while wants.last().is_some_and(|want| want != "done") {
+            assert!(wants.len() == 1 && wants[0].len() <= crate::proxy::AUTHORED_BYTES_MAX);
+            lines += wants[0].matches("* LSUB").count();
+            wants = host.news(News::Drained(Side::Client));
+        }
+        assert_eq!(lines + wants[0].matches("* LSUB").count(), names.len());
+    }
+
+    #[test]
+    fn slow_home_is_given_up() {
+        let mut host = asked();
+        assert_eq!(host.news(News::Time), ["abandon B1", "Recall"]);
     }
 
     #[test]

@@ -105,7 +105,8 @@ impl Placement {
             | News::Page(_)
             | News::Barrier(_)
             | News::ForwardBroken { .. }
-            | News::Drained(_) => {}
+            | News::Drained(_)
+            | News::Kept(_) => {}
         }
     }
 

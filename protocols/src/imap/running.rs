@@ -10,8 +10,8 @@ use super::session::{Phase, Progress, Purpose, Reading, SelectedMailbox, Session
 use super::task::{Context, Line, News, Selected, Task, Want};
 use super::withheld::Withheld;
 use crate::proxy::{
-    Answer, BackendId, Close, Finding, Freshness, HEAD_BYTES_MAX, Instant, ListQuery, Question, Side,
-    Unavailable,
+    Answer, BackendId, Close, Finding, Freshness, HEAD_BYTES_MAX, HomeNews, Instant, ListQuery, Notice,
+    Question, Side, Unavailable,
 };
 use crate::wire::head::{self, Extent};
 use crate::wire::line;
@@ -149,6 +149,8 @@ impl Session {
                 }
             }
             Want::Remember(deed) => self.remember(deed),
+            Want::Keep(news) => self.keep(news),
+            Want::Recall => self.recall(),
             Want::Abandon(id) => self.close_backend(id, Close::Abort),
             Want::Bye => {
                 self.finish_task();
@@ -156,6 +158,16 @@ impl Session {
             }
             Want::Done => self.finish_task(),
         }
+    }
+
+    fn keep(&mut self, news: HomeNews) {
+        let Some(user) = self.user().map(|user| user.identity.user.clone()) else { return };
+        self.outbox.tell(Notice::Home { user, news });
+    }
+
+    fn recall(&mut self) {
+        let Some(user) = self.user().map(|user| user.identity.user.clone()) else { return };
+        self.ask(Purpose::Task, Question::HomeCopy { user });
     }
 
     fn ask_page(&mut self, query: ListQuery) {
@@ -253,6 +265,7 @@ impl Session {
                 self.tell_task(News::Page(&page), now);
             }
             Answer::Barrier(result) => self.tell_task(News::Barrier(result), now),
+            Answer::HomeCopy(copy) => self.tell_task(News::Kept(&copy), now),
             Answer::Opened(_)
             | Answer::Password(_)
             | Answer::Reused { .. }

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::mailbox::Identity;
-use crate::proxy::{BackendId, Finding, Freshness, Instant, ListPage, ListQuery, Side, Unavailable};
+use crate::proxy::{
+    BackendId, Finding, Freshness, HomeCopy, HomeNews, Instant, ListPage, ListQuery, Side, Unavailable,
+};
 
 use super::backend::{Backend, Offer};
 use super::config::Config;
@@ -159,6 +161,10 @@ pub enum Want {
     Unselect,
     /// The session remembers what a backend did, until the mailbox list shows it.
     Remember(Deed),
+    /// Keep what the user's home told of him.
+    Keep(HomeNews),
+    /// What the user's home told last of him; [`News::Kept`].
+    Recall,
     /// Wake the task after a while; [`News::Time`]. Replaces an earlier wish.
     Wake(Duration),
     /// A backend connection is in an unknown state (half a literal on it): close it.
@@ -193,6 +199,8 @@ pub enum News<'a> {
     },
     /// What was queued for a side went out.
     Drained(Side),
+    /// To [`Want::Recall`].
+    Kept(&'a HomeCopy),
     /// The time asked for by [`Want::Wake`] is over.
     Time,
 }

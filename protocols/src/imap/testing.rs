@@ -30,6 +30,7 @@ impl<T: Task> Host<T> {
         let namespace = Arc::make_mut(&mut config.namespace);
         namespace.separator = b'.';
         namespace.alt = false;
+        config.commands.special_use_always = false;
         let identity = Identity { user: (*b"user001").into(), ..Identity::default() };
         let offer = Offer::read(CYRUS);
         let backends = vec![
@@ -165,6 +166,8 @@ fn described(want: &Want, out: &[u8]) -> String {
         | Want::Dismiss(_)
         | Want::Rejoined(_)
         | Want::GiveUp(_)
+        | Want::Keep(_)
+        | Want::Recall
         | Want::Bye => format!("{want:?}"),
     }
 }

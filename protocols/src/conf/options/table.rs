@@ -491,7 +491,7 @@ pub(super) const OPTIONS: &[Known] = &[
     o("specialuse_extra", Text, Ignored),
     o("specialuse_nochildren", Text, Ignored),
     o("specialuse_protect", Text, Ignored),
-    o("specialusealways", Switch, Ignored),
+    o("specialusealways", Switch, Honoured),
     o("sql_database", Text, Ignored),
     o("sql_engine", Choice(&["mysql", "pgsql", "sqlite"]), Ignored),
     o("sql_hostnames", Text, Ignored),

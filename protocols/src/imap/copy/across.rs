@@ -169,6 +169,7 @@ impl Across {
             | News::Barrier(_)
             | News::Backend(_)
             | News::Drained(_)
+            | News::Kept(_)
             | News::Time => {}
         }
     }

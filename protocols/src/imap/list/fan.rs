@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::imap::agenda::{Agenda, aside_of, is_partial};
 use crate::imap::backend::Offer;
-use crate::imap::grammar::{Response, Status, UntaggedKind, response};
+use crate::imap::grammar::{Response, Status, UntaggedKind, code, response};
 use crate::imap::task::{Context, Line, News, Want};
 use crate::proxy::BackendId;
 use crate::wire::Cursor;
@@ -36,6 +36,12 @@ pub(in crate::imap) struct Fan {
     missing: Vec<Box<[u8]>>,
     /// The text of the first refusal.
     refusal: Option<Box<[u8]>>,
+    /// The text of the first BAD.
+    malformed: Option<Box<[u8]>>,
+    /// The most that a `[METADATA LONGENTRIES n]` told of.
+    long_entries: Option<u64>,
+    /// A server answered OK.
+    is_understood: bool,
 }
 
 /// Which mailboxes the client is told of.
@@ -63,6 +69,10 @@ pub(in crate::imap) struct Harvest {
     pub(in crate::imap) missing: Vec<Box<[u8]>>,
     /// What the first server that refused said behind NO or BAD.
     pub(in crate::imap) refusal: Option<Box<[u8]>>,
+    /// What the first server said behind BAD, where none said OK.
+    pub(in crate::imap) malformed: Option<Box<[u8]>>,
+    /// `[METADATA LONGENTRIES n]` (RFC 5464 section 4.2.1): the longest of all.
+    pub(in crate::imap) long_entries: Option<u64>,
 }
 
 /// Our first tag; each server has one of its own.
@@ -92,7 +102,18 @@ impl Fan {
         }
         agenda.want(Want::Wake(cx.config.timeouts.fan_out));
         let (awaited, arms) = (servers.len(), SmallVec::new());
-        Fan { awaited, arms, servers, needs, told, missing, refusal: None }
+        Fan {
+            awaited,
+            arms,
+            servers,
+            needs,
+            told,
+            missing,
+            refusal: None,
+            malformed: None,
+            long_entries: None,
+            is_understood: false,
+        }
     }
 
     pub(in crate::imap) fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, agenda: &mut Agenda) {
@@ -105,7 +126,8 @@ impl Fan {
             | News::Page(_)
             | News::Barrier(_)
             | News::ForwardBroken { .. }
-            | News::Drained(_) => {}
+            | News::Drained(_)
+            | News::Kept(_) => {}
         }
     }
 
@@ -159,10 +181,19 @@ impl Fan {
                 self.arms.iter_mut().find(|arm| arm.backend == from && arm.is_answered_by(tag, cx))
         {
             arm.is_done = true;
-            if status != Status::Ok {
-                let server = arm.server.clone();
-                self.missing.push(server);
-                self.refusal.get_or_insert_with(|| text.into());
+            match status {
+                Status::Ok => {
+                    self.is_understood = true;
+                    self.long_entries = self.long_entries.max(long_entries(text));
+                }
+                Status::No | Status::Bad => {
+                    let server = arm.server.clone();
+                    self.missing.push(server);
+                    self.refusal.get_or_insert_with(|| text.into());
+                }
+            }
+            if status == Status::Bad {
+                self.malformed.get_or_insert_with(|| text.into());
             }
             return Line::Drop;
         }
@@ -191,8 +222,20 @@ impl Fan {
         let mut missing = std::mem::take(&mut self.missing);
         missing.extend(std::mem::take(&mut self.servers).into_keys());
         missing.dedup();
-        Some(Harvest { missing, refusal: self.refusal.take() })
+        let malformed = self.malformed.take().filter(|_| !self.is_understood);
+        Some(Harvest { missing, refusal: self.refusal.take(), malformed, long_entries: self.long_entries })
     }
+}
+
+/// ```text
+/// resp-text-code = "METADATA" SP "LONGENTRIES" SP number      RFC 5464 section 5
+/// ```
+fn long_entries(text: &[u8]) -> Option<u64> {
+    let (name, value) = code(text)?;
+    let number = value.get(b"LONGENTRIES ".len()..)?;
+    let is_so = name.eq_ignore_ascii_case(b"METADATA")
+        && value.get(..b"LONGENTRIES ".len())?.eq_ignore_ascii_case(b"LONGENTRIES ");
+    std::str::from_utf8(number).ok().filter(|_| is_so)?.trim().parse().ok()
 }
 
 impl Arm {

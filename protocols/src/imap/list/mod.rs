@@ -2,11 +2,13 @@
 //!
 //! ```text
 //!  Start ──SUBSCRIBED, SPECIAL-USE──> ExpectHome ──> Asking ──> Walking ──STATUS, METADATA──> Asking others
-//!    └────────────────────────────────────────────────^            └──> tagged OK <──────────────┘
+//!    │                                    └─away─> ExpectCopy ──^  ^  └──> tagged OK <─────────────┘
+//!    └─────────────────────────────────────────────────────────────┘
 //! ```
 //! Rows come from the list alone, so a dead backend never shortens the answer. What only backends know
 //! is asked of them: subscriptions and special uses of the user's home before the rows, STATUS and
-//! METADATA of every server of a row behind them, from all at once.
+//! METADATA of every server of a row behind them, from all at once. Where the home is away, what it told
+//! last stands in.
 
 pub(super) mod fan;
 mod plan;
@@ -19,18 +21,19 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::agenda::{
-    Agenda, Home, SERVER_UNAVAILABLE, UNAVAILABLE, aside_of, home_news, is_partial, result_of, seek_home,
+    Agenda, Home, SERVER_UNAVAILABLE, UNAVAILABLE, aside_of, home_news, is_partial, result_line, result_of,
+    seek_home,
 };
 use super::backend::Offer;
 use super::grammar::responses;
 use super::grammar::{ListArgs, Response, Status, UntaggedKind, response};
 use super::task::{Context, Line, News, Task, Want};
 use crate::mailbox::Pattern;
-use crate::proxy::{AUTHORED_BYTES_MAX, BackendId, Instant, Knowledge, ListPage, Side};
+use crate::proxy::{AUTHORED_BYTES_MAX, BackendId, HomeCopy, HomeNews, Instant, Knowledge, ListPage, Side};
 use crate::wire::LiteralStyle;
 use crate::wire::quote::astring_out_as;
 
-use fan::Fan;
+use fan::{Fan, Harvest};
 use row::{Judge, Told, special_uses};
 use walk::{Dav, Row, Walk};
 
@@ -65,6 +68,8 @@ struct Options {
     extended: bool,
     /// The part in `RETURN (...)` that backends answer: STATUS, METADATA.
     fan: Vec<u8>,
+    /// The selection option METADATA, which says how deep the return option looks.
+    fan_depth: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +83,11 @@ impl Options {
     /// Selecting by subscription tells of it too (RFC 5258 section 3.1).
     fn returns_subscribed(&self) -> bool {
         self.subscribed || self.selection.subscribed
+    }
+
+    /// A parent is told of the subscriptions below it even if it has no row.
+    fn owes_parents(&self) -> bool {
+        self.selection.subscribed && self.selection.recursive_match && !self.selection.special_use
     }
 
     fn wants_special(&self) -> bool {
@@ -94,8 +104,14 @@ pub struct ListTask {
     dav: Dav,
     phase: Phase,
     agenda: Agenda,
+    /// Special uses are told: asked for, or `specialusealways`.
+    tells_special: bool,
     told: Told,
     told_bytes: usize,
+    /// The home told all subscriptions.
+    is_told_subscriptions: bool,
+    /// The home is away, and stands as it was last.
+    recalled: Option<Box<[u8]>>,
     walk: Option<Walk>,
     rows: VecDeque<Row>,
     /// Written, not sent: what is waited for goes out as one, so that the driver tells when it is gone.
@@ -105,6 +121,8 @@ pub struct ListTask {
     seen: BTreeSet<Box<[u8]>>,
     /// Subscribed names without a row that were just told.
     orphans: Vec<Box<[u8]>>,
+    /// Rows that were shown, where a row is owed to a parent without one (RFC 5258 section 3.5).
+    shown: BTreeSet<Box<[u8]>>,
     /// Rows that are no mailboxes: a Cyrus backend tells a STATUS of `user` nevertheless.
     parents: BTreeSet<Box<[u8]>>,
     /// Servers of the rows.
@@ -119,6 +137,7 @@ enum Phase {
     ExpectHome,
     ExpectSubscriptions(BackendId),
     ExpectSpecialUses(BackendId),
+    ExpectCopy,
     ExpectPage,
     /// Rows wait until the client has taken what was authored.
     ExpectDrained,
@@ -150,6 +169,7 @@ impl ListTask {
             my_rights: args.returns.my_rights,
             extended: args.extended,
             fan,
+            fan_depth: args.selection.metadata.unwrap_or_default().to_vec(),
         };
         ListTask {
             options,
@@ -158,14 +178,18 @@ impl ListTask {
             dav: if args.selection.dav { Dav::Shown } else { Dav::Hidden },
             phase: Phase::Start,
             agenda: Agenda::default(),
+            tells_special: false,
             told: Told::default(),
             told_bytes: 0,
+            is_told_subscriptions: false,
+            recalled: None,
             walk: None,
             rows: VecDeque::new(),
             draft: Vec::new(),
             knowledge: Knowledge::Stale,
             seen: BTreeSet::new(),
             orphans: Vec::new(),
+            shown: BTreeSet::new(),
             parents: BTreeSet::new(),
             servers: BTreeSet::new(),
             missing: Vec::new(),
@@ -189,9 +213,11 @@ impl ListTask {
             Pattern::new(reference, if is_star { b"INBOX*" } else { pattern }, separator)
         });
         let patterns = patterns.collect();
-        self.walk =
-            Some(Walk::new(patterns, Arc::clone(&cx.config.namespace), Arc::clone(cx.identity), self.dav));
-        if self.options.returns_subscribed() || self.options.wants_special() {
+        let walk = Walk::new(patterns, Arc::clone(&cx.config.namespace), Arc::clone(cx.identity), self.dav);
+        let is_always = policy.special_use_always && !cx.identity.is_admin;
+        self.tells_special = self.options.wants_special() || (is_always && walk.reads_own());
+        self.walk = Some(walk);
+        if self.options.returns_subscribed() || self.tells_special {
             self.phase = Phase::ExpectHome;
             seek_home(cx, &mut self.agenda);
         } else {
@@ -207,13 +233,12 @@ impl ListTask {
             }
             Home::At(backend) => self.ask_special(backend, cx),
             Home::Nowhere => self.next_page(cx),
-            Home::Unavailable if self.options.returns_subscribed() => self.finish(cx, SERVER_UNAVAILABLE),
-            Home::Unavailable => self.without_special(cx),
+            Home::Unavailable => self.recall(),
         }
     }
 
     fn ask_special(&mut self, backend: BackendId, cx: &Context<'_>) {
-        if self.options.wants_special() {
+        if self.tells_special {
             self.ask(backend, SPECIAL_USES, b" LIST (SPECIAL-USE) \"\" \"*\" RETURN (SPECIAL-USE)\r\n", cx);
             self.phase = Phase::ExpectSpecialUses(backend);
         } else {
@@ -221,9 +246,30 @@ impl ListTask {
         }
     }
 
-    /// The rows stand without their special uses, and the client is told.
-    fn without_special(&mut self, cx: &Context<'_>) {
-        self.missing.push(cx.home.unwrap_or(b"of the INBOX").into());
+    /// The home is away.
+    fn recall(&mut self) {
+        self.agenda.want(Want::Recall);
+        self.phase = Phase::ExpectCopy;
+    }
+
+    /// What the home told last stands in for what it does not tell now. The rows stand even without their
+    /// special uses, but a list of no subscriptions would make clients forget them all.
+    fn handle_copy(&mut self, copy: &HomeCopy, cx: &Context<'_>) {
+        let home: Box<[u8]> = cx.home.unwrap_or(b"of the INBOX").into();
+        if self.options.returns_subscribed() && !self.is_told_subscriptions {
+            let Some(names) = &copy.subscribed else { return self.finish(cx, SERVER_UNAVAILABLE) };
+            self.told.subscribed.extend(names.iter().cloned());
+            self.recalled = Some(home.clone());
+        }
+        match &copy.special {
+            _ if !self.tells_special => {}
+            Some(uses) => {
+                self.told.special.extend(uses.iter().cloned());
+                self.recalled = self.options.wants_special().then_some(home).or(self.recalled.take());
+            }
+            None if self.options.wants_special() => self.missing.push(home),
+            None => {}
+        }
         self.next_page(cx);
     }
 
@@ -232,6 +278,30 @@ impl ListTask {
         cx.own_tag(number, &mut line);
         line.extend_from_slice(command);
         self.agenda.send(backend, line);
+        self.agenda.want(Want::Wake(cx.config.timeouts.fan_out));
+    }
+
+    /// The home takes too long: as good as away, but for one that has the selected mailbox, which is
+    /// waited for, because what it says later is nobody else's.
+    fn home_is_slow(&mut self, home: BackendId, cx: &Context<'_>) {
+        if cx.selected.is_none_or(|selected| selected.backend != home) {
+            self.agenda.want(Want::Abandon(home));
+            self.recall();
+        }
+    }
+
+    /// The home has told all of one kind: it is kept if nothing was left out.
+    fn keep(&mut self, number: u32) {
+        if self.told_bytes >= SUBSCRIPTION_BYTES_MAX {
+            return;
+        }
+        let news = if number == SUBSCRIPTIONS {
+            HomeNews::Subscriptions(self.told.subscribed.iter().cloned().collect())
+        } else {
+            let uses = self.told.special.iter().map(|(name, uses)| (name.clone(), uses.clone()));
+            HomeNews::SpecialUses(uses.collect())
+        };
+        self.agenda.want(Want::Keep(news));
     }
 
     fn handle_home_line(&mut self, backend: BackendId, number: u32, line: &[u8], cx: &Context<'_>) -> Line {
@@ -239,10 +309,16 @@ impl ListTask {
         cx.own_tag(number, &mut tag);
         if let Some((status, _)) = result_of(line, &tag) {
             match (number, status) {
-                (SUBSCRIPTIONS, Status::Ok) => self.ask_special(backend, cx),
-                (SUBSCRIPTIONS, Status::No | Status::Bad) => self.finish(cx, SERVER_UNAVAILABLE),
-                (_, Status::Ok) => self.next_page(cx),
-                (_, Status::No | Status::Bad) => self.without_special(cx),
+                (_, Status::No | Status::Bad) => self.recall(),
+                (SUBSCRIPTIONS, Status::Ok) => {
+                    self.keep(number);
+                    self.is_told_subscriptions = true;
+                    self.ask_special(backend, cx);
+                }
+                (_, Status::Ok) => {
+                    self.keep(number);
+                    self.next_page(cx);
+                }
             }
             return Line::Drop;
         }
@@ -313,6 +389,9 @@ impl ListTask {
         }
         let Some(child_info) = judge.child_info(row) else { return };
         judge.write(row, &child_info, out);
+        if self.options.owes_parents() && self.shown.len() < PARENTS_MAX {
+            self.shown.insert(row.name.clone());
+        }
         match &row.mailbox {
             _ if self.options.fan.is_empty() => {}
             Some(mailbox) => self.servers.extend(mailbox.server.clone()),
@@ -339,6 +418,7 @@ impl ListTask {
             }
         }
         self.seen.extend(self.orphans.drain(..));
+        self.write_owed_parents(cx);
         let is_full = self.draft.len() >= CHUNK_BYTES;
         self.flush();
         if is_full {
@@ -348,12 +428,40 @@ impl ListTask {
         }
     }
 
+    /// Tells of names above a subscription that have no row and match where it does not: "the server MUST
+    /// ... return a LIST response" for them (RFC 5258 section 3.5).
+    fn write_owed_parents(&mut self, cx: &Context<'_>) {
+        let Some(walk) = self.walk.as_ref().filter(|_| self.options.owes_parents()) else { return };
+        let matches = |name: &[u8]| walk.matches(name);
+        let judge = Judge { options: &self.options, told: &self.told, config: cx.config, matches: &matches };
+        for name in self.told.subscribed.iter().filter(|name| !walk.matches(name)) {
+            for at in memchr::memchr_iter(cx.config.namespace.separator, name) {
+                let parent = &name[..at];
+                let is_told = self.shown.contains(parent) || self.told.subscribed.contains(parent);
+                if is_told || !walk.matches(parent) || self.shown.len() >= PARENTS_MAX {
+                    continue;
+                }
+                if self.draft.len() >= CHUNK_BYTES {
+                    return;
+                }
+                judge.write_owed(parent, self.knowledge, &mut self.draft);
+                self.shown.insert(parent.into());
+            }
+        }
+    }
+
     fn ask_servers(&mut self, cx: &Context<'_>) {
         let servers = std::mem::take(&mut self.servers);
         if servers.is_empty() {
             return self.complete(cx);
         }
-        let mut command = b"LIST \"\" (".to_vec();
+        let mut command = b"LIST ".to_vec();
+        if !self.options.fan_depth.is_empty() {
+            command.extend_from_slice(b"(METADATA ");
+            command.extend_from_slice(&self.options.fan_depth);
+            command.extend_from_slice(b") ");
+        }
+        command.extend_from_slice(b"\"\" (");
         for (n, pattern) in self.walk.iter().flat_map(|walk| walk.patterns()).enumerate() {
             command.extend_from_slice(if n == 0 { b"" } else { b" " });
             astring_out_as(&mut command, pattern.text(), LiteralStyle::NonSynchronising);
@@ -371,11 +479,27 @@ impl ListTask {
         self.phase = Phase::Fanning(Box::new(fan));
     }
 
+    /// All servers have answered, or are given up. What all of them call malformed is.
+    fn handle_harvest(&mut self, harvest: Harvest, cx: &Context<'_>) {
+        match harvest.malformed {
+            Some(text) => self.finish(cx, &result_line(Status::Bad, &text)),
+            None => {
+                self.missing.extend(harvest.missing);
+                self.complete(cx);
+            }
+        }
+    }
+
     /// ```text
-    /// tag OK Completed[ without data of server ...]
+    /// tag OK Completed[ with what server ... told last][ without data of server ...]
     /// ```
     fn complete(&mut self, cx: &Context<'_>) {
         let mut result = b"OK Completed".to_vec();
+        if let Some(home) = &self.recalled {
+            result.extend_from_slice(b" with what server ");
+            result.extend_from_slice(home);
+            result.extend_from_slice(b" told last");
+        }
         for (n, server) in self.missing.iter().enumerate() {
             result.extend_from_slice(if n == 0 { b" without data of server " } else { b", " });
             result.extend_from_slice(server);
@@ -413,22 +537,28 @@ impl Task for ListTask {
                     self.handle_home(home, cx);
                 }
             }
-            (Phase::ExpectSubscriptions(home), News::Lost(lost)) if *home == lost => {
-                self.finish(cx, SERVER_UNAVAILABLE);
+            (Phase::ExpectSubscriptions(home) | Phase::ExpectSpecialUses(home), News::Lost(lost))
+                if *home == lost =>
+            {
+                self.recall();
             }
-            (Phase::ExpectSpecialUses(home), News::Lost(lost)) if *home == lost => self.without_special(cx),
+            (Phase::ExpectSubscriptions(home) | Phase::ExpectSpecialUses(home), News::Time) => {
+                let home = *home;
+                self.home_is_slow(home, cx);
+            }
+            (Phase::ExpectCopy, News::Kept(copy)) => self.handle_copy(copy, cx),
             (Phase::ExpectPage, News::Page(page)) => self.handle_page(page, cx),
             (Phase::Fanning(fan), news) => {
                 fan.handle_news(news, cx, &mut self.agenda);
                 if let Some(harvest) = fan.poll_end() {
-                    self.missing.extend(harvest.missing);
-                    self.complete(cx);
+                    self.handle_harvest(harvest, cx);
                 }
             }
             (
                 Phase::Start
                 | Phase::ExpectSubscriptions(_)
                 | Phase::ExpectSpecialUses(_)
+                | Phase::ExpectCopy
                 | Phase::ExpectPage
                 | Phase::ExpectDrained
                 | Phase::Over,
@@ -449,8 +579,7 @@ impl Task for ListTask {
             Phase::Fanning(fan) => {
                 let verdict = fan.handle_line(backend, line, cx);
                 if let Some(harvest) = fan.poll_end() {
-                    self.missing.extend(harvest.missing);
-                    self.complete(cx);
+                    self.handle_harvest(harvest, cx);
                 }
                 verdict
             }
@@ -458,6 +587,7 @@ impl Task for ListTask {
             | Phase::ExpectHome
             | Phase::ExpectSubscriptions(_)
             | Phase::ExpectSpecialUses(_)
+            | Phase::ExpectCopy
             | Phase::ExpectPage
             | Phase::ExpectDrained
             | Phase::Over => aside_of(backend, line, cx),

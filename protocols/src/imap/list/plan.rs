@@ -23,6 +23,16 @@ pub(super) enum Part {
     DeletedUsers,
 }
 
+impl Part {
+    /// The user's own mailboxes.
+    pub(super) fn is_own(self) -> bool {
+        match self {
+            Part::Inbox | Part::InboxSub | Part::Own | Part::AltPrefix => true,
+            Part::Users | Part::Shared | Part::DeletedUsers => false,
+        }
+    }
+}
+
 /// A part and what all its names that can match begin with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Section {

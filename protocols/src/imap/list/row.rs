@@ -103,6 +103,16 @@ impl Judge<'_> {
         self.write_line(&attributes, name, &[], out);
     }
 
+    /// Writes a parent without a row of a subscription below it.
+    pub(super) fn write_owed(&self, name: &[u8], knowledge: Knowledge, out: &mut Vec<u8>) {
+        let mut attributes = Attributes::default();
+        if knowledge == Knowledge::Live {
+            attributes.add(b"\\NonExistent");
+        }
+        attributes.add(b"\\HasChildren");
+        self.write_line(&attributes, name, &["SUBSCRIBED"], out);
+    }
+
     /// ```text
     /// mailbox-list = "(" [mbx-list-flags] ")" SP DQUOTE QUOTED-CHAR DQUOTE SP mailbox [SP mbox-list-extended]
     /// ```

@@ -81,6 +81,8 @@ fn run(
             let query = host.task.walk.as_ref().and_then(Walk::poll_query).unwrap();
             let page = page(&host, extra, &query, names_max);
             wants.extend(host.news(News::Page(&page)));
+        } else if want.starts_with("Wake(") || want.starts_with("Keep(") {
+            continue;
         } else if want != "done" {
             let more = answer(&mut host, &want);
             for want in more {
@@ -361,8 +363,120 @@ fn subscribed_selection_as_recorded_with_the_lost_one_told() {
 fn subscriptions_without_a_home_server_are_unavailable() {
     let mut host = host(r#"(SUBSCRIBED) "" "*""#);
     assert_eq!(host.wants(), ["find user.user001"]);
-    let wants = host.news(News::Found(Finding::Unknown));
+    assert_eq!(host.news(News::Found(Finding::Unknown)), ["Recall"]);
+    let wants = host.news(News::Kept(&HomeCopy::default()));
     assert_eq!(wants, ["C> A1 NO [UNAVAILABLE] Server(s) unavailable to complete operation\r\n", "done"]);
+}
+
+/// The home is away; what it told last.
+fn away(host: &mut Host<ListTask>, want: &str) -> Vec<String> {
+    let names = ["INBOX", "INBOX.Sent", "gone"].map(|name| name.as_bytes().into());
+    let special = [((*b"INBOX.Sent").into(), (*b"\\Sent").into())];
+    let copy = HomeCopy { subscribed: Some(names.into()), special: Some(special.into()) };
+    match want {
+        "find user.user001" => host.news(found("user.user001", "backend1", "")),
+        "backend backend1" => host.news(News::Backend(Err(Unavailable))),
+        "Recall" => host.news(News::Kept(&copy)),
+        want => panic!("unexpected {want}"),
+    }
+}
+
+#[test]
+fn home_that_is_away_is_answered_for_by_what_it_told_last() {
+    let at_home = |args| {
+        let mut host = host(args);
+        host.home = Some(b"backend1".to_vec());
+        host
+    };
+    let lines = run(at_home(r#"(SUBSCRIBED) "" "*" RETURN (SPECIAL-USE)"#), &[], usize::MAX, away);
+    let rows = [
+        r#"* LIST (\Subscribed \HasChildren) "." INBOX"#,
+        r#"* LIST (\Subscribed \HasNoChildren \Sent) "." INBOX.Sent"#,
+        r#"* LIST (\NonExistent \Subscribed) "." gone"#,
+        "A1 OK Completed with what server backend1 told last",
+    ];
+    assert_eq!(lines, rows);
+    let lines = run(at_home(r#"(SPECIAL-USE) "" "*""#), &[], usize::MAX, away);
+    assert_eq!(lines, [r#"* LIST (\HasNoChildren \Sent) "." INBOX.Sent"#, rows[3]]);
+    let without = |host: &mut Host<ListTask>, want: &str| match want {
+        "Recall" => host.news(News::Kept(&HomeCopy::default())),
+        want => away(host, want),
+    };
+    let lines = run(at_home(r#""" INBOX RETURN (SPECIAL-USE)"#), &[], usize::MAX, without);
+    assert_eq!(
+        lines,
+        [r#"* LIST (\HasChildren) "." INBOX"#, "A1 OK Completed without data of server backend1"]
+    );
+}
+
+#[test]
+fn home_that_says_nothing_or_dies_is_as_good_as_away() {
+    for news in [News::Time, News::Lost(BackendId(1))] {
+        let mut host = host(r#"(SUBSCRIBED) "" "*""#);
+        host.wants();
+        host.news(found("user.user001", "backend1", ""));
+        host.news(News::Backend(Ok(BackendId(1))));
+        assert_eq!(host.news(news).last().map(String::as_str), Some("Recall"));
+    }
+}
+
+#[test]
+fn special_uses_are_told_in_every_list_where_that_is_configured() {
+    let always = |args| {
+        let mut host = host(args);
+        host.config.commands.special_use_always = true;
+        host
+    };
+    let lines = run(always(r#""" "INBOX.S%""#), &[], usize::MAX, |host, want| match want {
+        "find user.user001" => host.news(found("user.user001", "backend1", "")),
+        "backend backend1" => host.news(News::Backend(Ok(BackendId(1)))),
+        _ => {
+            host.says(1, "* LIST (\\HasNoChildren \\Sent) \".\" INBOX.Sent\r\n");
+            host.says(1, "RK1 OK Completed\r\n")
+        }
+    });
+    assert_eq!(lines, [r#"* LIST (\HasNoChildren \Sent) "." INBOX.Sent"#, "A1 OK Completed"]);
+    let shared = plain(always(r#""" "team01""#), &[], usize::MAX);
+    assert_eq!(shared.len(), 2, "nobody is asked for what is not the user's own");
+}
+
+#[test]
+fn parent_without_a_row_tells_of_the_subscription_below() {
+    let mut host = host(r#"(SUBSCRIBED RECURSIVEMATCH) "" "%""#);
+    host.home = Some(b"backend1".to_vec());
+    let names = ["user.joe.work", "user.joe", "team01"].map(|name| name.as_bytes().into());
+    let copy = HomeCopy { subscribed: Some(names.into()), special: None };
+    let lines = run(host, &[], usize::MAX, |host, want| match want {
+        "Recall" => host.news(News::Kept(&copy)),
+        want => away(host, want),
+    });
+    let rows = [
+        r#"* LIST (\Subscribed \HasChildren) "." team01"#,
+        r#"* LIST (\NonExistent \HasChildren) "." user (CHILDINFO ("SUBSCRIBED"))"#,
+    ];
+    assert_eq!(lines[..2], rows);
+}
+
+#[test]
+fn what_all_servers_call_malformed_is_bad() {
+    let asked = || {
+        let mut host = host(r#""" "team0%" RETURN (STATUS (BOGUS))"#);
+        host.wants();
+        let query = host.task.walk.as_ref().and_then(Walk::poll_query).unwrap();
+        let page = page(&host, &[], &query, usize::MAX);
+        host.news(News::Page(&page));
+        host.news(News::Backend(Ok(BackendId(1))));
+        host.news(News::Backend(Ok(BackendId(2))));
+        host
+    };
+    let mut all = asked();
+    all.says(1, "RK2 BAD Invalid Status attributes bogus\r\n");
+    let wants = all.says(2, "RK3 BAD Invalid Status attributes bogus\r\n");
+    assert_eq!(wants, ["C> A1 BAD Invalid Status attributes bogus\r\n", "done"]);
+    let mut one = asked();
+    one.says(1, "RK2 BAD Invalid Status attributes bogus\r\n");
+    let wants = one.says(2, "RK3 OK Completed\r\n");
+    assert_eq!(wants, ["C> A1 OK Completed without data of server backend1\r\n", "done"]);
 }
 
 #[test]

@@ -108,6 +108,11 @@ impl Walk {
         &self.patterns
     }
 
+    /// Whether mailboxes of the user himself are read.
+    pub(super) fn reads_own(&self) -> bool {
+        self.sections.iter().any(|section| section.part.is_own())
+    }
+
     /// Takes the page that was asked for.
     pub(in crate::imap) fn handle_page(&mut self, page: &ListPage, rows: &mut VecDeque<Row>) {
         let Some(part) = self.sections.front().map(|section| section.part) else { return };

@@ -165,7 +165,13 @@ impl Gather {
             (None, Some(server)) => {
                 self.finish(cx, &[b"NO [UNAVAILABLE] no answer of server ", &**server].concat());
             }
-            (None, None) => self.finish(cx, b"OK Completed"),
+            (None, None) => match harvest.long_entries {
+                Some(bytes) => {
+                    let text = format!("OK [METADATA LONGENTRIES {bytes}] Completed");
+                    self.finish(cx, text.as_bytes());
+                }
+                None => self.finish(cx, b"OK Completed"),
+            },
         }
     }
 
