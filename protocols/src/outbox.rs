@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use smallvec::smallvec;
 use zeroize::Zeroize as _;
 
-use crate::proxy::{Close, LayerKind, Notice, Output, Question, QuestionId, Side};
+use crate::proxy::{
+    BackendId, Close, LayerKind, Notice, Output, Question, QuestionId, Side, Stamp, Timing, VerbName,
+};
 
 /// Capacity of the authored buffer that a session keeps while idle.
 const AUTHORED_BYTES_KEPT: usize = 256;
@@ -23,13 +25,30 @@ pub(crate) struct Outbox {
 }
 
 enum Pending {
-    Write { to: Side, n: usize },
-    Forward { from: Side, to: Side, n: u64 },
-    Discard { from: Side, n: u64 },
+    Write {
+        to: Side,
+        n: usize,
+    },
+    Forward {
+        from: Side,
+        to: Side,
+        n: u64,
+    },
+    Discard {
+        from: Side,
+        n: u64,
+    },
     Ask(Box<(QuestionId, Question)>),
     Switch(Side, Box<LayerKind>),
     Close(Side, Close),
     Tell(Box<Notice>),
+    Timed(Box<Timing>),
+    /// The time of a relayed command, which waited for its backend alone.
+    Relayed {
+        verb: VerbName,
+        backend: BackendId,
+        began: Stamp,
+    },
 }
 
 impl Outbox {
@@ -70,7 +89,9 @@ impl Outbox {
             | Pending::Ask(_)
             | Pending::Switch(..)
             | Pending::Close(..)
-            | Pending::Tell(_) => false,
+            | Pending::Tell(_)
+            | Pending::Timed(_)
+            | Pending::Relayed { .. } => false,
         })
     }
 
@@ -100,6 +121,16 @@ impl Outbox {
         self.queue.push_back(Pending::Tell(Box::new(notice)));
     }
 
+    /// How long a command took.
+    pub(crate) fn timed(&mut self, timing: Timing) {
+        self.queue.push_back(Pending::Timed(Box::new(timing)));
+    }
+
+    /// A relayed command was answered.
+    pub(crate) fn relayed(&mut self, verb: VerbName, backend: BackendId, began: Stamp) {
+        self.queue.push_back(Pending::Relayed { verb, backend, began });
+    }
+
     /// Gives the next output; bytes of a write are appended to `scratch`.
     pub(crate) fn poll(&mut self, scratch: &mut Vec<u8>) -> Option<Output> {
         let Some(next) = self.queue.pop_front() else {
@@ -118,6 +149,10 @@ impl Outbox {
             Pending::Switch(side, layer) => Output::Switch { side, layer: *layer },
             Pending::Close(side, how) => Output::Close { side, how },
             Pending::Tell(notice) => Output::Tell(*notice),
+            Pending::Timed(timing) => Output::Timed(*timing),
+            Pending::Relayed { verb, backend, began } => {
+                Output::Timed(Timing { verb, backend: Some(backend), began, waits: None })
+            }
         })
     }
 

@@ -15,6 +15,7 @@
 //! offers what stands behind.
 
 mod directory;
+mod timing;
 
 use std::fmt;
 use std::ops::Add;
@@ -29,6 +30,7 @@ use crate::secret::Secret;
 pub use directory::{
     Change, ChangePage, DirectoryAnswer, DirectoryQuestion, MasterRequest, Position, Requester,
 };
+pub use timing::{Stamp, Timing, VerbName, Wait, Waits};
 
 /// Bytes of one not yet decided line head that a machine may leave untaken with [`Then::More`].
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
@@ -174,6 +176,8 @@ pub enum Output {
     },
     /// Something for the log or the rest of the process, never answered.
     Tell(Notice),
+    /// How long a command took, never answered.
+    Timed(Timing),
 }
 
 /// How a side is closed.

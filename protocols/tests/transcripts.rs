@@ -538,6 +538,7 @@ impl World {
                     self.claim(from, Some(to[0]), n);
                 }
                 Output::Discard { from, n } => self.claim(from, None, n),
+                Output::Timed(_) => {}
                 Output::Ask { id, question } => {
                     let text = shown(&question);
                     self.asked.push_back(text.clone());

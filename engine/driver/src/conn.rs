@@ -146,6 +146,8 @@ pub(crate) struct Spill {
     pub(crate) flying: Vec<u8>,
     pub(crate) sent: usize,
     pub(crate) waiting: Vec<u8>,
+    /// Since when the socket takes less than there is.
+    pub(crate) since: Instant,
 }
 
 impl Spill {
@@ -203,6 +205,8 @@ pub(crate) struct Conn {
     /// The turn in which it was given `share` buffers.
     pub(crate) share_turn: u32,
     pub(crate) share: u16,
+    /// The number of the server that it leads to.
+    pub(crate) server: u16,
     /// To send in this turn.
     pub(crate) out: Chain,
     pub(crate) jobs: SmallVec<[Job; 1]>,
@@ -238,6 +242,7 @@ impl Conn {
             turn_bytes: 0,
             share_turn: 0,
             share: 0,
+            server: u16::MAX,
             out: Chain::EMPTY,
             jobs: SmallVec::new(),
             kept: Kept::default(),

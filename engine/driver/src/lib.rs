@@ -32,6 +32,7 @@ mod send;
 mod session;
 mod splice;
 mod table;
+mod timed;
 mod turn;
 mod wheel;
 
@@ -47,8 +48,9 @@ use layer::{Layer, Wire};
 pub use limits::Limits;
 pub use ops::{Op, Pace, Passage, SpliceEnd};
 pub use send::Outgoing;
-use session::SessionState;
+use session::{Brings, SessionState};
 use table::Table;
+pub use timed::Timed;
 pub use turn::{BufferId, Buffers};
 use turn::{Chain, NONE, Turn};
 use wheel::Wheel;
@@ -113,6 +115,10 @@ pub struct Driver {
     spilled: usize,
     /// When a drain ends every session.
     drain: Option<Instant>,
+    /// Commands answered in this turn.
+    timed: Vec<Timed>,
+    /// Servers by number.
+    servers: Vec<Box<str>>,
     /// Connections without a session.
     pool: pool::Pool,
 }
@@ -145,6 +151,8 @@ impl Driver {
             fired: Vec::new(),
             spilled: 0,
             drain: None,
+            timed: Vec::new(),
+            servers: Vec::new(),
             pool: pool::Pool::default(),
         }
     }
@@ -244,8 +252,11 @@ impl Driver {
             self.open_failed(session, id, OpenError::Limit);
             return None;
         }
-        let backend = self.take_question(session, id)??;
+        let (backend, server) = self.take_question(session, id)??;
         let conn = self.connect(session.slot, Side::Backend(backend), layer, carriage);
+        if let Some(at) = self.conns.at_mut(conn.slot) {
+            at.server = server;
+        }
         let answer = Answer::Opened(Ok(opened));
         self.work.push_back(Work::Event(session, Event::Answer { id, answer }));
         self.work();
@@ -318,11 +329,7 @@ impl Driver {
     }
 
     /// Forgets a question: `None` when it is not open.
-    fn take_question(
-        &mut self,
-        session: SessionId,
-        id: QuestionId,
-    ) -> Option<Option<protocols::proxy::BackendId>> {
+    fn take_question(&mut self, session: SessionId, id: QuestionId) -> Option<Option<Brings>> {
         if !self.sessions.is(session.slot, session.generation) {
             return None;
         }

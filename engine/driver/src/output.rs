@@ -2,13 +2,13 @@
 
 use std::mem;
 
-use protocols::proxy::{AUTHORED_BYTES_MAX, BackendId, Output, Question, QuestionId, Side};
+use protocols::proxy::{AUTHORED_BYTES_MAX, Output, Question, QuestionId, Side};
 
 use crate::conn::{Job, Segment};
 use crate::input::Fresh;
 use crate::limits::ROUNDS_MAX;
 use crate::pool::Released;
-use crate::session::NEVER;
+use crate::session::{Brings, NEVER};
 use crate::{Driver, Op, Work};
 
 /// Authored bytes of a turn from which on a machine hears that they have gone out. Who stops for
@@ -63,6 +63,7 @@ impl Driver {
                 self.release(session, side, Released { server, service, offer }, fresh);
             }
             Output::Close { side, how } => self.close(session, side, how),
+            Output::Timed(timing) => self.time(session, timing),
             Output::Tell(notice) => {
                 let session = self.session_id(session);
                 self.ops.push_back(Op::Tell { session, notice });
@@ -101,12 +102,12 @@ impl Driver {
     }
 
     fn ask(&mut self, session: u32, id: QuestionId, question: Question) {
-        let brings: Option<BackendId> = match &question {
+        let brings: Option<Brings> = match &question {
             Question::OpenBackend { side, server, service } => {
                 if self.reuse(session, id, *side, (server, *service)) {
                     return;
                 }
-                Some(*side)
+                Some((*side, self.number_of(server)))
             }
             Question::Find { .. }
             | Question::List(_)

@@ -105,6 +105,7 @@ impl Driver {
         }
         self.sending = sending;
         self.awaited = false;
+        self.timed.clear();
         self.sent_turn.clear();
         self.begin_splices();
         self.work();
@@ -135,9 +136,12 @@ impl Driver {
             spill.flying = mem::take(&mut spill.waiting);
         }
         let is_empty = spill.flying.is_empty();
+        let since = spill.since;
         if is_empty {
             at.spill = None;
+            self.client_left_unread(conn, since.stamp().until(now.stamp()));
         }
+        let Some(at) = self.conns.at_mut(conn.slot) else { return };
         if at.finish == Finish::Closing {
             return;
         }
@@ -157,7 +161,7 @@ impl Driver {
         if let Some(spill) = &mut conn.spill {
             spill.waiting.extend_from_slice(&rest);
         } else {
-            conn.spill = Some(Box::new(Spill { flying: rest, ..Spill::default() }));
+            conn.spill = Some(Box::new(Spill { flying: rest, since: self.now, ..Spill::default() }));
             let id = self.conn_id(slot);
             self.ops.push_back(Op::Send(id));
         }

@@ -208,5 +208,9 @@ fn timeouts(imapd: &Imapd) -> Result<Timeouts, ConfError> {
         command: imapd.duration("rookery_command_timeout", DurationUnit::Seconds, default.command)?,
         fan_out: imapd.duration("rookery_fan_out_timeout", DurationUnit::Seconds, default.fan_out)?,
         rejoin: imapd.duration("rookery_reconnect_timeout", DurationUnit::Seconds, default.rejoin)?,
+        slow_command: match imapd.duration("rookery_slow_command", DurationUnit::Seconds, Duration::ZERO)? {
+            Duration::ZERO => None,
+            slow => Some(slow),
+        },
     })
 }

@@ -10,6 +10,7 @@ use slab::Slab;
 use super::accept::Acceptor;
 use super::buffers::ReceiveBuffers;
 use super::connect::Attempt;
+use super::measure::Measures;
 use super::ring::{Completion, Kind, Ring, Token};
 use super::sockets::{NO_SPLICE, Receive, Sockets, conn_of, token};
 use super::splice::Splice;
@@ -42,6 +43,7 @@ pub(super) struct Carrier<H> {
     pub(super) keepalive: Option<Keepalive>,
     pub(super) now: Instant,
     pub(super) draining: bool,
+    measures: Measures,
     started: std::time::Instant,
     starved: VecDeque<ConnId>,
     /// Buffers that were looked at in this turn.
@@ -94,6 +96,7 @@ impl<H: Host> Carrier<H> {
             keepalive,
             now: Instant(0),
             draining: false,
+            measures: Measures::default(),
             started: std::time::Instant::now(),
             starved: VecDeque::new(),
             used: Vec::new(),
@@ -132,7 +135,8 @@ impl<H: Host> Carrier<H> {
         let mut completions = std::mem::take(&mut self.completions);
         self.ring.harvest(&mut completions);
         self.end_sends(&completions);
-        self.now = Instant(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        self.now = self.clock();
+        Measures::turn_begins(self.now);
         self.driver.begin_turn(self.now);
         self.operate();
         for received in std::mem::take(&mut self.deferred) {
@@ -151,6 +155,14 @@ impl<H: Host> Carrier<H> {
         self.operate();
         self.rearm_starved();
         self.send_all();
+        if self.driver.has_timed() || self.driver.sends().next().is_some() {
+            let ended = self.clock();
+            self.measures.turn_ended(self.now, ended, &mut self.driver);
+        }
+    }
+
+    fn clock(&self) -> Instant {
+        Instant(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// The sends of the last turn: what fell short is spilled, and the buffers go back.
@@ -431,6 +443,10 @@ impl<H: Host> Carrier<H> {
                 }
                 ToShard::Adopt { listener, socket } => self.adopt(listener, socket),
                 ToShard::Drain { within } => self.drain(within),
+                ToShard::Measure(answer) => {
+                    // Who asked may have given up.
+                    let _ = answer.send(self.measures.snapshot(&self.driver));
+                }
                 ToShard::Stop => {
                     self.drain(Duration::ZERO);
                     self.driver.stop();

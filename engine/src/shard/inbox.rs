@@ -3,10 +3,11 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use driver::SessionId;
+use perf::Snapshot;
 use protocols::proxy::{Answer, Event, OpenError, QuestionId, Session};
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -57,6 +58,8 @@ pub enum ToShard {
         /// The time that sessions have.
         within: Duration,
     },
+    /// Tell what was measured.
+    Measure(mpsc::Sender<Snapshot>),
     /// End every session at once and return.
     Stop,
 }

@@ -12,6 +12,7 @@ mod connect;
 mod host;
 mod inbox;
 mod listen;
+mod measure;
 mod pipes;
 mod preflight;
 mod ring;

@@ -4,6 +4,7 @@
 
 use driver::limits::SPLICE_BYTES_PER_TURN;
 use driver::{ConnId, Passage, SpliceEnd};
+use protocols::proxy::Instant;
 use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, splice};
 
@@ -25,6 +26,8 @@ pub(super) struct Splice {
     in_pipe: usize,
     /// The source sends no more.
     ended: bool,
+    /// Since when it waits for the destination.
+    waits: Option<Instant>,
 }
 
 /// Why a splice rests.
@@ -43,7 +46,8 @@ pub(super) enum Rest {
 
 impl<H: Host> Carrier<H> {
     pub(super) fn begin_splice(&mut self, from: ConnId, to: ConnId, bytes: u64, passage: Passage) {
-        let splice = Splice { from, to, left: bytes, passage, pipe: None, in_pipe: 0, ended: false };
+        let splice =
+            Splice { from, to, left: bytes, passage, pipe: None, in_pipe: 0, ended: false, waits: None };
         let index = self.splices.insert(splice);
         match self.sockets.of(from) {
             Some(socket) => socket.splice = index as u32,
@@ -68,6 +72,9 @@ impl<H: Host> Carrier<H> {
             Rest::Writable => {
                 if let Some(socket) = self.sockets.of(to) {
                     socket.awaited_by = index as u32;
+                }
+                if let Some(splice) = self.splices.get_mut(index) {
+                    splice.waits = Some(self.now);
                 }
                 self.poll_splice(Kind::SpliceOut, to, libc::POLLOUT);
             }
@@ -152,7 +159,10 @@ impl<H: Host> Carrier<H> {
         let index = std::mem::replace(&mut socket.awaited_by, NO_SPLICE) as usize;
         if socket.closing {
             self.finish_closing(conn);
-        } else if self.splices.get(index).is_some_and(|splice| splice.to == conn) {
+        } else if let Some(splice) = self.splices.get_mut(index).filter(|splice| splice.to == conn) {
+            if let Some(since) = splice.waits.take() {
+                self.driver.client_left_unread(conn, since.stamp().until(self.now.stamp()));
+            }
             self.run_splice(index);
         }
     }

@@ -133,7 +133,7 @@ impl Bench {
                 }
                 Output::Ask { id, question } => self.asked.push((id, question)),
                 Output::Close { .. } => self.is_closed = true,
-                Output::Tell(_) => {}
+                Output::Tell(_) | Output::Timed(_) => {}
                 Output::Forward { .. }
                 | Output::Discard { .. }
                 | Output::Pipe { .. }

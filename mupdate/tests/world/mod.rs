@@ -152,7 +152,7 @@ impl Machine {
                 }
                 Output::Close { .. } => self.closed = true,
                 // The test says what became of a switch.
-                Output::Tell(_) | Output::Switch { .. } => {}
+                Output::Tell(_) | Output::Timed(_) | Output::Switch { .. } => {}
                 other => panic!("not wanted in this test: {other:?}"),
             }
         }

@@ -468,7 +468,7 @@ impl Session {
     /// The pause behind a wrong password is over.
     pub(super) fn pause_is_over(&mut self, now: Instant) {
         if let Stage::Pausing { tag, text, .. } = self.take_stage() {
-            self.last_input = Some(now);
+            self.last_input = now;
             self.reply(&tag, text);
         }
         self.set_stage(Stage::Idle);

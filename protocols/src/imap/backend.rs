@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
+use super::grammar::Verb;
 use super::login::{Login, Release};
 use super::numbers::Numbers;
-use crate::proxy::{BackendId, Instant, Side};
+use crate::proxy::{BackendId, Instant, Side, Stamp};
 
 pub use crate::login::backend::LoginAs;
 
@@ -153,6 +154,10 @@ pub(super) struct Flight {
     pub(super) whose: Whose,
     /// Something came while it was the first in flight: it may have been answered in part.
     pub(super) told: bool,
+    /// What it is.
+    pub(super) verb: Verb,
+    /// When it was sent.
+    pub(super) sent: Stamp,
 }
 
 /// Whose command is in flight.
@@ -267,8 +272,14 @@ impl Backend {
     }
 
     /// Notes a command that was sent.
-    pub(super) fn sent(&mut self, tag: &[u8], whose: Whose) {
-        self.flights.push_back(Flight { tag: Tag::from_slice(tag), whose, told: false });
+    pub(super) fn sent(&mut self, tag: &[u8], whose: Whose, verb: Verb, now: Instant) {
+        self.flights.push_back(Flight {
+            tag: Tag::from_slice(tag),
+            whose,
+            told: false,
+            verb,
+            sent: now.stamp(),
+        });
     }
 
     /// Takes the command that a tagged line answers out of those in flight.
@@ -309,8 +320,8 @@ mod tests {
     fn replies_are_matched_to_what_is_in_flight() {
         let login = LoginAs::Proxy { user: (*b"fred").into() };
         let mut backend = Backend::new(BackendId(1), b"be1", login, Instant(0), Instant(0));
-        backend.sent(b"RK0", Whose::Ours);
-        backend.sent(b"a1", Whose::Client(Nature::Reads));
+        backend.sent(b"RK0", Whose::Ours, Verb::Enable, Instant(0));
+        backend.sent(b"a1", Whose::Client(Nature::Reads), Verb::Noop, Instant(0));
         assert!(backend.answers_us() && backend.is_busy_for_client() && backend.has_our_tag(b"RK0"));
         assert_eq!(backend.answered(b"RK0").map(|flight| flight.whose), Some(Whose::Ours));
         assert!(!backend.answers_us());

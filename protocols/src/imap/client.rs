@@ -116,6 +116,7 @@ impl Session {
 
     fn act(&mut self, command: Command<'_>, len: usize, now: Instant) -> Progress {
         self.reading = Reading::Command { asked: 0 };
+        self.watch(command.verb);
         match self.phase {
             Phase::Guest(_) => self.dispatch_guest(command, now),
             Phase::User(_) => self.dispatch(command, now),

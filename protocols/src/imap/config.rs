@@ -177,6 +177,8 @@ pub struct Timeouts {
     /// `rookery_reconnect_timeout`: how long a client waits for a selected mailbox whose server restarts
     /// or which is being moved.
     pub rejoin: Duration,
+    /// `rookery_slow_command`: a command that takes so long is logged; `None` logs none.
+    pub slow_command: Option<Duration>,
 }
 
 impl Default for Timeouts {
@@ -190,6 +192,7 @@ impl Default for Timeouts {
             command: Duration::from_secs(120),
             fan_out: Duration::from_secs(20),
             rejoin: Duration::from_secs(120),
+            slow_command: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use memchr::memchr;
 
 use super::backend::{Backend, Extensions, Flow, LoginAs, Offer, Phase, Whose};
-use super::grammar::{Response, UntaggedKind, code, response};
+use super::grammar::{Response, UntaggedKind, Verb, code, response};
 use super::login::{Login, Ready, Step};
 use super::session::{Progress, Purpose, Reading, Session};
 use super::task::News;
@@ -244,7 +244,7 @@ impl Session {
         let tag = self.new_own_tag();
         let side = self.backends[at].side();
         self.outbox.write(side, &[&tag, b" ", command, b"\r\n"]);
-        self.backends[at].sent(&tag, Whose::Ours);
+        self.backends[at].sent(&tag, Whose::Ours, Verb::Unknown, self.now);
     }
 
     /// Leaves the selected mailbox without a word to the client.

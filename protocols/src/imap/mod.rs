@@ -10,6 +10,7 @@ mod dispatch;
 mod info;
 mod relay;
 mod timers;
+mod timing;
 
 pub mod backend;
 mod connect;

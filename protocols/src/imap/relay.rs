@@ -111,7 +111,8 @@ impl Session {
                 }
                 break;
             }
-            self.backends[at].sent(command.tag, Whose::Client(nature(command.verb)));
+            let whose = Whose::Client(nature(command.verb));
+            self.backends[at].sent(command.tag, whose, command.verb, self.now);
             self.note_condstore(at, line);
             n += line.len();
             (self.reading, behind) = self.behind_line(at, command.verb, line);
@@ -183,7 +184,8 @@ impl Session {
             return Progress::Hold;
         }
         // Not kept: what is not known whole cannot be said again.
-        self.backends[at].sent(command.tag, Whose::Client(Nature::Writes));
+        let whose = Whose::Client(Nature::Writes);
+        self.backends[at].sent(command.tag, whose, command.verb, self.now);
         self.note_condstore(at, input);
         self.reading = Reading::Rest;
         self.outbox.forward(
@@ -234,6 +236,7 @@ impl Session {
                 let Some(side) = self.selected_backend().map(Backend::side) else {
                     return Progress::Took(line.len);
                 };
+                self.idle_ends();
                 self.outbox.forward(Side::Client, side, line.len as u64);
                 Progress::Claimed
             }
@@ -379,7 +382,9 @@ impl Session {
     #[expect(clippy::wildcard_enum_match_arm, reason = "one of ten ways to read is special")]
     fn client_answered(&mut self, at: usize, line: &[u8]) {
         let end = memchr(b' ', line).unwrap_or(line.len());
-        self.backends[at].answered(&line[..end]);
+        if let Some(flight) = self.backends[at].answered(&line[..end]) {
+            self.relayed_took(self.backends[at].id(), &flight);
+        }
         if !self.backends[at].is_busy_for_client()
             && let Some(selected) = self.selected.as_deref_mut()
         {

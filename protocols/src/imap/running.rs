@@ -223,6 +223,9 @@ impl Session {
         if let Some(at) = self.backend_at(id) {
             self.backends[at].serves_task = true;
         }
+        if let Some(watch) = &mut self.watched {
+            watch.note_backend(id);
+        }
         self.tell_task(News::Backend(Ok(id)), now);
     }
 

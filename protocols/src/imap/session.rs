@@ -23,6 +23,7 @@ use super::info::{self, Papers};
 use super::lost::{Away, Bond};
 use super::running::Running;
 use super::task::Access;
+use super::timing::Watch;
 use super::withheld::Withheld;
 use crate::mailbox::Identity;
 use crate::outbox::Outbox;
@@ -30,6 +31,9 @@ use crate::proxy::{
     self, Answer, BackendCapabilities, BackendId, Close, Event, Instant, Level, Notice, Origin, Output,
     Question, QuestionId, Side, Taken, Then,
 };
+
+/// No moment yet.
+pub(super) const UNTOLD: Instant = Instant(u64::MAX);
 
 /// One client of the frontend, from greeting to BYE.
 pub struct Session {
@@ -52,11 +56,13 @@ pub struct Session {
     pub(super) asked: SmallVec<[(QuestionId, Purpose); 1]>,
     /// The connection that is in the middle of a response to the client.
     pub(super) speaking: Option<BackendId>,
-    /// The last moment at which the client sent something; `None` before the first call, because a
+    /// The last moment at which the client sent something; [`UNTOLD`] before the first call, because a
     /// session is not told when it is made.
-    pub(super) last_input: Option<Instant>,
+    pub(super) last_input: Instant,
     /// The moment of the last call.
-    now: Instant,
+    pub(super) now: Instant,
+    /// The command under way, unless it is relayed.
+    pub(super) watched: Option<Box<Watch>>,
     pub(super) draining: bool,
     next_question: u32,
     next_backend: u32,
@@ -213,8 +219,9 @@ impl Session {
             drafts: Vec::new(),
             asked: SmallVec::new(),
             speaking: None,
-            last_input: None,
+            last_input: UNTOLD,
             now: Instant::default(),
+            watched: None,
             draining: false,
             next_question: 0,
             next_backend: 0,
@@ -254,6 +261,9 @@ impl Session {
         let id = QuestionId(self.next_question);
         self.next_question = self.next_question.wrapping_add(1);
         self.asked.push((id, purpose));
+        if let Some(watch) = &mut self.watched {
+            watch.note_question(&question);
+        }
         self.outbox.ask(id, question);
     }
 
@@ -389,7 +399,10 @@ impl Session {
 
     fn set_clock(&mut self, now: Instant) {
         self.now = now;
-        self.last_input.get_or_insert(now);
+        if self.last_input == UNTOLD {
+            self.last_input = now;
+        }
+        self.end_wait();
     }
 
     /// Carries on with what an event or input made possible.
@@ -402,6 +415,7 @@ impl Session {
             self.rejoin(now);
             self.run_task(now);
         }
+        self.begin_wait();
     }
 }
 
@@ -409,7 +423,7 @@ impl proxy::Session for Session {
     fn handle_input(&mut self, side: Side, input: &[u8], now: Instant) -> Taken {
         self.set_clock(now);
         if side == Side::Client {
-            self.last_input = Some(now);
+            self.last_input = now;
         }
         let taken = self.look(side, input, now);
         self.carry_on(now);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::backend::{Backend, Phase as BackendPhase};
-use super::session::{Phase, Reading, Session};
+use super::session::{Phase, Reading, Session, UNTOLD};
 use super::task::News;
 use crate::proxy::{BackendId, Close, Instant};
 
@@ -29,7 +29,7 @@ enum Due {
 impl Session {
     /// The next moment at which something is due.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        if self.last_input.is_none() {
+        if self.last_input == UNTOLD {
             // To be told the time.
             return Some(Instant(0));
         }
@@ -117,7 +117,7 @@ impl Session {
                 timeouts.client
             }
         };
-        Some((self.last_input? + allowed, Due::Client))
+        (self.last_input != UNTOLD).then_some((self.last_input + allowed, Due::Client))
     }
 
     fn wake_deadline(&self) -> Option<(Instant, Due)> {
@@ -136,7 +136,8 @@ impl Session {
         let waits = backend.is_busy_for_client()
             && self.speaking.is_none()
             && matches!(self.reading, Reading::Command { .. } | Reading::AwaitGo(_));
-        let last = self.last_input.map_or(backend.last_use, |input| input.max(backend.last_use));
+        let input = if self.last_input == UNTOLD { backend.last_use } else { self.last_input };
+        let last = input.max(backend.last_use);
         waits.then(|| (last + RELAYED_REPLY_TIMEOUT, Due::Reply))
     }
 

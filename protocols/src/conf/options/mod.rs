@@ -66,6 +66,7 @@ const OWN: &[Known] = &[
     own("rookery_master_path", Kind::Text),
     own("rookery_mupdate_starttls", Kind::Choice(&["never", "needed", "offered", "required"])),
     own("rookery_send_id", Kind::Switch),
+    own("rookery_slow_command", Kind::Duration),
     own("rookery_takeover", Kind::Choice(&["refused", "allowed"])),
     own("rookery_user", Kind::Text),
     own("rookery_xfer_shared", Kind::Switch),

@@ -1,5 +1,7 @@
 //! The verbs that a frontend knows.
 
+use crate::proxy::VerbName;
+
 /// Bytes of the longest verb that has a fixed key.
 const KEY_BYTES: usize = 16;
 
@@ -44,6 +46,17 @@ macro_rules! verbs {
         impl Verb {
             /// Every verb that has one spelling, with it.
             pub const ALL: &'static [(Verb, &'static str)] = &[$((Verb::$variant, $name),)*];
+
+            /// Its spelling; of a family or an unknown verb a word for all of them.
+            #[inline]
+            pub const fn name(self) -> VerbName {
+                match self {
+                    $(Verb::$variant => &$name,)*
+                    Verb::Sync => &"SYNC",
+                    Verb::XApplePushService => &"XAPPLEPUSHSERVICE",
+                    Verb::Unknown => &"other",
+                }
+            }
 
             /// The verb that is spelled so, in any case.
             #[inline]
