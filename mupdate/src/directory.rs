@@ -165,6 +165,8 @@ pub enum StoreWrite {
         sequence: u64,
         /// What is written with them.
         beside: Beside,
+        /// The list with them.
+        list: Arc<List>,
     },
     /// This list in the place of all that was stored.
     Replace {
@@ -403,7 +405,8 @@ impl Directory {
         if changes.is_empty() && !moved {
             return None;
         }
-        Some(StoreWrite::Append { changes, sequence, beside: self.beside() })
+        let list = self.editor.publish();
+        Some(StoreWrite::Append { changes, sequence, beside: self.beside(), list })
     }
 
     /// What goes with the next write.

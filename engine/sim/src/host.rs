@@ -218,7 +218,7 @@ impl Host {
         while let Some(write) = self.directory.poll_store() {
             moved = true;
             match write {
-                StoreWrite::Append { changes, sequence, beside } => {
+                StoreWrite::Append { changes, sequence, beside, list: _ } => {
                     for change in changes {
                         self.stored.log.push(change.clone());
                         self.stored.apply(change);

@@ -188,7 +188,8 @@ pub fn start(plan: Plan, around: Surroundings) -> Result<Running, DirectoryError
     let client = Client::new(directory.published(), Arc::clone(&requests), accept_empty);
     let (writer, store) = match writer {
         Some(writer) => {
-            let StoreThread { sender, thread } = store::start(writer, Arc::clone(&requests))?;
+            let StoreThread { sender, thread } =
+                store::start(writer, Arc::clone(&requests), around.log.clone())?;
             (Some(sender), Some(thread))
         }
         None => (None, None),

@@ -55,11 +55,14 @@ pub(super) fn open(path: Option<&Path>, on_damage: OnDamage, log: &Log) -> Resul
 }
 
 /// Starts the thread; what becomes of each write goes to the directory's queue.
-pub(super) fn start(mut store: Store, requests: Arc<Requests>) -> io::Result<StoreThread> {
+pub(super) fn start(mut store: Store, requests: Arc<Requests>, log: Log) -> io::Result<StoreThread> {
     let (sender, writes) = sync_channel(WRITES_MAX);
     let thread = thread::Builder::new().name("store".into()).spawn(move || {
         for write in writes {
             requests.push(Request::Stored(store.write(&write).map_err(|error| error.to_string().into())));
+            if let Some(complaint) = store.take_complaint() {
+                log.write(Level::Warn, &complaint);
+            }
         }
     })?;
     Ok(StoreThread { sender, thread })

@@ -126,17 +126,17 @@ impl Directory {
         }
         let changes = std::mem::take(&mut batch.changes);
         let (sequence, beside) = (self.sequence, self.beside());
+        let list = self.editor.publish();
         if changes.is_empty() && !self.backlog.replace {
             self.commits.out = Some(batch);
-            return Some(StoreWrite::Append { changes, sequence, beside });
+            return Some(StoreWrite::Append { changes, sequence, beside, list });
         }
-        let list = self.editor.publish();
         batch.list = Some((list.clone(), sequence));
         self.commits.out = Some(batch);
         if std::mem::take(&mut self.backlog.replace) {
             return Some(StoreWrite::Replace { list, sequence, beside });
         }
-        Some(StoreWrite::Append { changes, sequence, beside })
+        Some(StoreWrite::Append { changes, sequence, beside, list })
     }
 
     pub(super) fn commits_stored(&mut self) {

@@ -32,6 +32,9 @@ const LEAF_ACLS_MAX: usize = 6;
 /// Says that a leaf has more than [`LEAF_ACLS_MAX`] distinct ACLs.
 const ACLS_MANY: u8 = 255;
 
+/// Octets that each leaf has.
+pub(crate) const HEAD_BYTES: usize = 2;
+
 /// What an entry says beside its name: numbers in the tables of locations and ACLs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Value {

@@ -17,6 +17,7 @@ mod diff;
 mod editor;
 mod finish;
 pub mod generate;
+mod image;
 pub mod key;
 mod leaf;
 mod node;
@@ -35,6 +36,7 @@ pub use cursor::{Cursor, Row};
 pub use diff::{Diff, Outcome};
 pub use editor::{Applied, Editor};
 pub use finish::Finish;
+pub use image::{Image, Piece, Restore};
 pub use key::{NAME_BYTES_MAX, compare, is_storable};
 pub use page::{AccessPolicy, Page};
 

@@ -70,6 +70,17 @@ impl<T: Clone + Eq + Hash> Interner<T> {
         Interner { table, counts, free: Vec::new(), index: HashTable::new() }
     }
 
+    /// Takes values over, by number, each with how many hold it.
+    pub(crate) fn restore(values: impl IntoIterator<Item = (T, u32)>) -> Interner<T> {
+        let mut interner = Interner::new();
+        for (number, (value, holders)) in values.into_iter().enumerate() {
+            interner.table.put(number, value);
+            interner.counts.push(holders);
+        }
+        interner.settle();
+        interner
+    }
+
     /// Counts one more holder of a known number.
     pub(crate) fn hold(&mut self, number: u32) {
         self.counts[number as usize] += 1;

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use mupdate::directory::{Beside, LOG_CHANGES_MAX, StoreWrite};
 use mupdate::list::generate::Generator;
-use mupdate::list::{Editor, List};
+use mupdate::list::{Applied, Editor, List};
 use protocols::proxy::{Change, Position};
 use store::{OnDamage, Opened, Store, StoreError};
 
@@ -46,6 +46,11 @@ fn lists_are_replaced_again_and_again() {
     }
 }
 
+/// Changes to a list that is not looked at.
+fn append(changes: Vec<Change>, sequence: u64, beside: Beside) -> StoreWrite {
+    StoreWrite::Append { changes, sequence, beside, list: List::empty() }
+}
+
 fn open(path: &Path) -> Opened {
     Store::open(path, OnDamage::Refuse).unwrap()
 }
@@ -55,7 +60,7 @@ fn a_new_store_was_never_complete() {
     let folder = tempfile::tempdir().unwrap();
     let opened = open(&folder.path().join("list"));
     assert!(!opened.loaded.was_complete && opened.loaded.list.is_empty());
-    assert_eq!(opened.store.sequence().unwrap(), 0);
+    assert_eq!(opened.store.sequence(), 0);
 }
 
 #[test]
@@ -85,13 +90,13 @@ fn what_a_master_remembers_is_there_after_reopening() {
         |key: &str, value: Option<&str>| (key.as_bytes().to_vec(), value.map(|v| v.as_bytes().to_vec()));
     let notes = vec![note("a", Some("1")), note("b", Some("2"))];
     let beside = Beside { notes, ..Beside::default() };
-    opened.store.write(&StoreWrite::Append { changes: changes(1, 10), sequence: 10, beside }).unwrap();
+    opened.store.write(&append(changes(1, 10), 10, beside)).unwrap();
     let list = applied(&changes(2, 10)).publish();
     let notes = vec![note("a", None), note("c", Some("3"))];
     let beside = Beside { notes, ..Beside::default() };
     opened.store.write(&StoreWrite::Replace { list, sequence: 20, beside }).unwrap();
     let beside = Beside::default();
-    opened.store.write(&StoreWrite::Append { changes: vec![], sequence: 20, beside }).unwrap();
+    opened.store.write(&append(vec![], 20, beside)).unwrap();
     drop(opened);
     let again = open(folder.path());
     assert_eq!(again.loaded.notes, [(b"b".to_vec(), b"2".to_vec()), (b"c".to_vec(), b"3".to_vec())]);
@@ -122,7 +127,7 @@ fn every_opening_begins_an_epoch_and_the_source_is_kept_with_the_list() {
     let mut opened = open(folder.path());
     let source = Some(Position { epoch: "there".into(), sequence: 77 });
     let beside = Beside { source: source.clone(), ..Beside::default() };
-    opened.store.write(&StoreWrite::Append { changes: changes(1, 10), sequence: 10, beside }).unwrap();
+    opened.store.write(&append(changes(1, 10), 10, beside)).unwrap();
     let first = opened.loaded.history.clone();
     drop(opened);
     let mut opened = open(folder.path());
@@ -185,25 +190,66 @@ fn a_damaged_store_is_set_aside_or_refused_but_never_used() {
     assert!(!opened.loaded.was_complete && opened.loaded.list.is_empty());
 }
 
-/// Overwrites the middle of every file that holds tables.
+/// Overwrites the middle of the image.
 fn damage(path: &Path) {
-    let mut open = vec![path.to_path_buf()];
     let mut damaged = 0;
-    while let Some(folder) = open.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let entry = entry.unwrap();
-            if entry.file_type().unwrap().is_dir() {
-                open.push(entry.path());
-            } else if entry.path().to_string_lossy().contains("tables") {
-                let mut bytes = std::fs::read(entry.path()).unwrap();
-                let (from, to) = (bytes.len() / 4, bytes.len() * 3 / 4);
-                bytes[from..to].fill(0x5a);
-                std::fs::write(entry.path(), bytes).unwrap();
-                damaged += 1;
-            }
+    for entry in std::fs::read_dir(path).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name().to_string_lossy().starts_with("list-") {
+            let mut bytes = std::fs::read(entry.path()).unwrap();
+            let (from, to) = (bytes.len() / 4, bytes.len() * 3 / 4);
+            bytes[from..to].fill(0x5a);
+            std::fs::write(entry.path(), bytes).unwrap();
+            damaged += 1;
         }
     }
-    assert!(damaged > 0, "there are tables to damage");
+    assert_eq!(damaged, 1, "there is one image");
+}
+
+#[test]
+fn what_another_version_wrote_or_what_has_lost_its_name_is_not_taken_for_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("keyspaces")).unwrap();
+    assert!(matches!(Store::open(folder.path(), OnDamage::Refuse), Err(StoreError::Damaged { .. })));
+    let path = folder.path().join("list");
+    drop(open(&path));
+    std::fs::remove_file(path.join("current")).unwrap();
+    assert!(matches!(Store::open(&path, OnDamage::Refuse), Err(StoreError::Damaged { .. })));
+}
+
+#[test]
+fn a_generation_that_has_grown_is_followed_by_the_next_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut opened = open(folder.path());
+    opened.store.set_generation_changes_min(200);
+    let (mut editor, mut sequence, all) = (Editor::empty(), 0, changes(6, 12_000));
+    for (n, batch) in all.chunks(40).enumerate() {
+        batch.iter().for_each(|change| assert_ne!(editor.apply(change), Applied::Deleted));
+        sequence += batch.len() as u64;
+        let source = Some(Position { epoch: "there".into(), sequence });
+        let notes = vec![(vec![n as u8 % 7], Some(n.to_string().into_bytes()))];
+        let beside = Beside { notes, source, ..Beside::default() };
+        let list = editor.publish();
+        let append = StoreWrite::Append { changes: batch.to_vec(), sequence, beside, list };
+        opened.store.write(&append).unwrap();
+        assert_eq!(opened.store.take_complaint(), None);
+        if n % 90 == 89 {
+            drop(opened);
+            opened = open(folder.path());
+            opened.store.set_generation_changes_min(200);
+            assert!(rows(&opened.loaded.list.publish()) == rows(&editor.publish()), "after batch {n}");
+            assert_eq!(opened.loaded.sequence, sequence);
+            assert_eq!(opened.loaded.source.as_ref().map(|at| at.sequence), Some(sequence));
+            assert!(opened.loaded.log == all[..sequence as usize], "the log has no gap after batch {n}");
+            let last: Vec<usize> = (n - 6..=n).map(|n| n % 7).collect();
+            assert_eq!(opened.loaded.notes.len(), last.len());
+        }
+    }
+    drop(opened);
+    let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let generation =
+        names.iter().filter_map(|name| name.to_str()?.strip_prefix("list-")?.parse::<u32>().ok()).max();
+    assert!(generation > Some(10), "{names:?}");
 }
 
 /// Not a test of its own: what `every_acknowledged_batch_survives_a_kill` runs as a process.
@@ -211,38 +257,45 @@ fn damage(path: &Path) {
 fn child_that_writes_until_it_is_killed() {
     let Some(path) = std::env::var_os("STORE_TEST_CHILD") else { return };
     let mut store = open(Path::new(&path)).store;
+    store.set_generation_changes_min(100);
     let mut out = std::io::stdout().lock();
-    for (n, batch) in changes(9, 200_000).chunks(20).enumerate() {
-        store.append(batch, n as u64 + 1).unwrap();
+    let mut editor = Editor::empty();
+    for (n, batch) in changes(9, 10_000).chunks(20).enumerate() {
+        batch.iter().for_each(|change| assert_ne!(editor.apply(change), Applied::Deleted));
+        let (changes, sequence, beside) = (batch.to_vec(), n as u64 * 20 + 20, Beside::default());
+        store.write(&StoreWrite::Append { changes, sequence, beside, list: editor.publish() }).unwrap();
         writeln!(out, "acknowledged {}", n + 1).unwrap();
     }
 }
 
+/// In every fifth round or so a new generation is under way.
 #[test]
 fn every_acknowledged_batch_survives_a_kill() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_that_writes_until_it_is_killed", "--nocapture"])
-        .env("STORE_TEST_CHILD", folder.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut acknowledged = 0u64;
-    let lines = std::io::BufReader::new(child.stdout.take().unwrap());
-    for line in std::io::BufRead::lines(lines) {
-        if let Some((_, n)) = line.unwrap().rsplit_once("acknowledged ") {
-            acknowledged = n.parse().unwrap();
+    for kill_behind in [40, 90, 141, 200, 300] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_that_writes_until_it_is_killed", "--nocapture"])
+            .env("STORE_TEST_CHILD", folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut acknowledged = 0u64;
+        let lines = std::io::BufReader::new(child.stdout.take().unwrap());
+        for line in std::io::BufRead::lines(lines) {
+            if let Some((_, n)) = line.unwrap().rsplit_once("acknowledged ") {
+                acknowledged = n.parse().unwrap();
+            }
+            if acknowledged == kill_behind {
+                child.kill().unwrap();
+            }
         }
-        if acknowledged == 300 {
-            child.kill().unwrap();
-        }
+        child.wait().unwrap();
+        assert!(acknowledged >= kill_behind);
+        let opened = open(folder.path());
+        let written = opened.loaded.sequence / 20;
+        // The batch after the last acknowledged one may have been written too, as a whole.
+        assert!(written == acknowledged || written == acknowledged + 1, "{written} of {acknowledged}");
+        let expected = applied(&changes(9, 10_000)[..written as usize * 20]);
+        assert!(rows(&opened.loaded.list.publish()) == rows(&expected.publish()), "the lists are equal");
     }
-    child.wait().unwrap();
-    assert!(acknowledged >= 300);
-    let opened = open(folder.path());
-    let written = opened.loaded.sequence;
-    // The batch after the last acknowledged one may have been written too, as a whole.
-    assert!(written == acknowledged || written == acknowledged + 1, "{written} of {acknowledged}");
-    let expected = applied(&changes(9, 200_000)[..written as usize * 20]);
-    assert!(rows(&opened.loaded.list.publish()) == rows(&expected.publish()), "the lists are equal");
 }

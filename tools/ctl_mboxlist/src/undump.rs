@@ -5,7 +5,8 @@ use std::io::{BufRead, BufReader, Read, stdin};
 use anyhow::bail;
 use cyrusdb::dump::{self, Told};
 use cyrusdb::{Mailbox, Mbtype};
-use mupdate::list::is_storable_change;
+use mupdate::directory::{Beside, StoreWrite};
+use mupdate::list::{Editor, is_storable_change};
 use protocols::proxy::{Change, Entry, Location};
 use store::{Opened, Store};
 
@@ -20,7 +21,7 @@ pub(crate) fn run(cli: &Cli, place: &Place) -> anyhow::Result<()> {
         bail!("-u would change Cyrus' own database, which is not done here: use Cyrus' ctl_mboxlist -u");
     };
     let Opened { store, loaded, .. } = place::open_ours(path)?;
-    let mut restore = Restore { store, sequence: loaded.sequence, batch: Vec::new(), failure: None };
+    let mut restore = Restore::new(store, loaded.list, loaded.sequence);
     let input = stdin().lock();
     let read = if cli.legacy { read_lines(input, &mut restore) } else { read_json(input, &mut restore) };
     restore.finish()?;
@@ -55,12 +56,17 @@ fn read_lines(input: impl Read, restore: &mut Restore) -> anyhow::Result<()> {
 /// Writes mailboxes into a list, many at once.
 struct Restore {
     store: Store,
+    list: Editor,
     sequence: u64,
     batch: Vec<Change>,
     failure: Option<store::StoreError>,
 }
 
 impl Restore {
+    fn new(store: Store, list: Editor, sequence: u64) -> Restore {
+        Restore { store, list, sequence, batch: Vec::new(), failure: None }
+    }
+
     fn take(&mut self, mailbox: &Mailbox) {
         let is_none = [Mbtype::DELETED, Mbtype::INTERMEDIATE].iter().any(|flag| mailbox.mbtype.has(*flag));
         if is_none {
@@ -84,11 +90,15 @@ impl Restore {
             return self.batch.clear();
         }
         let sequence = self.sequence + self.batch.len() as u64;
-        match self.store.append(&self.batch, sequence) {
+        let changes = std::mem::take(&mut self.batch);
+        for change in &changes {
+            self.list.apply(change);
+        }
+        let list = self.list.publish();
+        match self.store.write(&StoreWrite::Append { changes, sequence, beside: Beside::default(), list }) {
             Ok(()) => self.sequence = sequence,
             Err(error) => self.failure = Some(error),
         }
-        self.batch.clear();
     }
 
     fn finish(mut self) -> anyhow::Result<()> {
@@ -130,7 +140,7 @@ mod tests {
         before.iter().for_each(|change| dump.entry(&place::mailbox(change).unwrap()).unwrap());
         dump.finish().unwrap();
         let opened = place::open_ours(folder.path()).unwrap();
-        let mut restore = Restore { store: opened.store, sequence: 0, batch: Vec::new(), failure: None };
+        let mut restore = Restore::new(opened.store, opened.loaded.list, 0);
         read_json(&out[..], &mut restore).unwrap();
         restore.finish().unwrap();
         let loaded = place::open_ours(folder.path()).unwrap().loaded;
@@ -148,7 +158,7 @@ mod tests {
     fn tombstones_and_mailboxes_without_a_server_are_left_out() {
         let folder = tempfile::tempdir().unwrap();
         let opened = place::open_ours(folder.path()).unwrap();
-        let mut restore = Restore { store: opened.store, sequence: 0, batch: Vec::new(), failure: None };
+        let mut restore = Restore::new(opened.store, opened.loaded.list, 0);
         read_lines(
             &b"a\t0 default x\ty\t\nb\t128 be1!default x\ty\t\nc\t16 be1!default x\ty\t\n"[..],
             &mut restore,

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::{cargo, root};
+use crate::{cargo, root, target_folder};
 
 /// Which target is fuzzed, and for how long.
 #[derive(Args)]
@@ -33,7 +33,7 @@ pub struct Sim {
 /// Which benchmark is run.
 #[derive(Args)]
 pub struct Bench {
-    /// `list`, or `compare`.
+    /// `list`, `store`, `master`, or `compare`.
     name: String,
     /// Arguments of the benchmark.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -115,6 +115,8 @@ pub fn bench(bench: &Bench) -> Result<bool> {
     let mut command = cargo();
     match bench.name.as_str() {
         "list" => command.args(["bench", "--package", "mupdate", "--bench", "list", "--"]),
+        "store" => command.args(["bench", "--package", "store", "--bench", "open", "--"]),
+        "master" => return master_figures(bench),
         "compare" => {
             run(cargo().args(["build", "--release", "--workspace"]))?;
             command.args([
@@ -128,8 +130,19 @@ pub fn bench(bench: &Bench) -> Result<bool> {
                 "compare",
             ])
         }
-        other => bail!("unknown benchmark {other:?}: expected list or compare"),
+        other => bail!("unknown benchmark {other:?}: expected list, store, master or compare"),
     };
+    run(command.args(&bench.rest))
+}
+
+/// Figures of our master and tools beside Debian's, with the binaries that the suite runs.
+fn master_figures(bench: &Bench) -> Result<bool> {
+    let packages = ["mupdate-server", "ctl_mboxlist"].map(|name| ["--package", name]);
+    if !run(cargo().args(["build", "--profile", "suite"]).args(packages.as_flattened()))? {
+        return Ok(false);
+    }
+    let mut command = Command::new("python3");
+    command.current_dir(root()).arg("bench/interop/master_figures.py").arg(target_folder().join("suite"));
     run(command.args(&bench.rest))
 }
 
