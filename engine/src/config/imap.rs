@@ -44,6 +44,7 @@ pub(crate) fn config(
         capabilities: CapabilityPolicy {
             suppressed: words(imapd, "suppress_capabilities"),
             mupdate_server: imapd.text("mupdate_server").map(Box::from),
+            referrals: !imapd.switch("proxyd_disable_mailbox_referrals", false)?,
             append_limit,
         },
         commands: commands(imapd)?,
@@ -172,6 +173,7 @@ fn commands(imapd: &Imapd) -> Result<CommandPolicy, ConfError> {
         xfer_shared: imapd.switch("rookery_xfer_shared", default.xfer_shared)?,
         disconnect_on_vanished: imapd
             .switch("disconnect_on_vanished_mailbox", default.disconnect_on_vanished)?,
+        status_referral: imapd.switch("proxyd_allow_status_referral", default.status_referral)?,
         special_use_always: imapd.switch("specialusealways", default.special_use_always)?,
     })
 }

@@ -95,6 +95,17 @@ impl Append {
         append
     }
 
+    /// What is left of an APPEND that was answered: it is read away.
+    pub(super) fn answered(rest: &[u8]) -> Append {
+        let mut append = Append::new(Vec::new(), b"", rest);
+        append.answered = true;
+        append.step = match literal::at_line_end(rest) {
+            Some(announced) if !announced.sync => Step::Discard(announced.len, b""),
+            Some(_) | None => Step::Over,
+        };
+        append
+    }
+
     /// Answers NO; a literal that the client sends unasked is read away first.
     fn refuse(&mut self, text: &'static [u8]) {
         self.step = match literal::at_line_end(&self.rest) {

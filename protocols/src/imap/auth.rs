@@ -430,6 +430,7 @@ impl Session {
             tls,
             domain,
             enabled: Extensions::default(),
+            referrals: false,
             offered,
         });
         self.reading = Reading::Command { asked: 0 };

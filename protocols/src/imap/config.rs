@@ -97,6 +97,8 @@ pub struct CapabilityPolicy {
     pub suppressed: Box<[Box<str>]>,
     /// `mupdate_server`, for `MUPDATE=mupdate://HOST/`.
     pub mupdate_server: Option<Box<str>>,
+    /// MAILBOX-REFERRALS: not `proxyd_disable_mailbox_referrals`.
+    pub referrals: bool,
     /// `maxmessagesize` for `APPENDLIMIT=`; `None` is no limit of ours.
     pub append_limit: Option<u64>,
 }
@@ -121,6 +123,8 @@ pub struct CommandPolicy {
     /// `disconnect_on_vanished_mailbox`: BYE, not EXPUNGE of all messages, when the selected mailbox is no
     /// more.
     pub disconnect_on_vanished: bool,
+    /// `proxyd_allow_status_referral`.
+    pub status_referral: bool,
     /// `specialusealways`: special uses are told in every LIST.
     pub special_use_always: bool,
 }
@@ -136,6 +140,7 @@ impl Default for CommandPolicy {
             ignore_reference: false,
             xfer_shared: false,
             disconnect_on_vanished: false,
+            status_referral: false,
             special_use_always: true,
         }
     }

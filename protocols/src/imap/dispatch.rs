@@ -20,6 +20,7 @@ use super::metadata;
 use super::namespace::NamespaceTask;
 use super::passing;
 use super::quota::QuotaTask;
+use super::referral::{Kind, Refer};
 use super::route::Effect;
 use super::select::{Leave, Select};
 use super::session::{Phase, Plus, Session};
@@ -64,6 +65,9 @@ impl Session {
                 Ok(task) => {
                     if enables_condstore(verb, command.args) {
                         self.enable_condstore();
+                    }
+                    if asks_for_remote(verb, command.args) {
+                        self.refer();
                     }
                     self.start(tag, task, now);
                 }
@@ -120,7 +124,8 @@ impl Session {
     fn begin_select(&self, command: &Command<'_>) -> Begun {
         let args = self.arguments(command, select_args)?;
         let name = self.internal(&args.mailbox)?;
-        Ok(Box::new(Select::new(command.verb, name, &args.mailbox, args.parameters)))
+        let select = Box::new(Select::new(command.verb, name.clone(), &args.mailbox, args.parameters));
+        Ok(self.or_refer(command.verb, name, &args.mailbox, select, Kind::Opens))
     }
 
     /// A CONDSTORE enabling command enables it for the whole session (RFC 7162 section 3.1), so also at
@@ -138,16 +143,31 @@ impl Session {
 
     fn begin_append(&self, command: &Command<'_>) -> Begun {
         let head = self.arguments(command, append_head)?;
-        Ok(Box::new(match self.internal(&head.mailbox) {
-            Ok(name) => Append::new(name, &head.mailbox, head.rest),
-            Err(_) => Append::refused(head.rest, b"NO Invalid mailbox name"),
-        }))
+        let Ok(name) = self.internal(&head.mailbox) else {
+            return Ok(Box::new(Append::refused(head.rest, b"NO Invalid mailbox name")));
+        };
+        let append = Box::new(Append::new(name.clone(), &head.mailbox, head.rest));
+        let kind = Kind::Appends(head.rest.to_vec());
+        Ok(self.or_refer(command.verb, name, &head.mailbox, append, kind))
+    }
+
+    /// The command itself, or with a referral before it.
+    fn or_refer(
+        &self,
+        verb: Verb,
+        name: Vec<u8>,
+        mailbox: &[u8],
+        task: Box<dyn Task>,
+        kind: Kind,
+    ) -> Box<dyn Task> {
+        if self.refers(verb) { Box::new(Refer::new(name, mailbox, task, kind)) } else { task }
     }
 
     fn begin_status(&self, command: &Command<'_>) -> Begun {
         let args = self.arguments(command, status_args)?;
         let name = self.internal(&args.mailbox)?;
-        Ok(folder::on_mailbox(b"STATUS", name, &args.mailbox, &[args.items], Effect::Reads))
+        let status = folder::on_mailbox(b"STATUS", name.clone(), &args.mailbox, &[args.items], Effect::Reads);
+        Ok(self.or_refer(command.verb, name, &args.mailbox, status, Kind::Plain))
     }
 
     fn begin_create(&self, command: &Command<'_>) -> Begun {
@@ -163,7 +183,10 @@ impl Session {
         }
         let name = self.internal(&args.mailbox)?;
         let seed = self.seed(&name);
-        let create = Create::new(&args, &name, self.identity_is_admin(), seed).map_err(Refusal::no)?;
+        let mut create = Create::new(&args, &name, self.identity_is_admin(), seed).map_err(Refusal::no)?;
+        if self.refers(command.verb) {
+            create.refer(&args.mailbox);
+        }
         Ok(Box::new(create))
     }
 
@@ -171,7 +194,8 @@ impl Session {
         self.check_writable()?;
         let mailbox = self.arguments(command, mailbox_args)?;
         let name = self.internal(&mailbox)?;
-        Ok(folder::delete(name, &mailbox))
+        let delete = folder::delete(name.clone(), &mailbox);
+        Ok(self.or_refer(command.verb, name, &mailbox, delete, Kind::Plain))
     }
 
     fn begin_rename(&self, command: &Command<'_>) -> Begun {
@@ -207,16 +231,21 @@ impl Session {
             if is_set { setacl_args } else { deleteacl_args };
         let args = self.arguments(command, read)?;
         let name = self.internal(&args.mailbox)?;
-        Ok(if is_set {
-            folder::acl_change(b"SETACL", name, &args.mailbox, &[&args.identifier, &args.rights])
+        let change = if is_set {
+            folder::acl_change(b"SETACL", name.clone(), &args.mailbox, &[&args.identifier, &args.rights])
         } else {
-            folder::acl_change(b"DELETEACL", name, &args.mailbox, &[&args.identifier])
-        })
+            folder::acl_change(b"DELETEACL", name.clone(), &args.mailbox, &[&args.identifier])
+        };
+        Ok(self.or_refer(command.verb, name, &args.mailbox, change, Kind::Plain))
     }
 
     fn begin_subscribe(&self, command: &Command<'_>) -> Begun {
         let mailbox = self.arguments(command, subscribe_args)?;
-        let name = self.internal(&mailbox)?;
+        let name = match self.internal(&mailbox) {
+            // What cannot be named any more can be unsubscribed: the home judges.
+            Err(_) if command.verb == Verb::Unsubscribe => Vec::new(),
+            name => name?,
+        };
         let inbox = self.user().map(|user| &*user.inbox).unwrap_or_default();
         let is_checked = command.verb == Verb::Subscribe && !self.config.commands.subscribe_all;
         let seen_as = self.identity().and_then(|who| self.config.namespace.external(&name, &who));
@@ -383,6 +412,16 @@ fn enables_condstore(verb: Verb, args: &[u8]) -> bool {
             let told = list_args(args).ok().and_then(|args| args.returns.status);
             told.is_some_and(|items| has_word(items, b"HIGHESTMODSEQ"))
         }
+        _ => false,
+    }
+}
+
+/// Whether a command says that its client handles referrals.
+#[expect(clippy::wildcard_enum_match_arm, reason = "few commands do")]
+fn asks_for_remote(verb: Verb, args: &[u8]) -> bool {
+    match verb {
+        Verb::RList | Verb::RLsub => true,
+        Verb::List => list_args(args).is_ok_and(|args| args.selection.remote),
         _ => false,
     }
 }

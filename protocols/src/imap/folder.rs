@@ -9,6 +9,7 @@ use super::deeds::Below;
 use super::grammar::Status;
 use super::grammar::args::{CreateArgs, Destination, RenameArgs, XferArgs};
 use super::placement::Placement;
+use super::referral::referral;
 use super::relocate::{Belongs, Relocation};
 use super::route::{ABSENT, Does, Effect, Route, Routed, UNREACHABLE, name_out, push};
 use super::task::{Context, Line, News, Task, Want};
@@ -139,6 +140,8 @@ pub(super) struct Create {
     command: Vec<u8>,
     /// The internal name.
     name: Vec<u8>,
+    /// The mailbox as typed, where the answer is a referral.
+    refers: Option<Vec<u8>>,
 }
 
 enum CreateStep {
@@ -150,6 +153,7 @@ enum CreateStep {
     Placing(Box<Placement>),
     Routed(Box<Routed>),
     Refuse(&'static [u8]),
+    Refer(Vec<u8>),
     Over,
     End,
 }
@@ -190,6 +194,7 @@ impl Create {
             seed,
             command,
             name: name.to_vec(),
+            refers: None,
         };
         if let Some(server) = server {
             create.send_to(server.to_vec());
@@ -197,7 +202,21 @@ impl Create {
         Ok(create)
     }
 
+    /// The client is referred to the server; `mailbox` as typed.
+    pub(super) fn refer(&mut self, mailbox: &[u8]) {
+        self.refers = Some(mailbox.to_vec());
+        if let CreateStep::Routed(routed) = &self.step
+            && let Some(server) = routed.server()
+        {
+            self.send_to(server.to_vec());
+        }
+    }
+
     fn send_to(&mut self, server: Vec<u8>) {
+        if let Some(mailbox) = &self.refers {
+            self.step = CreateStep::Refer(referral(&server, mailbox));
+            return;
+        }
         let command = std::mem::take(&mut self.command);
         let routed = Routed::new(Route::to_server(server), command, Effect::ChangesList);
         self.step = CreateStep::Routed(Box::new(routed.doing([Does::Make(self.name.clone())])));
@@ -336,6 +355,11 @@ impl Task for Create {
                     }
                 }
                 CreateStep::Refuse(text) => {
+                    push(out, &[cx.tag, b" ", text, b"\r\n"]);
+                    self.step = CreateStep::Over;
+                    return Some(Want::Reply);
+                }
+                CreateStep::Refer(text) => {
                     push(out, &[cx.tag, b" ", text, b"\r\n"]);
                     self.step = CreateStep::Over;
                     return Some(Want::Reply);

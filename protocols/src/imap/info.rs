@@ -151,6 +151,9 @@ pub(super) fn after_login(config: &Config, offered: &BackendCapabilities) -> Str
     } else {
         offered.common.iter().filter(|name| is_passed(name)).for_each(|name| list.push(name));
     }
+    if config.capabilities.referrals {
+        list.push("MAILBOX-REFERRALS");
+    }
     list.push_mupdate(config);
     list.push("LOGINDISABLED");
     if config.commands.idle {

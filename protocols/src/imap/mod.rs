@@ -39,6 +39,7 @@ mod namespace;
 mod passing;
 mod placement;
 pub mod quota;
+mod referral;
 mod relocate;
 mod route;
 mod select;

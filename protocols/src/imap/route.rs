@@ -104,6 +104,14 @@ impl Route {
         }
     }
 
+    /// The server that it goes to, as far as it was begun with one.
+    pub(super) fn server(&self) -> Option<&[u8]> {
+        match &self.stage {
+            Stage::Connect(server) | Stage::ExpectBackend(server) => Some(server),
+            Stage::Find(_) | Stage::ExpectFinding(_) | Stage::There => None,
+        }
+    }
+
     /// The internal name.
     pub(super) fn name(&self) -> &[u8] {
         &self.name
@@ -309,6 +317,11 @@ impl Routed {
         let mut routed = Routed::new(route, Vec::new(), Effect::ChangesList);
         routed.relocation = Some(Box::new(relocation));
         routed
+    }
+
+    /// The server that it goes to, as far as it was begun with one.
+    pub(super) fn server(&self) -> Option<&[u8]> {
+        self.route.server()
     }
 
     /// A NO says nothing of the mailbox that was routed by.

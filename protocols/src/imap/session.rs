@@ -94,6 +94,8 @@ pub(super) struct User {
     pub(super) domain: Option<Box<Domain>>,
     /// What he enabled.
     pub(super) enabled: Extensions,
+    /// He asked for remote mailboxes, and is referred to them.
+    pub(super) referrals: bool,
     /// What the backends offered when he logged in.
     pub(super) offered: Arc<BackendCapabilities>,
 }
