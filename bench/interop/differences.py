@@ -15,7 +15,6 @@ CAPABILITIES_LEFT_OUT = {
     "URLAUTH=BINARY": "9.25",
     "SCAN": "removed by Cyrus after 3.6",
     "XMOVE": "removed by Cyrus after 3.6",
-    "MAILBOX-REFERRALS": "the mailbox is proxied, not referred to",
     "COMPRESS=DEFLATE": "not served yet",
     "X-REPLICATION": "private to a backend",
     "X-SIEVE-MAILBOX": "private to a backend",
@@ -133,6 +132,69 @@ def same_user_in_two_domains(expected, seen):
     return None if sorted(theirs) == sorted(normalise.exchange(seen)) else "  other lines"
 
 
+ROW = re.compile(rb'(\* X?LIST) \(([^)]*)\) "." (.*)', re.S)
+DATA = re.compile(rb'\* (?:STATUS|METADATA|MYRIGHTS) ("(?:[^"\\]|\\.)*"|[^ ]+) ')
+SPECIAL = re.compile(rb" ?\\(Archive|Drafts|Flagged|Important|Junk|Sent|Snoozed|Trash)\b")
+PLACE, GONE, SUBSCRIBED = re.compile(rb"\\(NonExistent|Noselect)"), re.compile(rb"\\NonExistent"), re.compile(rb"\\Subscribed")
+
+
+def rows(exchange, selects_subscribed):
+    """The rows of a LIST without special uses, and data of mailboxes that have one; each once. Of a selection by
+    subscription only what is subscribed and there."""
+    lines = normalise.exchange(exchange)
+    found = [(row, line) for line in lines if (row := ROW.match(line))]
+    there = {row.group(3).split(b" (CHILDINFO")[0] for row, _ in found if not PLACE.search(row.group(2))}
+    kept = set()
+    for row, line in found:
+        if not selects_subscribed or (SUBSCRIBED.search(row.group(2)) and not GONE.search(row.group(2))):
+            attributes = b" ".join(sorted(SPECIAL.sub(b"", row.group(2)).split()))
+            kept.add(b"%s (%s) %s" % (row.group(1), attributes, row.group(3)))
+    data = {line for line in lines if (told := DATA.match(line)) and told.group(1) in there}
+    return kept, data, lines[-1]
+
+
+def special_rows(exchange):
+    """Mailboxes and their special uses."""
+    found = [row for line in normalise.exchange(exchange) if (row := ROW.match(line))]
+    return {(row.group(3), use) for row in found for use in SPECIAL.findall(row.group(2))}
+
+
+def rows_as_listed(expected, seen):
+    """The same rows and data, and at least the special uses that Cyrus tells."""
+    selects = "(SUBSCRIBED" in seen.command.split('"')[0]
+    (their_rows, their_data, theirs), (our_rows, our_data, ours) = rows(expected, selects), rows(seen, selects)
+    if selects:                            # Cyrus' rows of what is not subscribed bring data, too
+        their_data &= our_data
+    lost = special_rows(expected) - special_rows(seen)
+    if their_rows != our_rows or their_data != our_data or theirs != ours or lost:
+        return (f"  only there: {their_rows - our_rows} {their_data - our_data} {lost}, only here: {our_rows - their_rows} "
+                f"{our_data - their_data}; {theirs} and {ours}")
+    return None
+
+
+def rows_but_parents(expected, seen):
+    """As `rows_as_listed`, without the rows of parents that are no mailboxes."""
+    theirs, ours = rows(expected, False), rows(seen, False)
+    more = {row for row in theirs[0] if PLACE.search(row)}
+    return None if theirs[0] - more == ours[0] else f"  {theirs[0] ^ ours[0]}"
+
+
+def rows_with_subscriptions(expected, seen):
+    """The rows, but for what they say of subscriptions."""
+    without = lambda found: {SUBSCRIBED.sub(b"", row).replace(b" )", b")") for row in found[0]}
+    theirs, ours = without(rows(expected, False)), without(rows(seen, False))
+    return None if theirs == ours else f"  {theirs ^ ours}"
+
+
+def with_metadata(expected, seen):
+    """Cyrus' lines, and METADATA of the backend, whose LONGENTRIES is passed on."""
+    told = lambda exchange: [line for line in normalise.exchange(exchange) if not line.startswith(b"* METADATA")]
+    theirs, ours = told(expected), told(seen)
+    long = re.sub(rb" \[METADATA LONGENTRIES \d+\]", b"", ours[-1])
+    told_at_all = len(normalise.exchange(seen)) > len(ours) or long != ours[-1]
+    return None if theirs[:-1] == ours[:-1] and theirs[-1] == long and told_at_all else f"  {theirs} there, {ours} here"
+
+
 def unauthenticated(expected, seen):
     """Behind an UNAUTHENTICATE that Cyrus does not know somebody else logs in here, and sees his own INBOX."""
     ours = normalise.exchange(seen)
@@ -188,6 +250,19 @@ KNOWN = [
     Known(r"(UID )?MOVE \S+ .*team03.*", moved_across, "9.14: MOVE across backends is a COPY", session="move"),
     Known(r"MOVE 1 .*team03.*", r"TAG NO \[CANNOT\]", "9.14: Cyrus copies from a mailbox that was EXAMINEd", session="move examined"),
     Known(r"UID SEARCH UNDELETED", r"\* SEARCH\nTAG OK", "9.14: what was moved is not there any more", session="move"),
+    Known(r"LIST .* RETURN \(.*BOGUS\)+", r"(\* LIST .*\n)*TAG BAD", "what STATUS items there are the backends know",
+          session="extended"),
+    Known(r'LIST "" ".*\*%"', rows_but_parents, "`*%` is `*`; Cyrus tells of the parents that `%` would", session="extended"),
+    Known(r'LIST ".+" "\*" RETURN \(SUBSCRIBED\)', rows_with_subscriptions, "Cyrus' frontend applies the reference twice (4.14)",
+          session="extended"),
+    Known(r"(X?LIST|RLIST) .*", rows_as_listed, "9.17: special uses in every LIST, as one server tells them (specialusealways); each "
+          "row once; no data of what is no mailbox; LIST (SUBSCRIBED) of Cyrus' frontend tells of what is not subscribed",
+          session="extended|subscriptions|names|referring.*"),
+    Known(r"GETMETADATA .*", with_metadata, "9.18: Cyrus 3.6.1's frontend does not ask the backend", session="annotations"),
+    Known(r"CREATE .* \(BOGUS x\)", r"TAG BAD", "RFC 4466 section 2.2: Cyrus makes it all the same", session="placement"),
+    Known(r'LIST "" ".*user03.*"', r"TAG OK", "the same: Cyrus' user032 is still there", session="placement"),
+    Known(r'(STATUS|SUBSCRIBE|UNSUBSCRIBE) "Alt Folders".*', r"TAG (NO|OK)", "Cyrus takes the prefix alone for the INBOX",
+          session="names"),
     Known(r"GETMETADATA INBOX .*/private/comment.*", own_metadata,
           "9.18: Cyrus 3.6.1's frontend does not ask the backend", session="metadata"),
 ]
