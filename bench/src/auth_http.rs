@@ -4,23 +4,26 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use backends::net::{ConnectionId, Handler, Outbox};
+use memchr::memmem;
 
 /// A request head past this ends the connection.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// Sends everybody to one server, whatever the password.
+/// Sends everybody to one server of his protocol, whatever the password.
 pub struct AuthHttp {
-    answer: String,
+    imap: String,
+    pop3: String,
+}
+
+fn answer(server: SocketAddr) -> String {
+    let (address, port) = (server.ip(), server.port());
+    format!("HTTP/1.0 200 OK\r\nAuth-Status: OK\r\nAuth-Server: {address}\r\nAuth-Port: {port}\r\n\r\n")
 }
 
 impl AuthHttp {
-    /// Sends everybody to this server.
-    pub fn new(server: SocketAddr) -> AuthHttp {
-        let (address, port) = (server.ip(), server.port());
-        let answer = format!(
-            "HTTP/1.0 200 OK\r\nAuth-Status: OK\r\nAuth-Server: {address}\r\nAuth-Port: {port}\r\n\r\n"
-        );
-        AuthHttp { answer }
+    /// Sends everybody to these servers.
+    pub fn new(imap: SocketAddr, pop3: SocketAddr) -> AuthHttp {
+        AuthHttp { imap: answer(imap), pop3: answer(pop3) }
     }
 }
 
@@ -31,7 +34,8 @@ impl Handler for AuthHttp {
 
     fn received(&mut self, id: ConnectionId, input: &mut Vec<u8>, out: &mut Outbox) {
         if input.ends_with(b"\r\n\r\n") {
-            out.send(id, self.answer.as_bytes());
+            let is_pop3 = memmem::find(input, b"\nAuth-Protocol: pop3").is_some();
+            out.send(id, if is_pop3 { self.pop3.as_bytes() } else { self.imap.as_bytes() });
             out.close(id);
         } else if input.len() > HEAD_BYTES_MAX {
             out.close(id);

@@ -8,7 +8,8 @@ pub fn describe() -> String {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("unknown CPU", |(_, model)| model.trim());
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // Not what this thread may use: it may be pinned.
+    let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib: u64 = meminfo
         .lines()

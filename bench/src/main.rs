@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use backends::net::{Handler, Loop, pin};
+use backends::net::{Handler, Loop};
 use backends::scripted::{Conduct, MupdateMaster, Server, Speaks};
 use bench::auth_http::AuthHttp;
 use bench::compare::{Comparison, Kind};
@@ -40,7 +40,7 @@ enum Task {
         #[arg(long, short)]
         output: PathBuf,
     },
-    /// Compares rookeryd with nginx and HAProxy before the same backend.
+    /// Compares rookeryd with nginx, HAProxy, Dovecot and Cyrus before the same backends.
     Compare(Compare),
     /// Runs a server that the load needs.
     Serve {
@@ -51,39 +51,50 @@ enum Task {
 
 #[derive(Args)]
 struct Compare {
-    /// The daemon; without it only the peers run.
+    /// The daemon.
     #[arg(long)]
-    rookeryd: Option<PathBuf>,
-    /// Leaves nginx out.
+    rookeryd: PathBuf,
+    /// Installs Debian's packages of the peers that are not there (as root), and names ports in /etc/services.
     #[arg(long)]
-    no_nginx: bool,
-    /// Leaves HAProxy out.
+    system: bool,
+    /// Only the rows that have budgets, within four minutes.
     #[arg(long)]
-    no_haproxy: bool,
-    /// Runs of each, of which the median counts.
-    #[arg(long, default_value_t = 3)]
+    quick: bool,
+    /// Who takes part; all, if it is not given.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    peers: Vec<Kind>,
+    /// Alternations of each row.
+    #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Seconds that one run counts.
-    #[arg(long, default_value_t = 2.0)]
-    seconds: f64,
+    /// Seconds in which all of it ends; 840, or 215 in the quick form.
+    #[arg(long)]
+    seconds: Option<u64>,
     /// The proxies' core.
     #[arg(long, default_value_t = 0)]
     core: usize,
     /// The core of the load and of the backend.
     #[arg(long, default_value_t = 1)]
     load_core: usize,
-    /// Sessions at the last step of the idle scenario; 0 leaves it out.
-    #[arg(long, default_value_t = 5000)]
-    idle: usize,
-    /// Only scenarios whose name holds this.
+    /// Sessions at the last step of the rows of memory; 0 leaves them out. 5000, or 2000 in the quick form.
+    #[arg(long)]
+    idle: Option<usize>,
+    /// Only rows whose name holds this.
     #[arg(long, default_value = "")]
     only: String,
-    /// The first of ten ports.
-    #[arg(long, default_value_t = 21430)]
-    first_port: u16,
-    /// Configurations, logs and `compare.json`.
-    #[arg(long, default_value = "target/compare")]
-    folder: PathBuf,
+    /// The loopback network on which all of it stands.
+    #[arg(long, default_value = "127.0.50", value_parser = net)]
+    net: [u8; 3],
+    /// Configurations, logs, `compare.md` and `compare.json`; the proxies' users must reach it.
+    #[arg(long)]
+    folder: Option<PathBuf>,
+}
+
+fn net(text: &str) -> Result<[u8; 3], String> {
+    let parts: Vec<u8> = text.split('.').filter_map(|part| part.parse().ok()).collect();
+    match parts.as_slice() {
+        [127, b, c] => Ok([127, *b, *c]),
+        _ => Err("expected 127.X.Y".to_owned()),
+    }
 }
 
 #[derive(Subcommand)]
@@ -116,9 +127,12 @@ enum Serve {
         /// Where it listens.
         #[arg(long)]
         listen: SocketAddr,
-        /// Where it sends everybody.
+        /// Where it sends who speaks IMAP.
         #[arg(long)]
-        server: SocketAddr,
+        imap: SocketAddr,
+        /// Where it sends who speaks POP3.
+        #[arg(long)]
+        pop3: SocketAddr,
     },
 }
 
@@ -131,7 +145,7 @@ fn main() -> Result<()> {
         Task::Serve { what } => match what {
             Serve::Backend { listen, protocol, conduct } => backend(listen, protocol, conduct),
             Serve::Master { listen, server, users } => serve(listen, MupdateMaster::new(users, &server)),
-            Serve::Auth { listen, server } => serve(listen, AuthHttp::new(server)),
+            Serve::Auth { listen, imap, pop3 } => serve(listen, AuthHttp::new(imap, pop3)),
         },
     }
 }
@@ -175,19 +189,24 @@ fn page(files: &[PathBuf], output: &std::path::Path) -> Result<()> {
 }
 
 fn compare(arguments: Compare) -> Result<()> {
-    // Children that are not told otherwise stay on this core as well.
-    pin(arguments.load_core).with_context(|| format!("cannot run on core {}", arguments.load_core))?;
-    let chosen = [(Kind::Nginx, arguments.no_nginx), (Kind::Haproxy, arguments.no_haproxy)];
+    let (seconds, idle) = if arguments.quick { (215, 2000) } else { (840, 5000) };
+    let root = rustix::process::geteuid().is_root();
+    // Root's own folders may be closed to the users that the proxies become.
+    let folder = if root { std::env::temp_dir().join("rookery-compare") } else { "target/compare".into() };
     let comparison = Comparison {
-        folder: arguments.folder,
+        folder: arguments.folder.unwrap_or(folder),
         rookeryd: arguments.rookeryd,
-        peers: chosen.into_iter().filter(|(_, left_out)| !left_out).map(|(kind, _)| kind).collect(),
-        rounds: arguments.rounds,
-        duration: Duration::from_secs_f64(arguments.seconds),
+        kinds: if arguments.peers.is_empty() { Kind::value_variants().to_vec() } else { arguments.peers },
+        rounds: arguments.rounds.max(1),
+        budget: Duration::from_secs(arguments.seconds.unwrap_or(seconds)),
+        is_quick: arguments.quick,
+        may_install: arguments.system,
         core: arguments.core,
-        idle_sessions: arguments.idle,
-        first_port: arguments.first_port,
+        load_core: arguments.load_core,
+        idle_sessions: arguments.idle.unwrap_or(idle),
+        net: arguments.net,
         only: arguments.only,
+        command: std::env::args().collect::<Vec<_>>().join(" "),
     };
     print!("{}", bench::compare::run(&comparison)?);
     Ok(())

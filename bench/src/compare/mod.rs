@@ -1,233 +1,281 @@
-//! rookeryd, nginx and HAProxy before the same backend, in turns, each on the same core.
+//! rookeryd and its peers before the same backend, in turns, each on the same core.
+//!
+//! All proxies of a row stand at the same time; each is loaded in turn, and after the last one the first
+//! again, so that a noisy minute hits all. A ratio is taken within a turn, and the median over the turns
+//! counts.
 
+mod budget;
+mod cases;
+mod install;
+mod markdown;
 mod peers;
+mod row;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use rustls::pki_types::ServerName;
 
-use crate::load::{self, Outcome, Plan, Target, tls};
-use crate::report;
-use crate::scenario::{self, Scenario, Security};
-pub use peers::{Kind, Peer, Ports};
+use crate::load::{self, Plan, Target, tls};
+use crate::machine;
+use cases::Case;
+pub use peers::Kind;
+use peers::{Peer, Place};
+use row::{Row, Sample};
 
 /// Users in the list; more connections share them.
-pub const USERS: usize = 1000;
+const USERS: usize = 1000;
+/// Counted time of one turn, at least and at most.
+const TURN_SECONDS: (f64, f64) = (0.2, 2.0);
+/// A proxy that serves nobody for so long after its start is left out.
+const READY_MAX: Duration = Duration::from_secs(15);
+/// Before a row is measured, a turn is thought to cost so much beside its counted time.
+const OVERHEAD: Duration = Duration::from_millis(400);
 
 /// What is compared.
 pub struct Comparison {
-    /// Files are written here.
+    /// Configurations, logs, certificates, `compare.json` and `compare.md`.
     pub folder: PathBuf,
-    /// The daemon; rookeryd is left out when `None`.
-    pub rookeryd: Option<PathBuf>,
-    /// Which peers, beside rookeryd.
-    pub peers: Vec<Kind>,
-    /// Runs of each, of which the median counts.
+    /// The daemon.
+    pub rookeryd: PathBuf,
+    /// Who takes part.
+    pub kinds: Vec<Kind>,
+    /// Alternations of each row.
     pub rounds: usize,
-    /// Counted time of one run.
-    pub duration: Duration,
+    /// All of it ends in about this time.
+    pub budget: Duration,
+    /// Only the rows of the quick form.
+    pub is_quick: bool,
+    /// Debian's packages are installed.
+    pub may_install: bool,
     /// The proxies' core.
     pub core: usize,
-    /// Sessions at the last step of the idle scenario; 0 leaves it out.
+    /// The core of the load and of the backend.
+    pub load_core: usize,
+    /// Sessions at the last step of the rows of memory; 0 leaves them out.
     pub idle_sessions: usize,
-    /// The first of ten ports.
-    pub first_port: u16,
-    /// Only scenarios whose name holds this.
+    /// The loopback network, as 127, x, y.
+    pub net: [u8; 3],
+    /// Only rows whose name holds this.
     pub only: String,
+    /// How this was called, for the report.
+    pub command: String,
 }
 
-/// One line of the comparison: a scenario, with TLS or not, so many connections.
-struct Case {
-    name: String,
-    scenario: Scenario,
-    connections: usize,
-    tls: bool,
+/// Everything that was found.
+struct Found {
+    versions: Vec<(Kind, String)>,
+    /// Who does not take part, and why.
+    absent: Vec<(Kind, String)>,
+    rows: Vec<Row>,
+    idle: Vec<Row>,
+    loads: (String, String),
+    took: Duration,
 }
 
-fn case(name: &str, connections: usize, tls: bool) -> Result<Case> {
-    let scenario = scenario::find(&format!("imap-{name}"))?;
-    let name = format!("{name} x{connections}{}", if tls { " tls" } else { "" });
-    Ok(Case { name, scenario, connections, tls })
-}
-
-fn cases() -> Result<Vec<Case>> {
-    let cases = [
-        ("noop", 1, false),
-        ("noop", 100, false),
-        ("noop", 1000, false),
-        ("login", 20, false),
-        ("login", 20, true),
-        ("fetch", 10, false),
-        ("fetch", 10, true),
-        ("append", 10, false),
-        ("append", 10, true),
-    ];
-    cases.into_iter().map(|(name, connections, tls)| case(name, connections, tls)).collect()
-}
-
-/// Runs everything and returns the report; JSON lines go to `compare.json` in the folder.
+/// Runs everything and returns the report, which is also written to the folder.
 ///
 /// # Errors
-/// A server does not start or a run fails.
+/// A helper does not start, or packages cannot be installed. A peer that does not start, or a turn that
+/// fails, is told in the report.
 pub fn run(comparison: &Comparison) -> Result<String> {
+    let begun = Instant::now();
     fs::create_dir_all(&comparison.folder)?;
     let folder = fs::canonicalize(&comparison.folder)?;
+    if comparison.may_install {
+        install::install(&folder)?;
+    }
+    // Children that are not told otherwise stay on this core as well.
+    backends::net::pin(comparison.load_core)
+        .with_context(|| format!("cannot run on core {}", comparison.load_core))?;
     let tls = certificate(&folder)?;
-    let ports = Ports::from(comparison.first_port);
-    let _helpers = peers::helpers(&ports)?;
-    let mut kinds = comparison.peers.clone();
-    kinds.extend(comparison.rookeryd.iter().map(|path| Kind::Rookery(path.clone())));
-    let mut text = String::new();
-    let mut records = Vec::new();
-    text += &throughput(comparison, &folder, &ports, &kinds, &tls, &mut records)?;
-    if comparison.idle_sessions > 0 {
-        text += &idle(comparison, &folder, &ports, &kinds, &tls, &mut records)?;
+    let place = place(comparison, folder)?;
+    let (versions, absent) = takers(comparison, &place);
+    ensure!(!versions.is_empty(), "nobody can take part: {absent:?}");
+    let _helpers = peers::helpers(&place)?;
+    let loads = machine::load_average();
+    let mut run = Run { comparison, place: &place, tls, end: begun + comparison.budget, turn: OVERHEAD };
+    let kinds: Vec<Kind> = versions.iter().map(|(kind, _)| *kind).collect();
+    let idle = run.idle(&kinds)?;
+    let rows = run.rows(&kinds)?;
+    let loads = (loads, machine::load_average());
+    let found = Found { versions, absent, rows, idle, loads, took: begun.elapsed() };
+    fs::write(place.folder.join("compare.json"), markdown::json(&found) + "\n")?;
+    let report = markdown::report(comparison, &found);
+    fs::write(place.folder.join("compare.md"), &report)?;
+    Ok(report)
+}
+
+fn place(comparison: &Comparison, folder: PathBuf) -> Result<Place> {
+    let is_root = rustix::process::geteuid().is_root();
+    let mut rookeryd = comparison.rookeryd.clone();
+    if is_root && comparison.kinds.contains(&Kind::Rookery) {
+        // Root's build folder may be closed to the user that the daemon runs as. A copy that runs cannot be
+        // written, but replaced.
+        let copy = folder.join("rookeryd");
+        let _ = fs::remove_file(&copy);
+        fs::copy(&rookeryd, &copy).with_context(|| format!("{} cannot be copied", rookeryd.display()))?;
+        rookeryd = copy;
     }
-    fs::write(folder.join("compare.json"), records.join("\n") + "\n")?;
-    Ok(text)
+    Ok(Place { folder, net: comparison.net, rookeryd, core: comparison.core, is_root })
 }
 
-fn plan(case: &Case, peer: &Peer, duration: Duration, tls: &Arc<rustls::ClientConfig>) -> Plan {
-    let mut scenario = case.scenario.clone();
-    scenario.connections = case.connections.max(1);
-    scenario.users.count = USERS;
-    (scenario.warm_up, scenario.seconds) = (duration.as_secs_f64() / 3.0, duration.as_secs_f64());
-    scenario.security = if case.tls { Security::Tls } else { Security::None };
-    Plan {
-        target: Target {
-            address: if case.tls { peer.tls } else { peer.plain },
-            name: ServerName::from(std::net::Ipv4Addr::LOCALHOST),
-            tls: Arc::clone(tls),
-        },
-        scenario,
-        pid: Some(peer.pid()),
-        progress: None,
+/// Peers with what they say they are, and with why they do not take part.
+type Told = Vec<(Kind, String)>;
+
+/// Who takes part, with versions, and who does not, with reasons.
+fn takers(comparison: &Comparison, place: &Place) -> (Told, Told) {
+    let (mut versions, mut absent) = (Vec::new(), Vec::new());
+    for kind in &comparison.kinds {
+        match install::version_of(*kind, &place.rookeryd, &place.folder, place.is_root) {
+            Ok(version) => versions.push((*kind, version)),
+            Err(e) => absent.push((*kind, format!("{e:#}"))),
+        }
     }
+    (versions, absent)
 }
 
-fn json(name: &str, outcome: &Outcome) -> String {
-    let latency = outcome.total().map(|total| total.latency);
-    let at = |q: f64| latency.as_ref().map(|latency| latency.value_at_quantile(q));
-    serde_json::json!({
-        "run": name, "operations": outcome.done(), "errors": outcome.errors(),
-        "seconds": outcome.elapsed.as_secs_f64(), "cpu_us": outcome.cpu_us(),
-        "p50_us": at(0.5), "p99_us": at(0.99), "p999_us": at(0.999),
-    })
-    .to_string()
+struct Run<'a> {
+    comparison: &'a Comparison,
+    place: &'a Place,
+    tls: Arc<rustls::ClientConfig>,
+    end: Instant,
+    /// What a turn costs beside its counted time, as the rows so far showed.
+    turn: Duration,
 }
 
-fn throughput(
-    comparison: &Comparison,
-    folder: &Path,
-    ports: &Ports,
-    kinds: &[Kind],
-    tls: &Arc<rustls::ClientConfig>,
-    records: &mut Vec<String>,
-) -> Result<String> {
-    let mut rows = vec![header(kinds)];
-    for case in cases()?.iter().filter(|case| case.name.contains(&comparison.only)) {
-        let mut seen = vec![Vec::new(); kinds.len()];
-        // Fresh processes for each case; rounds alternate, so that a noisy minute hits all.
-        let peers = kinds.iter().enumerate().map(|(n, kind)| {
-            Peer::start(kind, folder, ports, n, comparison.core)
-                .with_context(|| format!("{} does not start", kind.name()))
-        });
-        let peers = peers.collect::<Result<Vec<_>>>()?;
-        for _ in 0..comparison.rounds {
-            for (peer, values) in peers.iter().zip(&mut seen) {
-                let outcome = load::run(&plan(case, peer, comparison.duration, tls))
-                    .with_context(|| format!("{} through {}", case.name, peer.name))?;
-                records.push(json(&format!("{} {}", peer.name, case.name), &outcome));
-                values.extend(outcome.cpu_us());
+impl Run<'_> {
+    fn is_wanted(&self, case: &Case) -> bool {
+        case.name.contains(&self.comparison.only) && (case.is_quick || !self.comparison.is_quick)
+    }
+
+    fn plan(&self, case: &Case, peer: &Peer, seconds: f64) -> Plan {
+        let mut scenario = case.scenario.clone();
+        scenario.users.count = USERS;
+        (scenario.seconds, scenario.warm_up) = (seconds, seconds / 4.0);
+        let address = if case.tls { peer.tls.unwrap_or(peer.plain) } else { peer.plain };
+        let target = Target { address, name: ServerName::from(address.ip()), tls: Arc::clone(&self.tls) };
+        Plan { target, scenario, pid: Some(peer.pid()), progress: None }
+    }
+
+    /// Starts a peer and waits until it serves what the row wants.
+    fn start_one(&self, case: &Case, kind: Kind) -> Result<Peer> {
+        let peer = Peer::start(kind, self.place, case.protocol)?;
+        let end = Instant::now() + READY_MAX;
+        let mut plan = self.plan(case, &peer, 0.05);
+        plan.scenario.connections = 1;
+        if plan.scenario.hold {
+            plan.scenario = cases::before_idle(case)?;
+        }
+        // A frontend that has not heard from its master yet knows nobody.
+        loop {
+            match load::run(&plan) {
+                Ok(outcome) if outcome.done() > 0 => return Ok(peer),
+                Err(e) if Instant::now() > end => return Err(e.context("is not ready")),
+                Ok(_) if Instant::now() > end => bail!("is not ready: nothing is answered"),
+                Ok(_) | Err(_) => {}
             }
         }
-        let medians: Vec<Option<f64>> = seen.iter().map(|values| report::median(values)).collect();
-        rows.push(compared(&case.name, kinds, &medians, |us| format!("{us:.2}")));
     }
-    Ok(format!(
-        "CPU microseconds for one operation, medians of {} runs\n{}",
-        comparison.rounds,
-        report::table(&rows)
-    ))
-}
 
-fn idle(
-    comparison: &Comparison,
-    folder: &Path,
-    ports: &Ports,
-    kinds: &[Kind],
-    tls: &Arc<rustls::ClientConfig>,
-    records: &mut Vec<String>,
-) -> Result<String> {
-    let last = comparison.idle_sessions;
-    let steps: Vec<usize> = (1..=3).map(|n| last * (2 * n - 1) / 5).chain([last]).collect();
-    let mut rows = vec![header(kinds)];
-    for with_tls in [false, true] {
-        let name = if with_tls { "idle tls" } else { "idle" };
-        if !name.contains(&comparison.only) {
-            continue;
+    fn start(&self, case: &Case, kinds: &[Kind], row: &mut Row) -> Vec<Peer> {
+        let mut peers = Vec::new();
+        for kind in kinds.iter().filter(|kind| case.wants(**kind)) {
+            match self.start_one(case, *kind) {
+                Ok(peer) => peers.push(peer),
+                Err(e) => row.fails(*kind, format!("{e:#}")),
+            }
         }
-        let case = Case {
-            name: name.to_owned(),
-            scenario: scenario::find("imap-idle")?,
-            connections: 0,
-            tls: with_tls,
-        };
-        let mut slopes = Vec::new();
-        for (n, kind) in kinds.iter().enumerate() {
-            let peer = Peer::start(kind, folder, ports, n, comparison.core)?;
-            let plan = plan(&case, &peer, comparison.duration, tls);
-            let points = load::idle(&plan, &steps, Duration::from_secs(1))
-                .with_context(|| format!("{name} through {}", peer.name))?;
-            records.push(
-                format!("{{\"run\":\"{} {name}\",\"points\":{points:?}}}", peer.name)
-                    .replace('(', "[")
-                    .replace(')', "]"),
-            );
-            slopes.push(report::slope(&points).map(|bytes| bytes / 1024.0));
+        peers
+    }
+
+    fn rows(&mut self, kinds: &[Kind]) -> Result<Vec<Row>> {
+        let cases: Vec<Case> = cases::cases()?.into_iter().filter(|case| self.is_wanted(case)).collect();
+        let turns =
+            |case: &Case| self.comparison.rounds * kinds.iter().filter(|kind| case.wants(**kind)).count();
+        let mut turns_left: usize = cases.iter().map(turns).sum();
+        let mut rows = Vec::new();
+        for case in &cases {
+            let turns = turns(case);
+            let left = self.end.saturating_duration_since(Instant::now()).as_secs_f64();
+            // A quarter of the counted time goes before it as warm-up.
+            let seconds = (left / turns_left.max(1) as f64 - self.turn.as_secs_f64()) / 1.25;
+            let seconds = seconds.clamp(TURN_SECONDS.0, TURN_SECONDS.1);
+            let begun = Instant::now();
+            rows.push(self.row(case, kinds, seconds));
+            let each = begun.elapsed().as_secs_f64() / turns.max(1) as f64;
+            // What earlier rows took counts as well: the next one may be as slow as any.
+            let overhead = (each - seconds * 1.25).max(0.0);
+            self.turn = Duration::from_secs_f64(overhead / 2.0 + self.turn.as_secs_f64() / 2.0);
+            turns_left -= turns;
         }
-        rows.push(compared(name, kinds, &slopes, |kib| format!("{kib:.2}")));
+        Ok(rows)
     }
-    Ok(format!("\nKiB (PSS) for one idle session, slope over {steps:?}\n{}", report::table(&rows)))
+
+    /// One row: each round loads every peer once, beginning with another one each time.
+    fn row(&self, case: &Case, kinds: &[Kind], seconds: f64) -> Row {
+        let mut row = Row::new(&case.name, seconds);
+        let peers = self.start(case, kinds, &mut row);
+        for round in 0..self.comparison.rounds {
+            for n in 0..peers.len() {
+                let peer = &peers[(round + n) % peers.len()];
+                if row.has_failed(peer.kind) {
+                    continue;
+                }
+                match load::run(&self.plan(case, peer, seconds)) {
+                    Ok(outcome) if outcome.done() > 0 => {
+                        row.add(peer.kind, round, Sample::of(&outcome));
+                    }
+                    Ok(_) => {} // a turn too short for one operation
+                    Err(e) => row.fails(peer.kind, format!("{e:#}")),
+                }
+            }
+        }
+        eprintln!("{}", row.line());
+        row
+    }
+
+    /// Memory for each idle session: fresh processes, sessions made in steps.
+    fn idle(&self, kinds: &[Kind]) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        let last = self.comparison.idle_sessions;
+        for case in cases::idle_cases()?.iter().filter(|case| last > 0 && self.is_wanted(case)) {
+            let mut row = Row::new(&case.name, 0.0);
+            for kind in kinds.iter().filter(|kind| case.wants(**kind)) {
+                // A process for each session: few show the slope, and thousands would not fit.
+                let last = if *kind == Kind::Cyrus { last.min(120) } else { last };
+                match self.slope(case, *kind, last) {
+                    Ok(kib) => row.add(*kind, 0, Sample::of_memory(kib)),
+                    Err(e) => row.fails(*kind, format!("{e:#}")),
+                }
+            }
+            eprintln!("{}", row.line());
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    /// KiB for one session more.
+    fn slope(&self, case: &Case, kind: Kind, last: usize) -> Result<f64> {
+        // This is also the load that makes what is made at first use, as buffers.
+        let peer = self.start_one(case, kind)?;
+        let steps: Vec<usize> = (1..=3).map(|n| last * (2 * n - 1) / 5).chain([last]).collect();
+        let points = load::idle(&self.plan(case, &peer, 1.0), &steps, Duration::from_millis(500))?;
+        let slope = crate::report::slope(&points).context("one step is no slope")?;
+        Ok(slope / 1024.0)
+    }
 }
 
-fn header(kinds: &[Kind]) -> Vec<String> {
-    let mut head = vec![String::new()];
-    head.extend(kinds.iter().map(Kind::name));
-    if kinds.iter().any(|kind| matches!(kind, Kind::Rookery(_))) {
-        head.extend(
-            kinds.iter().filter(|k| !matches!(k, Kind::Rookery(_))).map(|k| format!("ours / {}", k.name())),
-        );
-    }
-    head
-}
-
-/// Values, and the ratios of the last one to the others if it is ours.
-fn compared(name: &str, kinds: &[Kind], values: &[Option<f64>], text: impl Fn(f64) -> String) -> Vec<String> {
-    let mut row = vec![name.to_owned()];
-    row.extend(values.iter().map(|value| value.map_or_else(|| "-".to_owned(), &text)));
-    let ours_is_last = matches!(kinds.last(), Some(Kind::Rookery(_)));
-    if let (true, Some((Some(ours), others))) = (ours_is_last, values.split_last()) {
-        let ratio = |other: &Option<f64>| {
-            other.map_or_else(|| "-".to_owned(), |other| format!("{:.2}", ours / other))
-        };
-        row.extend(others.iter().map(ratio));
-    }
-    row
-}
-
-/// Writes a certificate for localhost and its key; returns what trusts it.
+/// Writes a certificate for the network's addresses and its key; returns what trusts it.
 fn certificate(folder: &Path) -> Result<Arc<rustls::ClientConfig>> {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
     let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     fs::write(folder.join("cert.pem"), &cert)?;
     fs::write(folder.join("key.pem"), &key)?;
     fs::write(folder.join("both.pem"), cert + &key)?;
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(made.cert.der().clone())?;
-    Ok(tls::trusting_roots(roots))
+    // The proxies stand at addresses that no certificate names: who they are is not what is measured.
+    Ok(tls::trusting_everybody())
 }

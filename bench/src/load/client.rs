@@ -237,7 +237,8 @@ impl Client {
     /// Reacts to an answer.
     fn seen(&mut self, seen: Seen) -> Option<Progress> {
         let Some(open) = self.open.pop_front().filter(|_| seen != Seen::Nonsense) else {
-            return Some(Progress::Failed("answer to nothing that was asked".to_owned()));
+            let said = self.reader.refusal();
+            return Some(Progress::Failed(format!("answer to nothing that was asked: {said}")));
         };
         let refused = seen == Seen::Refused;
         if self.open.is_empty() {
@@ -248,8 +249,8 @@ impl Client {
         }
         match open.role {
             Role::Greeting | Role::Prologue | Role::Epilogue if refused => {
-                let (user, phase) = (&self.user.name, self.phase_name());
-                Some(Progress::Failed(format!("{phase} was refused ({user})")))
+                let (user, phase, said) = (&self.user.name, self.phase_name(), self.reader.refusal());
+                Some(Progress::Failed(format!("{phase} was refused to {user}: {said}")))
             }
             Role::Greeting if self.phase == Phase::ExpectGreeting => {
                 self.phase = Phase::Prologue(0);
@@ -296,7 +297,7 @@ impl Client {
     fn phase_name(&self) -> String {
         match self.phase {
             Phase::ExpectGreeting => "the connection".to_owned(),
-            Phase::Prologue(n) => format!("command {n} of the login"),
+            Phase::Prologue(n) => format!("command {n} of a session"),
             Phase::Operating => "an operation".to_owned(),
             Phase::Epilogue(n) => format!("command {n} of the end"),
             Phase::Held | Phase::ExpectEnd => "a held session".to_owned(),

@@ -11,6 +11,9 @@ use crate::scenario::Protocol;
 /// A line that is kept past this is none of a mail server.
 const LINE_BYTES_MAX: usize = 64 * 1024;
 
+/// So much of a refusal is kept for messages.
+const REFUSAL_BYTES_MAX: usize = 200;
+
 /// What is awaited.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Expect {
@@ -49,6 +52,8 @@ pub(super) struct Reader {
     dotted: Option<bool>,
     /// Replies of an [`Expect::Replies`] that came, and whether one was a refusal.
     replies: (usize, bool),
+    /// The last line that was a refusal, or nonsense.
+    refusal: Vec<u8>,
 }
 
 impl Reader {
@@ -60,6 +65,7 @@ impl Reader {
             partial: Vec::new(),
             dotted: None,
             replies: (0, false),
+            refusal: Vec::new(),
         }
     }
 
@@ -100,6 +106,20 @@ impl Reader {
 
     fn line(&mut self, line: &[u8], expect: Expect) -> Option<Seen> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let seen = self.judge(line, expect);
+        if matches!(seen, Some(Seen::Refused | Seen::Nonsense)) {
+            self.refusal.clear();
+            self.refusal.extend_from_slice(&line[..line.len().min(REFUSAL_BYTES_MAX)]);
+        }
+        seen
+    }
+
+    /// The last refusal, for a message.
+    pub(super) fn refusal(&self) -> String {
+        String::from_utf8_lossy(&self.refusal).into_owned()
+    }
+
+    fn judge(&mut self, line: &[u8], expect: Expect) -> Option<Seen> {
         match self.protocol {
             Protocol::Imap => {
                 self.tagged(line, expect, |line| line.starts_with(b"* OK") || line.starts_with(b"* PREAUTH"))

@@ -10,6 +10,7 @@ use crate::load::{Outcome, Point, Tally};
 use crate::scenario::{Protocol, Scenario, Security};
 
 pub use html::page;
+pub(crate) use html::utc;
 pub use text::{median, slope, summary, table};
 
 /// The quantiles that are told, in hundredths of a percent.

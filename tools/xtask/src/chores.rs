@@ -30,7 +30,7 @@ pub struct Sim {
     seeds: u64,
 }
 
-/// Which benchmark is run.
+/// Which benchmark is run. `compare --system` as root installs the peers; `--quick` takes four minutes.
 #[derive(Args)]
 pub struct Bench {
     /// `list`, `store`, `master`, or `compare`.
@@ -118,17 +118,13 @@ pub fn bench(bench: &Bench) -> Result<bool> {
         "store" => command.args(["bench", "--package", "store", "--bench", "open", "--"]),
         "master" => return master_figures(bench),
         "compare" => {
-            run(cargo().args(["build", "--release", "--workspace"]))?;
-            command.args([
-                "run",
-                "--release",
-                "--package",
-                "bench",
-                "--bin",
-                "rookery-bench",
-                "--",
-                "compare",
-            ])
+            let build = ["build", "--release", "--locked", "--package", "engine", "--package", "bench"];
+            if !run(cargo().args(build))? {
+                bail!("the programs that are compared cannot be built");
+            }
+            let binaries = target_folder().join("release");
+            command = Command::new(binaries.join("rookery-bench"));
+            command.arg("compare").arg("--rookeryd").arg(binaries.join("rookeryd"))
         }
         other => bail!("unknown benchmark {other:?}: expected list, store, master or compare"),
     };
