@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use protocols::conf::{ConfError, CyrusConf, Imapd, cyrus::Entry};
 use protocols::imap;
+use protocols::lmtp::{self, config::Trust};
 use protocols::mailbox::names::VirtDomains;
 use protocols::proxy::{Level, Origin, Session};
 
@@ -27,6 +28,8 @@ pub struct Service {
 pub enum Program {
     /// `imapd`, `proxyd`, `imap`.
     Imap(Arc<imap::Config>),
+    /// `lmtpd`, `lmtpproxyd`.
+    Lmtp(Arc<lmtp::Config>),
 }
 
 impl Service {
@@ -43,6 +46,7 @@ impl Service {
                 }
                 Box::new(session)
             }
+            Program::Lmtp(config) => Box::new(lmtp::Session::new(Arc::clone(config), origin)),
         }
     }
 }
@@ -50,6 +54,7 @@ impl Service {
 /// What a basename in `cmd` stands for.
 enum Known {
     Imap,
+    Lmtp,
     /// Served by the directory, or by a process beside this one.
     Mupdate,
     /// A protocol that is served by nothing yet.
@@ -59,6 +64,7 @@ enum Known {
 fn known(basename: &str) -> Known {
     match basename {
         "imapd" | "proxyd" | "imap" => Known::Imap,
+        "lmtpd" | "lmtpproxyd" | "lmtp" => Known::Lmtp,
         "mupdate" => Known::Mupdate,
         _ => Known::NotServed,
     }
@@ -82,6 +88,7 @@ pub(crate) fn select(
             .ok_or_else(|| entry.error("no cmd: expected cmd=\"imapd\" or another program"))?;
         match known(basename) {
             Known::Imap => services.push(imap_service(imapd, entry, &arguments, tls, secret)?),
+            Known::Lmtp => services.push(lmtp_service(imapd, entry, &arguments, tls, secret)?),
             Known::Mupdate => {}
             Known::NotServed => {
                 let text = format!("{basename} is not served by this version: nothing listens for it");
@@ -117,5 +124,23 @@ fn imap_service(
         listen: Listen::of(entry)?,
         tls: with_tls,
         program: Program::Imap(Arc::new(config)),
+    })
+}
+
+fn lmtp_service(
+    imapd: &Imapd,
+    entry: &Entry,
+    arguments: &[&str],
+    tls: &crate::tls::Settings,
+    secret: &ProcessSecret,
+) -> Result<Service, ConfError> {
+    let trust = if arguments.contains(&"-a") { Trust::Everybody } else { Trust::LoggedIn };
+    let own = imapd.for_service(&entry.name);
+    let config = crate::config::lmtp(&own, &entry.file, trust, tls.server.is_some(), secret)?;
+    Ok(Service {
+        name: entry.name.as_str().into(),
+        listen: Listen::of(entry)?,
+        tls: false,
+        program: Program::Lmtp(Arc::new(config)),
     })
 }

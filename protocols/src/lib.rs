@@ -6,6 +6,7 @@
 pub mod conf;
 pub mod fuzz;
 pub mod imap;
+pub mod lmtp;
 pub mod login;
 pub mod mailbox;
 mod outbox;

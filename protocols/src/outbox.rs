@@ -4,12 +4,14 @@
 //! queue says whose they are. An idle session keeps a few small entries and no bytes.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use smallvec::smallvec;
 use zeroize::Zeroize as _;
 
 use crate::proxy::{
-    BackendId, Close, LayerKind, Notice, Output, Question, QuestionId, Side, Stamp, Timing, VerbName,
+    BackendId, Close, LayerKind, Notice, Output, Question, QuestionId, Service, Side, Sides, Stamp, Timing,
+    VerbName,
 };
 
 /// Capacity of the authored buffer that a session keeps while idle.
@@ -34,6 +36,8 @@ enum Pending {
         to: Side,
         n: u64,
     },
+    Fan(Box<Fan>),
+    Release(Box<Released>),
     Discard {
         from: Side,
         n: u64,
@@ -49,6 +53,21 @@ enum Pending {
         backend: BackendId,
         began: Stamp,
     },
+}
+
+/// A forward to several sides.
+struct Fan {
+    from: Side,
+    to: Sides,
+    n: u64,
+}
+
+/// A connection that goes to the pool.
+struct Released {
+    side: Side,
+    server: Box<str>,
+    service: Service,
+    offer: Arc<[u8]>,
 }
 
 impl Outbox {
@@ -85,7 +104,9 @@ impl Outbox {
     pub(crate) fn claims(&self, side: Side) -> bool {
         self.queue.iter().any(|pending| match pending {
             Pending::Forward { from, .. } | Pending::Discard { from, .. } => *from == side,
+            Pending::Fan(fan) => fan.from == side,
             Pending::Write { .. }
+            | Pending::Release(_)
             | Pending::Ask(_)
             | Pending::Switch(..)
             | Pending::Close(..)
@@ -98,6 +119,19 @@ impl Outbox {
     /// Moves the next `n` bytes of a side to another.
     pub(crate) fn forward(&mut self, from: Side, to: Side, n: u64) {
         self.queue.push_back(Pending::Forward { from, to, n });
+    }
+
+    /// Moves the next `n` bytes of a side to several others.
+    pub(crate) fn forward_to(&mut self, from: Side, to: Sides, n: u64) {
+        match to.as_slice() {
+            [to] => self.forward(from, *to, n),
+            _ => self.queue.push_back(Pending::Fan(Box::new(Fan { from, to, n }))),
+        }
+    }
+
+    /// Gives a clean connection to the pool.
+    pub(crate) fn release(&mut self, side: Side, server: Box<str>, service: Service, offer: Arc<[u8]>) {
+        self.queue.push_back(Pending::Release(Box::new(Released { side, server, service, offer })));
     }
 
     /// Throws the next `n` bytes of a side away.
@@ -144,6 +178,11 @@ impl Outbox {
                 Output::Write { to }
             }
             Pending::Forward { from, to, n } => Output::Forward { from, to: smallvec![to], n },
+            Pending::Fan(fan) => Output::Forward { from: fan.from, to: fan.to, n: fan.n },
+            Pending::Release(released) => {
+                let Released { side, server, service, offer } = *released;
+                Output::Release { side, server, service, offer }
+            }
             Pending::Discard { from, n } => Output::Discard { from, n },
             Pending::Ask(asked) => Output::Ask { id: asked.0, question: asked.1 },
             Pending::Switch(side, layer) => Output::Switch { side, layer: *layer },

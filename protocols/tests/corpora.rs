@@ -11,6 +11,8 @@ const TARGETS: &[Target] = &[
     ("backend_response", protocols::fuzz::backend_response),
     ("conf", protocols::fuzz::conf),
     ("imap_grammar", protocols::fuzz::imap_grammar),
+    ("lmtp_grammar", protocols::fuzz::lmtp_grammar),
+    ("lmtp_message", protocols::fuzz::lmtp_message),
     ("names", protocols::fuzz::names),
     ("sasl", protocols::fuzz::sasl),
     ("wire", protocols::fuzz::wire),

@@ -67,7 +67,7 @@ fn words(imapd: &Imapd, key: &str) -> Box<[Box<str>]> {
     imapd.list(key).into_iter().map(Box::from).collect()
 }
 
-fn login(
+pub(super) fn login(
     imapd: &Imapd,
     file: &str,
     tls_offered: bool,
@@ -120,7 +120,7 @@ fn mechanisms(imapd: &Imapd, file: &str) -> Result<Vec<Mechanism>, ConfError> {
     Ok(mechanisms)
 }
 
-fn proxy(imapd: &Imapd) -> Result<ProxyLogin, ConfError> {
+pub(super) fn proxy(imapd: &Imapd) -> Result<ProxyLogin, ConfError> {
     let starttls = [
         ("needed", BackendTls::WhenNeeded),
         ("offered", BackendTls::WhenOffered),

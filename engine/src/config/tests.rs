@@ -67,7 +67,7 @@ fn configuration_of_a_cyrus_frontend_is_read() {
     assert_eq!(configuration.directory.server.as_ref(), "127.0.0.1:3905");
     assert_eq!(configuration.directory.retry_delay, Duration::from_secs(2));
     assert_eq!(configuration.services.len(), 1);
-    let Program::Imap(imap) = &configuration.services[0].program;
+    let Program::Imap(imap) = &configuration.services[0].program else { panic!("no imap service") };
     assert_eq!(imap.servername.as_ref(), "frontend");
     assert_eq!(imap.namespace.separator, b'.');
     assert!(!imap.namespace.alt && imap.login.plaintext_allowed && !imap.login.starttls);
@@ -133,7 +133,7 @@ fn bad_values_are_refused_with_file_and_line() {
     }
     let error = refused(IMAPD, &CYRUS.replace("imapd -C", "imapd -s -C"));
     assert!(error.starts_with("cyrus.conf:5: imap: -s without a certificate"), "{error}");
-    let error = refused(IMAPD, &CYRUS.replace("imapd", "lmtpd"));
+    let error = refused(IMAPD, &CYRUS.replace("imapd", "nntpd"));
     assert!(error.contains("no service that this version serves"), "{error}");
 }
 
@@ -144,7 +144,7 @@ fn scram_is_offered_where_a_file_has_its_keys() {
     std::fs::write(&passwd, "").unwrap();
     let method = format!("method: passwd_file\nsasl_passwd_file: {}", passwd.display());
     let configuration = load(&IMAPD.replace("method: backend", &method), CYRUS).unwrap();
-    let Program::Imap(imap) = &configuration.services[0].program;
+    let Program::Imap(imap) = &configuration.services[0].program else { panic!("no imap service") };
     let offered = [Mechanism::Plain, Mechanism::Login, Mechanism::ScramSha256];
     assert_eq!(imap.login.offer.mechanisms, offered);
 }

@@ -4,12 +4,14 @@
 
 mod conf;
 mod imap;
+mod lmtp;
 mod names;
 mod sasl;
 mod wire;
 
 pub use conf::conf;
 pub use imap::{backend_response, imap_grammar};
+pub use lmtp::{lmtp_grammar, lmtp_message};
 pub use names::names;
 pub use sasl::sasl;
 pub use wire::wire;

@@ -1,0 +1,4 @@
+//! Runs `protocols::fuzz::lmtp_grammar` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| protocols::fuzz::lmtp_grammar(input));

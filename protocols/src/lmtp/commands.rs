@@ -1,0 +1,175 @@
+//! What is answered without a backend.
+
+use std::borrow::Cow;
+
+use super::grammar::{Command, CommandError, LINE_BYTES_MAX, command};
+use super::session::{Progress, Reading, Session};
+use super::text::{self, Text};
+use super::transaction::{RECIPIENTS_AHEAD_MAX, Stage, Transaction};
+use crate::login::config::ServerInfo;
+use crate::proxy::Side;
+use crate::wire::{self, line};
+
+/// Commands in a row that may be none.
+const BAD_COMMANDS_MAX: u8 = 20;
+
+/// Bytes of a TRACE id.
+const TRACE_BYTES_MAX: usize = 256;
+
+/// The reply to what is no command.
+pub(super) const SYNTAX: Text = Cow::Borrowed(b"500 5.5.2 Syntax error\r\n");
+
+impl Session {
+    pub(super) fn greet(&mut self) {
+        let (host, version) = (&self.config.servername, &self.config.version);
+        let greeting = match self.config.server_info {
+            ServerInfo::On => format!("220 {host} Rookery LMTP {version} server ready\r\n"),
+            ServerInfo::Min | ServerInfo::Off => format!("220 {host} LMTP server ready\r\n"),
+        };
+        self.outbox.write(Side::Client, &[greeting.as_bytes()]);
+    }
+
+    /// Takes a command. While RCPTs wait for replies, only more of them and DATA are taken.
+    pub(super) fn look_at_command(&mut self, input: &[u8]) -> Progress {
+        let line = match line::first(input, LINE_BYTES_MAX) {
+            Ok(line) => line,
+            Err(wire::Error::Incomplete) => return Progress::More,
+            Err(_) => {
+                if !self.may_reply() {
+                    return Progress::Hold;
+                }
+                self.reading = Reading::Skip;
+                return Progress::Took(0);
+            }
+        };
+        let command = command(line.content);
+        let is_ahead = match &command {
+            Ok(Command::Rcpt(_)) => self.untold() < RECIPIENTS_AHEAD_MAX && self.transaction.is_some(),
+            Ok(Command::Data) => self.untold() > 0,
+            Ok(_) | Err(_) => false,
+        };
+        if !is_ahead && !self.may_reply() {
+            return Progress::Hold;
+        }
+        match command {
+            Ok(command) => {
+                self.bad_commands = 0;
+                self.dispatch(command);
+            }
+            Err(error) => self.bad(&error),
+        }
+        Progress::Took(line.len)
+    }
+
+    /// Recipients that the client has no reply of.
+    fn untold(&self) -> usize {
+        self.transaction.as_deref().map_or(0, |transaction| transaction.recipients.len() - transaction.told)
+    }
+
+    /// Whether nothing is owed to the client before the reply to his next command.
+    fn may_reply(&self) -> bool {
+        self.untold() == 0
+    }
+
+    fn dispatch(&mut self, command: Command<'_>) {
+        match command {
+            Command::Lhlo(_) => self.lhlo(),
+            Command::Mail(_) if !self.may_deliver() => self.reply(&self.log_in()),
+            Command::Mail(mail) => self.mail(&mail),
+            Command::Rcpt(rcpt) => self.rcpt(&rcpt),
+            Command::Data => self.data(),
+            Command::Rset => self.rset(),
+            Command::Noop => self.reply(&text::OK),
+            Command::Quit => self.end(&text::BYE),
+            Command::Vrfy => self.reply(&text::TRY_RCPT),
+            Command::Starttls => self.starttls(),
+            Command::Auth { mechanism, initial } => self.auth(mechanism, initial),
+            Command::Trace(id) => self.trace(id),
+        }
+    }
+
+    fn bad(&mut self, error: &CommandError) {
+        self.bad_commands += 1;
+        if self.bad_commands > BAD_COMMANDS_MAX {
+            self.end(&text::TOO_MANY_BAD);
+        } else {
+            self.outbox.write(Side::Client, &[error.to_string().as_bytes(), b"\r\n"]);
+        }
+    }
+
+    /// Throws the rest of a line away that is too long.
+    pub(super) fn skip_line(&mut self, input: &[u8]) -> Progress {
+        match memchr::memchr(b'\n', input) {
+            Some(lf) => {
+                self.reading = Reading::Command;
+                self.bad_commands += 1;
+                if self.bad_commands > BAD_COMMANDS_MAX {
+                    self.end(&text::TOO_MANY_BAD);
+                } else {
+                    self.reply(&text::TOO_LONG);
+                }
+                Progress::Took(lf + 1)
+            }
+            None => Progress::Took(input.len()),
+        }
+    }
+
+    fn lhlo(&mut self) {
+        let host = self.config.servername.clone();
+        let mut reply =
+            format!("250-{host}\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250-PIPELINING\r\n");
+        match self.config.message_bytes_max {
+            Some(limit) => reply.push_str(&format!("250-SIZE {limit}\r\n")),
+            None => reply.push_str("250-SIZE\r\n"),
+        }
+        if self.offers_tls() {
+            reply.push_str("250-STARTTLS\r\n");
+        }
+        if !self.may_deliver() {
+            let names: Vec<&str> = self.config.login.offered(self.tls).map(|known| known.name()).collect();
+            if !names.is_empty() {
+                reply.push_str(&format!("250-AUTH {}\r\n", names.join(" ")));
+            }
+        }
+        reply.push_str("250-IGNOREQUOTA\r\n250-TRACE\r\n");
+        reply.push_str(&format!("250 Ok SESSIONID=<{}>\r\n", self.session_id()));
+        self.outbox.write(Side::Client, &[reply.as_bytes()]);
+    }
+
+    fn rset(&mut self) {
+        self.abandon_transaction();
+        self.trace = None;
+        let reply = format!("250 2.0.0 Ok SESSIONID=<{}>\r\n", self.session_id());
+        self.outbox.write(Side::Client, &[reply.as_bytes()]);
+    }
+
+    fn trace(&mut self, id: &[u8]) {
+        let is_good = matches!(id.len(), 1..=TRACE_BYTES_MAX)
+            && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
+        if !is_good {
+            return self.reply(&text::TRACE_INVALID);
+        }
+        self.trace = Some(id.into());
+        let reply = format!("250 2.0.0 Ok SESSIONID=<{}> TRACEID=<", self.session_id());
+        self.outbox.write(Side::Client, &[reply.as_bytes(), id, b">\r\n"]);
+    }
+
+    /// DATA: what is known of all recipients decides, which may take a moment.
+    fn data(&mut self) {
+        match self.transaction.as_deref_mut() {
+            Some(transaction) if transaction.wants_data() => {
+                transaction.stage = Stage::Wanted;
+                self.reading = Reading::Wait;
+            }
+            Some(_) | None => self.reply(&text::NO_RECIPIENTS),
+        }
+    }
+}
+
+impl Transaction {
+    /// Whether there is a recipient who is taken or may be.
+    fn wants_data(&self) -> bool {
+        self.recipients.iter().any(|recipient| recipient.accepted || !recipient.is_resolved())
+            || self.told < self.recipients.len()
+    }
+}
