@@ -25,12 +25,12 @@ use std::time::Duration;
 
 use protocols::imap::config::ServerSelection;
 use protocols::imap::{Config, Session};
-use protocols::mailbox::Namespace;
 use protocols::mailbox::names::VirtDomains;
+use protocols::mailbox::{Namespace, Rights};
 use protocols::proxy::{
     Answer, BackendCapabilities, BackendId, Close, Entry, Event, Finding, Freshness, HEAD_BYTES_MAX,
-    HomeCopy, Instant, LayerKind, Location, Notice, OpenError, Opened, Origin, Output, PasswordVerdict,
-    Question, QuestionId, Session as _, Side, TlsInfo, Unavailable,
+    HomeCopy, Instant, Knowledge, LayerKind, ListPage, ListedEntry, Location, Notice, OpenError, Opened,
+    Origin, Output, PasswordVerdict, Question, QuestionId, Session as _, Side, TlsInfo, Unavailable,
 };
 
 /// How the input is cut.
@@ -806,6 +806,13 @@ fn shown(question: &Question) -> String {
     }
 }
 
+/// A mailbox on the first server, with all rights.
+fn listed(name: &str) -> ListedEntry {
+    let location = Location(b"be1!default".as_slice().into());
+    let entry = Entry { name: name.as_bytes().into(), location, acl: [].into() };
+    ListedEntry { entry, reserved: false, rights: Rights::ALL }
+}
+
 fn answered(text: &str) -> Option<Answer> {
     let words: Vec<&str> = text.split(' ').collect();
     let rest = || words[1..].iter().map(|word| Box::from(*word)).collect::<Vec<Box<str>>>();
@@ -822,6 +829,11 @@ fn answered(text: &str) -> Option<Answer> {
             location: location(2),
             acl: words.get(3).copied().unwrap_or("").replace(',', "\t").into_bytes().into(),
         })),
+        "page" => Answer::Page(ListPage {
+            entries: words[1..].iter().map(|name| listed(name)).collect(),
+            next: None,
+            knowledge: Knowledge::Stale,
+        }),
         "reserved" => Answer::Found(Finding::Reserved { location: location(1) }),
         "absent" => Answer::Found(Finding::Absent),
         "unknown" => Answer::Found(Finding::Unknown),

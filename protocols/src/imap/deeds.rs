@@ -16,7 +16,7 @@ use crate::mailbox::{Identity, Rights, names};
 use crate::proxy::{Entry, Finding, ListPage, ListQuery, ListedEntry, Location};
 
 /// Deeds that one session remembers; the oldest is forgotten first.
-const DEEDS_MAX: usize = 32;
+pub(super) const DEEDS_MAX: usize = 32;
 
 /// Something that a backend said it did.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -87,7 +87,7 @@ struct Kept {
 impl Deeds {
     /// Keeps a deed; gives the number by which [`Deeds::check`] is told what the list says of it.
     pub(super) fn keep(&mut self, deed: Deed) -> u32 {
-        self.kept.retain(|kept| kept.deed.name() != deed.name());
+        self.kept.retain(|kept| kept.deed.name() != deed.name() && !hides(&deed, kept.deed.name()));
         if self.kept.len() >= DEEDS_MAX {
             self.kept.remove(0);
         }
@@ -110,9 +110,9 @@ impl Deeds {
         self.kept.is_empty()
     }
 
-    /// Forgets what is known to be over: the name is selected.
-    pub(super) fn forget(&mut self, name: &[u8]) {
-        self.kept.retain(|kept| kept.deed.name() != name);
+    /// The name is selected: it is not gone.
+    pub(super) fn is_there(&mut self, name: &[u8]) {
+        self.kept.retain(|kept| kept.deed.name() != name || matches!(kept.deed, Deed::Made { .. }));
     }
 
     /// Corrects what the list says of a name.

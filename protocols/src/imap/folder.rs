@@ -76,7 +76,7 @@ pub(super) fn rename(
         }
         let does = [Does::Make(new.to_vec()), Does::Take { name: old.clone(), below: Below::Goes }];
         let routed = routed(b"RENAME", old, &args.old, &[&astring(&args.new)], Effect::ChangesList);
-        return Ok(Box::new(routed.doing(does)));
+        return Ok(Box::new(routed.doing(does).renaming(&args.old, &args.new)));
     };
     if !is_admin {
         return Err(PERMISSION_DENIED);

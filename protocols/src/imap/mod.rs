@@ -9,6 +9,7 @@ mod client;
 mod dispatch;
 mod info;
 mod relay;
+mod renamed;
 mod timers;
 mod timing;
 

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::deeds::{Below, Deed};
-use super::grammar::{Response, Status, code, response};
+use super::deeds::{Below, DEEDS_MAX, Deed};
+use super::grammar::{Response, Status, UntaggedKind, code, response};
 use super::relocate::Relocation;
+use super::renamed::Renamed;
 use super::task::{Context, Line, News, Task, Want};
 use crate::proxy::{BackendId, Finding, Freshness, Instant, Side};
 use crate::wire::LiteralStyle;
@@ -243,6 +244,8 @@ pub(super) struct Routed {
     does: SmallVec<[Does; 2]>,
     /// The command is made when its server is known.
     relocation: Option<Box<Relocation>>,
+    /// What goes along is told while it is done.
+    renames: Option<Box<Renamed>>,
 }
 
 /// What a command does to the names of mailboxes.
@@ -309,6 +312,7 @@ impl Routed {
             no_is_final,
             does: SmallVec::new(),
             relocation: None,
+            renames: None,
         }
     }
 
@@ -334,6 +338,21 @@ impl Routed {
     pub(super) fn doing(mut self, does: impl IntoIterator<Item = Does>) -> Routed {
         self.does.extend(does);
         self
+    }
+
+    /// Those below go along.
+    pub(super) fn renaming(mut self, old: &[u8], new: &[u8]) -> Routed {
+        self.renames = Some(Box::new(Renamed { old: old.to_vec(), new: new.to_vec() }));
+        self
+    }
+
+    /// Takes note of a mailbox that went along.
+    fn note_renamed(&mut self, text: &[u8], cx: &Context<'_>) {
+        let new = self.renames.as_ref().and_then(|renames| renames.below(text));
+        let name = new.and_then(|new| cx.config.namespace.internal(new, cx.identity).ok());
+        if let Some(name) = name.filter(|_| self.does.len() < DEEDS_MAX) {
+            self.does.push(Does::Make(name));
+        }
     }
 
     fn handle_reply(&mut self, at: BackendId, status: Status, text: &[u8], line: &[u8]) -> Line {
@@ -396,6 +415,10 @@ impl Task for Routed {
         match (response(line), &self.step) {
             (Response::Tagged { tag, status, text }, Step::ExpectReply(at)) if tag == cx.tag => {
                 self.handle_reply(*at, status, text, line)
+            }
+            (Response::Untagged { kind: UntaggedKind::Ok, rest, .. }, _) => {
+                self.note_renamed(rest, cx);
+                Line::Relay
             }
             (Response::Untagged { .. }, _) => Line::Relay,
             (Response::Tagged { .. } | Response::Continuation { .. } | Response::Invalid, _) => Line::Drop,
@@ -464,7 +487,7 @@ impl Task for Routed {
     }
 
     fn relays_untagged(&self, backend: BackendId) -> bool {
-        matches!(&self.step, Step::ExpectReply(at) if *at == backend)
+        self.renames.is_none() && matches!(&self.step, Step::ExpectReply(at) if *at == backend)
     }
 
     /// A move says nothing until it is done; it has a deadline of its own.

@@ -126,7 +126,7 @@ impl Session {
             Want::Forward { from, to, n } => self.outbox.forward(from, to, n),
             Want::Discard { from, n } => self.outbox.discard(from, n),
             Want::Selected { backend, name, access, bond } => {
-                self.deeds.iter_mut().for_each(|deeds| deeds.forget(&name));
+                self.deeds.iter_mut().for_each(|deeds| deeds.is_there(&name));
                 let name = name.into();
                 let selected = SelectedMailbox {
                     backend,

@@ -32,6 +32,8 @@ enum Step {
     ExpectReply(BackendId),
     Opened(BackendId, Access),
     NotOpened,
+    /// The server knows it not, and has closed the old mailbox; the list is asked again.
+    NotThere,
     Over,
     End,
 }
@@ -120,8 +122,7 @@ impl Select {
             }
             Status::No if is_elsewhere(text) && self.held.is_empty() => {
                 self.held = line.to_vec();
-                self.route.again();
-                self.step = Step::Routing;
+                self.step = Step::NotThere;
                 Line::Taken
             }
             Status::No | Status::Bad => {
@@ -189,6 +190,11 @@ impl Task for Select {
             }
             Step::NotOpened => {
                 self.step = Step::Over;
+                Some(Want::Unselected)
+            }
+            Step::NotThere => {
+                self.route.again();
+                self.step = Step::Routing;
                 Some(Want::Unselected)
             }
             Step::Over => Some(Want::Done),
