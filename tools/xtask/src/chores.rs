@@ -1,5 +1,6 @@
 //! Front ends to tools that are not part of the test suite.
 
+use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -48,7 +49,7 @@ pub fn deny() -> Result<bool> {
     run(cargo().args(["deny", "check", "bans", "licenses", "sources"]))
 }
 
-/// Fuzzes one target.
+/// Fuzzes one target; what it finds lies in target/fuzz, and what is worth keeping is copied to the corpus.
 ///
 /// # Errors
 /// cargo-fuzz is not installed, or the package has no fuzz targets.
@@ -57,9 +58,13 @@ pub fn fuzz(fuzz: &Fuzz) -> Result<bool> {
     if !folder.join("fuzz/Cargo.toml").exists() {
         bail!("package {:?} has no fuzz targets: expected protocols or mupdate", fuzz.package);
     }
+    // What is found is written to the first folder; the committed corpus is read only.
+    let found = root().join("target/fuzz").join(&fuzz.package).join(&fuzz.target);
+    fs::create_dir_all(&found).with_context(|| format!("cannot make {}", found.display()))?;
+    let committed = folder.join("fuzz/corpus").join(&fuzz.target);
     let mut command = Command::new("cargo");
-    command.current_dir(folder).args(["+nightly", "fuzz", "run", &fuzz.target, "--"]);
-    run(command.arg(format!("-max_total_time={}", fuzz.seconds)))
+    command.current_dir(folder).args(["+nightly", "fuzz", "run", &fuzz.target]).args([found, committed]);
+    run(command.args(["--", &format!("-max_total_time={}", fuzz.seconds)]))
 }
 
 /// Runs the simulation in release.
