@@ -7,7 +7,7 @@ use super::agenda::{result_line, result_of};
 use super::config::ServerSelection;
 use super::deeds::Below;
 use super::grammar::Status;
-use super::grammar::args::{CreateArgs, Destination, RenameArgs, XferArgs};
+use super::grammar::args::{CreateArgs, CreateParameters, Destination, RenameArgs, XferArgs};
 use super::placement::Placement;
 use super::referral::referral;
 use super::relocate::{Belongs, Relocation};
@@ -278,14 +278,8 @@ fn create_command(args: &CreateArgs<'_>) -> Vec<u8> {
     let partition = partition.or_else(|| named.and_then(|named| named.partition.as_deref()));
     let partition = partition.filter(|partition| !partition.is_empty());
     let mut parameters = Vec::new();
-    if let Some(special_use) = named.and_then(|named| named.special_use) {
-        push(&mut parameters, &[b" USE ", special_use]);
-    }
-    if let Some(id) = named.and_then(|named| named.mailbox_id.as_deref()) {
-        push(&mut parameters, &[b" MAILBOXID ", &astring(id)]);
-    }
-    if let Some(mailbox_type) = named.and_then(|named| named.mailbox_type.as_deref()) {
-        push(&mut parameters, &[b" TYPE ", &astring(mailbox_type)]);
+    if let Some(named) = named {
+        parameters_out(&mut parameters, named);
     }
     match (partition, parameters.split_first()) {
         (None, None) => {}
@@ -297,6 +291,25 @@ fn create_command(args: &CreateArgs<'_>) -> Vec<u8> {
     }
     command.extend_from_slice(b"\r\n");
     command
+}
+
+/// All that is for the backend to judge, each with a space before it; what it does not know it refuses.
+fn parameters_out(out: &mut Vec<u8>, named: &CreateParameters<'_>) {
+    if let Some(special_use) = named.special_use {
+        push(out, &[b" USE ", special_use]);
+    }
+    for (keyword, value) in [
+        (&b" MAILBOXID "[..], &named.mailbox_id),
+        (b" TYPE ", &named.mailbox_type),
+        (b" COMPACTIDS ", &named.compact_ids),
+    ] {
+        if let Some(value) = value {
+            push(out, &[keyword, &astring(value)]);
+        }
+    }
+    if let Some(version) = named.version {
+        push(out, &[b" VERSION ", version.to_string().as_bytes()]);
+    }
 }
 
 impl Task for Create {

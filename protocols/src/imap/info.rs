@@ -8,9 +8,9 @@ use crate::proxy::{BackendCapabilities, BackendId};
 use crate::wire::LiteralStyle;
 use crate::wire::quote::{nstring_out, quoted_out, string_out};
 
-/// What every backend offers as long as none was seen: Cyrus 3.6 after login, without what is
-/// private to a backend or not built here.
-const CYRUS_3_6: &str = "ACL ANNOTATE-EXPERIMENT-1 BINARY CATENATE CHILDREN CONDSTORE \
+/// What a backend offers that was never seen, by name and separated by spaces: Cyrus 3.6 after login,
+/// without what is private to a backend or not built here.
+pub const CYRUS_3_6: &str = "ACL ANNOTATE-EXPERIMENT-1 BINARY CATENATE CHILDREN CONDSTORE \
     CREATE-SPECIAL-USE ESEARCH ESORT LIST-EXTENDED LIST-MYRIGHTS LIST-STATUS METADATA MOVE MULTIAPPEND NAMESPACE \
     OBJECTID PREVIEW QRESYNC QUOTA RIGHTS=kxten SAVEDATE SEARCH=FUZZY SORT SORT=DISPLAY SPECIAL-USE STATUS=SIZE \
     THREAD=ORDEREDSUBJECT THREAD=REFERENCES UIDPLUS UNSELECT WITHIN DIGEST=SHA1 LIST-METADATA NO_ATOMIC_RENAME SORT=MODSEQ \

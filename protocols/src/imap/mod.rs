@@ -49,4 +49,5 @@ mod select;
 mod testing;
 
 pub use config::Config;
+pub use info::CYRUS_3_6;
 pub use session::Session;
