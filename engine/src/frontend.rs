@@ -14,7 +14,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use protocols::proxy::{Knowledge, Level};
 
-use crate::backends::Backends;
+use crate::backends::{Backends, Offered};
 use crate::config::{Configuration, Listen, Source};
 use crate::control::{self, Control};
 use crate::directory::{self, Client, DirectoryError, Plan, Surroundings};
@@ -130,6 +130,7 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         helpers: Arc::clone(&helpers),
         backends: Arc::clone(&configuration.backends),
     };
+    let backends = known_backends(&configuration, &log);
     let plan = Plan {
         source: Source::Slave(Box::new(configuration.directory.clone())),
         serving: configuration.mupdate.clone(),
@@ -140,7 +141,7 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         log,
         tls,
         helpers,
-        backends: Backends::default(),
+        backends,
         directory: directory.client.clone(),
         homes: Homes::default(),
         settings: ArcSwap::from_pointee(Settings::of(&configuration)),
@@ -169,6 +170,16 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         addresses: sockets.addresses,
         paths: sockets.paths,
     })
+}
+
+/// What earlier processes knew of the backends.
+fn known_backends(configuration: &Configuration, log: &Log) -> Backends {
+    let path = configuration.process.directory.join("rookery-capabilities");
+    let (offered, error) = Offered::kept_in(path.clone());
+    if let Some(error) = error {
+        log.write(Level::Warn, &format!("{}: {error}: not used", path.display()));
+    }
+    Backends { offered, ..Backends::default() }
 }
 
 fn start_control(configuration: &Configuration, shared: &Arc<Shared>) -> Option<Control> {

@@ -83,6 +83,20 @@ impl FrontendHost {
     }
 }
 
+impl FrontendHost {
+    /// Keeps what the backends offer, on a helper.
+    fn save_offered(&self) {
+        let shared = Arc::clone(&self.shared);
+        let save = move || {
+            if let Err(error) = shared.backends.offered.save() {
+                shared.log.write(Level::Warn, &format!("capabilities of the backends not kept: {error}"));
+            }
+        };
+        // When no helper is free the next news is kept together with this.
+        let _ = self.shared.helpers.submit(Box::new(save));
+    }
+}
+
 impl Host for FrontendHost {
     fn accept(
         &mut self,
@@ -129,7 +143,10 @@ impl Host for FrontendHost {
             Question::SaltPassword { hash, password, salt, iterations } => {
                 shared.helpers.salt_password(asker, hash, password, salt, iterations)
             }
-            Question::Capabilities => Reply::Now(Answer::Capabilities(shared.backends.offered.common())),
+            Question::Capabilities => {
+                let locations = shared.directory.locations();
+                Reply::Now(Answer::Capabilities(shared.backends.offered.common(&locations)))
+            }
             Question::HomeCopy { user } => Reply::Now(Answer::HomeCopy(shared.homes.copy(&user))),
             // No session of a frontend asks this; the directory shard has a host of its own.
             Question::Directory(_) => Reply::Now(Answer::Directory(DirectoryAnswer::Done)),
@@ -141,7 +158,9 @@ impl Host for FrontendHost {
             Notice::Log { level, text } => self.shared.log.write(level, &text),
             Notice::Capabilities { server, capabilities } => {
                 self.shared.backends.health.answered(&server);
-                self.shared.backends.offered.seen(&server, capabilities);
+                if self.shared.backends.offered.seen(&server, capabilities) {
+                    self.save_offered();
+                }
             }
             Notice::Home { user, news } => self.shared.homes.learn(&user, news),
         }

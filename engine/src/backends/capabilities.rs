@@ -1,9 +1,19 @@
-//! What the backends offer, as seen after login.
+//! What the backends offer, as seen after login, and kept over restarts.
+//!
+//! ```text
+//! file   = "rookery capabilities 1" LF *entry       ; {configdirectory}/rookery-capabilities
+//! entry  = server TAB capability *(SP capability) LF
+//! ```
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use mupdate::list::Locations;
+use protocols::imap::CYRUS_3_6;
 use protocols::proxy::BackendCapabilities;
 
 /// Servers that are remembered; a murder has tens.
@@ -12,60 +22,224 @@ const SERVERS_MAX: usize = 4096;
 /// Capabilities kept of one server.
 const CAPABILITIES_MAX: usize = 512;
 
-/// What every server offered last, and what all have in common.
+/// Bytes of the file that are read: what `SERVERS_MAX` servers of the longest kind that is known need.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// First line of the file.
+const HEADER: &str = "rookery capabilities 1";
+
+/// What every server offered last, and what those of the list have in common.
 #[derive(Default)]
 pub struct Offered {
     by_server: Mutex<BTreeMap<Box<str>, Vec<Box<str>>>>,
-    common: ArcSwap<BackendCapabilities>,
+    common: ArcSwap<Common>,
+    /// Where it is kept; one writer at a time.
+    file: Mutex<Option<PathBuf>>,
+}
+
+/// What was worked out for a list.
+#[derive(Default)]
+struct Common {
+    of: Option<Locations>,
+    offered: Arc<BackendCapabilities>,
 }
 
 impl Offered {
-    /// Notes what a server offers.
-    pub fn seen(&self, server: &str, mut capabilities: Vec<Box<str>>) {
-        capabilities.truncate(CAPABILITIES_MAX);
-        let mut by_server = self.by_server.lock().unwrap_or_else(PoisonError::into_inner);
-        if by_server.get(server) == Some(&capabilities) {
-            return;
-        }
-        if by_server.len() < SERVERS_MAX || by_server.contains_key(server) {
-            by_server.insert(server.into(), capabilities);
-            self.common.store(Arc::new(common(&by_server)));
-        }
+    /// What is kept in a file, which is written again with what is seen.
+    ///
+    /// # Errors
+    /// Beside what could be had: the file is there and cannot be read or makes no sense.
+    pub fn kept_in(path: PathBuf) -> (Offered, Option<io::Error>) {
+        let (known, error) = match read(&path) {
+            Ok(known) => (known, None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (BTreeMap::new(), None),
+            Err(error) => (BTreeMap::new(), Some(error)),
+        };
+        let (by_server, file) = (Mutex::new(known), Mutex::new(Some(path)));
+        (Offered { by_server, common: ArcSwap::default(), file }, error)
     }
 
-    /// What all servers that were seen have in common.
-    pub fn common(&self) -> Arc<BackendCapabilities> {
-        self.common.load_full()
+    /// Notes what a server offers; whether that is news, which somebody has to save.
+    pub fn seen(&self, server: &str, mut capabilities: Vec<Box<str>>) -> bool {
+        capabilities.truncate(CAPABILITIES_MAX);
+        let mut by_server = lock(&self.by_server);
+        if by_server.get(server) == Some(&capabilities)
+            || (by_server.len() >= SERVERS_MAX && !by_server.contains_key(server))
+        {
+            return false;
+        }
+        by_server.insert(server.into(), capabilities);
+        self.common.store(Arc::default());
+        true
+    }
+
+    /// What the servers of a list have in common; of one that was never seen what Cyrus 3.6 offers.
+    pub fn common(&self, locations: &Locations) -> Arc<BackendCapabilities> {
+        let known = self.common.load();
+        if known.of.as_ref().is_some_and(|of| of.is_same(locations)) {
+            return Arc::clone(&known.offered);
+        }
+        let by_server = lock(&self.by_server);
+        let offered = Arc::new(common(&by_server, &servers(locations)));
+        // Under the lock, so that nothing older is stored behind what `seen` cleared.
+        self.common.store(Arc::new(Common { of: Some(locations.clone()), offered: Arc::clone(&offered) }));
+        offered
+    }
+
+    /// Writes the file in one step. Blocks.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&self) -> io::Result<()> {
+        let file = lock(&self.file);
+        let Some(path) = &*file else { return Ok(()) };
+        let mut text = format!("{HEADER}\n");
+        for (server, capabilities) in lock(&self.by_server).iter() {
+            if !server.contains(['\t', '\n']) {
+                text.push_str(&format!("{server}\t{}\n", capabilities.join(" ")));
+            }
+        }
+        replace(path, text.as_bytes())
     }
 }
 
-/// The intersection in the order of the first server by name.
-fn common(by_server: &BTreeMap<Box<str>, Vec<Box<str>>>) -> BackendCapabilities {
-    let mut servers = by_server.values();
-    let mut common = servers.next().cloned().unwrap_or_default();
-    for other in servers {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The servers of a list, as their connections name them.
+fn servers(locations: &Locations) -> BTreeSet<Box<str>> {
+    let name = |server: &[u8]| String::from_utf8_lossy(server).into_owned().into_boxed_str();
+    locations.iter().filter_map(|location| location.server().map(name)).collect()
+}
+
+/// The intersection in the order of the first server by name. While a list names no server, of all that
+/// were seen.
+fn common(
+    by_server: &BTreeMap<Box<str>, Vec<Box<str>>>,
+    servers: &BTreeSet<Box<str>>,
+) -> BackendCapabilities {
+    let (seen, unseen): (Vec<_>, Vec<_>) = servers.iter().partition(|server| by_server.contains_key(*server));
+    let mut offers: Vec<&Vec<Box<str>>> = seen.iter().filter_map(|server| by_server.get(*server)).collect();
+    if servers.is_empty() {
+        offers.extend(by_server.values());
+    }
+    let Some((first, others)) = offers.split_first() else { return BackendCapabilities::default() };
+    let mut common = (*first).clone();
+    let default: Vec<Box<str>> = CYRUS_3_6.split_ascii_whitespace().map(Box::from).collect();
+    for other in others.iter().copied().chain((!unseen.is_empty()).then_some(&default)) {
         common.retain(|name| other.iter().any(|offered| offered.eq_ignore_ascii_case(name)));
     }
-    BackendCapabilities { common, servers: by_server.len() }
+    BackendCapabilities { common, servers: offers.len() }
+}
+
+fn read(path: &Path) -> io::Result<BTreeMap<Box<str>, Vec<Box<str>>>> {
+    let mut text = String::new();
+    File::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+    let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("damaged: {what}"));
+    let mut lines = text.split_terminator('\n');
+    if lines.next() != Some(HEADER) || !text.ends_with('\n') {
+        return Err(damaged("no file of capabilities, or not whole"));
+    }
+    let mut known = BTreeMap::new();
+    for line in lines.take(SERVERS_MAX) {
+        let (server, words) = line.split_once('\t').ok_or_else(|| damaged("expected a server and a TAB"))?;
+        let capabilities = words.split(' ').filter(|word| !word.is_empty());
+        known.insert(server.into(), capabilities.take(CAPABILITIES_MAX).map(Box::from).collect());
+    }
+    Ok(known)
+}
+
+/// A new file in the place of the old one, whole or not at all.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)
 }
 
 #[cfg(test)]
 mod tests {
+    use mupdate::list::{Editor, List};
+    use protocols::proxy::{Change, Location};
+
     use super::*;
 
     fn names(text: &str) -> Vec<Box<str>> {
         text.split(' ').map(Box::from).collect()
     }
 
+    fn list(servers: &[&str]) -> Arc<List> {
+        let mut editor = Editor::empty();
+        for (n, server) in servers.iter().enumerate() {
+            editor.apply(&Change::Active(protocols::proxy::Entry {
+                name: format!("user.u{n}").into_bytes().into(),
+                location: Location(format!("{server}!default").into_bytes().into()),
+                acl: [].into(),
+            }));
+        }
+        editor.finish()
+    }
+
+    fn common_of(offered: &Offered, servers: &[&str]) -> Vec<Box<str>> {
+        offered.common(&list(servers).all_locations()).common.clone()
+    }
+
     #[test]
-    fn common_is_what_every_server_offers() {
+    fn common_is_what_every_server_of_the_list_offers() {
         let offered = Offered::default();
-        assert_eq!(*offered.common(), BackendCapabilities::default());
-        offered.seen("be1", names("IMAP4rev1 IDLE MOVE QRESYNC"));
-        offered.seen("be2", names("MOVE IMAP4REV1 NOTIFY IDLE"));
-        assert_eq!(offered.common().common, names("IMAP4rev1 IDLE MOVE"));
-        assert_eq!(offered.common().servers, 2);
+        assert_eq!(*offered.common(&list(&["be1"]).all_locations()), BackendCapabilities::default());
+        assert!(offered.seen("be1", names("IMAP4rev1 IDLE MOVE QRESYNC")));
+        assert!(!offered.seen("be1", names("IMAP4rev1 IDLE MOVE QRESYNC")));
+        assert!(offered.seen("be2", names("MOVE IMAP4REV1 NOTIFY IDLE")));
+        offered.seen("gone", names("IMAP4rev1"));
+        assert_eq!(common_of(&offered, &["be1", "be2"]), names("IMAP4rev1 IDLE MOVE"));
+        assert_eq!(common_of(&offered, &["be1"]), names("IMAP4rev1 IDLE MOVE QRESYNC"));
+        assert_eq!(common_of(&offered, &[]), names("IMAP4rev1"));
         offered.seen("be2", names("IMAP4rev1"));
-        assert_eq!(offered.common().common, names("IMAP4rev1"));
+        assert_eq!(common_of(&offered, &["be1", "be2"]), names("IMAP4rev1"));
+    }
+
+    #[test]
+    fn server_that_was_never_seen_counts_as_cyrus_3_6() {
+        let offered = Offered::default();
+        offered.seen("be1", names("MOVE NOTIFY QRESYNC IMAP4rev2"));
+        assert_eq!(common_of(&offered, &["be1"]), names("MOVE NOTIFY QRESYNC IMAP4rev2"));
+        assert_eq!(common_of(&offered, &["be1", "be2"]), names("MOVE QRESYNC"));
+        offered.seen("be2", names("NOTIFY MOVE"));
+        assert_eq!(common_of(&offered, &["be1", "be2"]), names("MOVE NOTIFY"));
+    }
+
+    #[test]
+    fn what_was_seen_is_there_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rookery-capabilities");
+        let (offered, error) = Offered::kept_in(path.clone());
+        assert!(error.is_none());
+        offered.seen("be1:2143", names("IMAP4rev1 MOVE"));
+        offered.seen("/run/cyrus/imap", names("IMAP4rev1 IDLE"));
+        offered.save().unwrap();
+        let (again, error) = Offered::kept_in(path.clone());
+        assert!(error.is_none());
+        assert_eq!(common_of(&again, &["be1:2143"]), names("IMAP4rev1 MOVE"));
+        assert_eq!(common_of(&again, &["/run/cyrus/imap"]), names("IMAP4rev1 IDLE"));
+        assert!(!again.seen("be1:2143", names("IMAP4rev1 MOVE")));
+    }
+
+    #[test]
+    fn damaged_file_is_told_and_nothing_of_it_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rookery-capabilities");
+        let whole = format!("{HEADER}\nbe1\tIMAP4rev1 MOVE\nbe2\tIMAP4rev1\n");
+        for text in ["", "be1\tIMAP4rev1\n", &whole[..whole.len() - 1], "rookery capabilities 1\nbe1\n"] {
+            fs::write(&path, text).unwrap();
+            let (offered, error) = Offered::kept_in(path.clone());
+            assert!(error.is_some_and(|error| error.to_string().starts_with("damaged")), "{text:?}");
+            assert!(common_of(&offered, &["be1"]).is_empty());
+        }
+        fs::write(&path, b"\xff").unwrap();
+        assert!(Offered::kept_in(path).1.is_some());
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
 
 use mupdate::directory::{Directory, Published, Snapshot, Wait, WaitForBarrier};
-use mupdate::list::AccessPolicy;
+use mupdate::list::{AccessPolicy, Locations};
 use protocols::mailbox::acl::{self, Policy};
 use protocols::mailbox::{Identity, Rights};
 use protocols::proxy::{Answer, Event, Finding, Freshness, Knowledge, ListPage, ListQuery};
@@ -128,6 +128,11 @@ impl Client {
     /// Whether the directory shard works.
     pub fn is_served(&self) -> bool {
         self.requests.desk.get().is_some()
+    }
+
+    /// Where its mailboxes are.
+    pub fn locations(&self) -> Locations {
+        self.published.load().list.all_locations()
     }
 
     /// Mailboxes in the list.

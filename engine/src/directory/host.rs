@@ -309,7 +309,7 @@ impl Host for DirectoryHost {
                 // It is one session for the life of the shard.
                 let _ = self.requests.desk.set(session);
                 self.tick(now);
-                Reply::Now(Answer::Capabilities(self.backends.offered.common()))
+                Reply::Now(Answer::Capabilities(Arc::default()))
             }
         }
     }

@@ -108,6 +108,14 @@ impl Helpers {
         })
     }
 
+    /// Runs a job that blocks for a moment.
+    ///
+    /// # Errors
+    /// Too many wait.
+    pub fn submit(&self, job: Job) -> Result<(), Full> {
+        self.quick.submit(job)
+    }
+
     /// Addresses of a host, at once or through `waiter` on a helper thread.
     pub fn resolve(&self, host: &str, waiter: Waiter) -> Option<Result<Addresses, Unresolved>> {
         self.resolver.resolve(&self.quick, host, waiter, Instant::now())

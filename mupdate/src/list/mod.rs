@@ -59,6 +59,22 @@ pub struct List {
     acls: Table<Acl>,
 }
 
+/// The locations that are or were in use in a list; cheap to clone.
+#[derive(Clone)]
+pub struct Locations(Table<Location>);
+
+impl Locations {
+    /// Whether these are known to be the same, without looking at them.
+    pub fn is_same(&self, other: &Locations) -> bool {
+        self.0.is_same(&other.0)
+    }
+
+    /// In no order, some perhaps twice.
+    pub fn iter(&self) -> impl Iterator<Item = &Location> {
+        self.0.iter()
+    }
+}
+
 /// An ACL as it is kept.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Acl {
@@ -137,6 +153,11 @@ impl List {
     /// Distinct locations that are or were in use.
     pub fn locations(&self) -> usize {
         self.locations.len()
+    }
+
+    /// Them all, for looking at later.
+    pub fn all_locations(&self) -> Locations {
+        Locations(self.locations.clone())
     }
 
     /// Distinct ACLs that are or were in use.

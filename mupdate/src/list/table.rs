@@ -34,6 +34,16 @@ impl<T: Clone> Table<T> {
         self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
     }
 
+    /// Whether two tables are one, which no change has come between.
+    pub(crate) fn is_same(&self, other: &Table<T>) -> bool {
+        Arc::ptr_eq(&self.chunks, &other.chunks)
+    }
+
+    /// All values, in use or free.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.chunks.iter().flat_map(|chunk| chunk.iter())
+    }
+
     fn put(&mut self, number: usize, value: T) {
         let chunks = Arc::make_mut(&mut self.chunks);
         if number / CHUNK == chunks.len() {
