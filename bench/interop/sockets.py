@@ -1,5 +1,6 @@
 """rookeryd and the sockets of its host: inherited, UNIX, bound; in the background; at its limits."""
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -233,8 +234,34 @@ def failure_in_the_background_is_told(bed):
         taken.close()
 
 
+def locked_memory_is_enough_for_many_shards(bed):
+    """64 shards without root under the usual limit; of one that is too low the start says what to set."""
+    user, folder = 61000 + int(bed.net.split(".")[2]), f"{bed.folder}/many"
+    os.makedirs(f"{folder}/conf", exist_ok=True)
+    shutil.copy(f"{bed.binaries}/rookeryd", f"{folder}/rookeryd")
+    services = f'  imap cmd="imapd" listen="{bed.address}:10144" proto="tcp4"\n'
+    changes = {"configdirectory": f"{folder}/conf", "tls_server_cert": None, "tls_server_key": None}
+
+    def daemon(shards, limit):
+        # Huge pages on: what lies in one is counted whole.
+        prefix = ["env", "GLIBC_TUNABLES=glibc.malloc.hugetlb=1", "prlimit", f"--memlock={limit}:{limit}", "setpriv",
+                  f"--reuid={user}", f"--regid={user}", "--clear-groups", "--no-new-privs",
+                  "--bounding-set=-all", "--inh-caps=-all"]
+        made = Daemon(bed, changes | {"rookery_shards": str(shards)}, services, prefix, f"{folder}/rookeryd", folder)
+        for path in (folder, f"{folder}/conf"):
+            os.chown(path, user, user)
+        return made
+    with daemon(64, 8 << 20):
+        sessions = [bed.session(port=10144) for _ in range(128)]
+        for s in sessions:
+            says(s.command("NOOP"), b" OK")
+            s.close()
+    daemon(100, 8 << 20).refused(69, "locked memory limit is 8388608 bytes", "set LimitMEMLOCK=", "or rookery_shards: ")
+    daemon(2, 64 << 10).refused(69, "set LimitMEMLOCK=524288 (ulimit -l 512)")
+
+
 TESTS = [
     inherited_sockets_are_served, unix_socket_is_listened_on, backends_are_reached_from_client_bind,
     every_shard_serves, bulk_goes_through_tls_whole, connections_past_the_limit_wait,
-    accepting_pauses_without_descriptors, goes_to_the_background_when_it_serves, failure_in_the_background_is_told,
+    accepting_pauses_without_descriptors, locked_memory_is_enough_for_many_shards, goes_to_the_background_when_it_serves, failure_in_the_background_is_told,
 ]

@@ -15,7 +15,7 @@ use engine::shard::{Inbox, Listener, ListenerId, ShardConfig, ToShard, listen_tc
 use relay::OneBackend;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    preflight()?;
+    preflight(1)?;
     let args: Vec<String> = std::env::args().skip(1).collect();
     let (Some(listen), Some(backend)) = (args.first(), args.get(1)) else {
         return Err("usage: relay LISTEN BACKEND [CPU] [--no-pipes]".into());

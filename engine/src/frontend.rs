@@ -107,11 +107,11 @@ struct Running {
 /// # Errors
 /// [`StartError`]; what was started ends with the process.
 pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Result<Frontend, StartError> {
-    let fit = shard::preflight()?;
+    let cores = cores(configuration.process.shards)?;
+    let fit = shard::preflight(cores.len())?;
     for (level, text) in &configuration.notes {
         log.write(*level, text);
     }
-    let cores = cores(configuration.process.shards)?;
     let tls = Arc::new(Tls::new(&configuration.tls)?);
     let helpers = Arc::new(Helpers::start(log.clone())?);
     let inboxes: Vec<(Inbox, InboxReader)> = cores.iter().map(|_| Inbox::new()).collect::<io::Result<_>>()?;
@@ -135,6 +135,7 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         source: Source::Slave(Box::new(configuration.directory.clone())),
         serving: configuration.mupdate.clone(),
         descriptors: descriptors(&fit) / DIRECTORY_SHARE,
+        ring: fit.ring,
     };
     let directory = directory::start(plan, around)?;
     let shared = Arc::new(Shared {
@@ -155,6 +156,7 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         let mut config = ShardConfig::new(index);
         config.cpu = Some(*cpu);
         config.listeners = std::mem::take(&mut listeners[index]);
+        config.ring = fit.ring;
         config.limits.connections_max = connections_max;
         config.keepalive = configuration.process.keepalive;
         config.pipes = pipes.split_off(pipes.len() - share);

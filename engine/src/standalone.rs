@@ -26,7 +26,7 @@ pub struct Standalone {
 /// # Errors
 /// [`StartError`]; what was started ends with the process.
 pub fn start(configuration: config::Standalone, log: Log) -> Result<Standalone, StartError> {
-    let fit = shard::preflight()?;
+    let fit = shard::preflight(0)?;
     for (level, text) in &configuration.notes {
         log.write(*level, text);
     }
@@ -45,6 +45,7 @@ pub fn start(configuration: config::Standalone, log: Log) -> Result<Standalone, 
         source: configuration.source,
         serving: Some(configuration.serving),
         descriptors: descriptors(&fit),
+        ring: fit.ring,
     };
     let directory = directory::start(plan, around)?;
     let connections = directory.counter();

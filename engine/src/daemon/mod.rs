@@ -108,7 +108,8 @@ fn serve(options: &Options) -> Result<(), Failure> {
     let unavailable = |error: io::Error| Failure::new(EX_UNAVAILABLE, error);
     let configuration = read(options, &secret).map_err(|error| Failure::new(EX_CONFIG, error))?;
     let signals = Signals::block().map_err(unavailable)?;
-    shard::preflight().map_err(|error| Failure::new(EX_UNAVAILABLE, error))?;
+    let shards = frontend::cores(configuration.process.shards).map_err(unavailable)?.len();
+    shard::preflight(shards).map_err(|error| Failure::new(EX_UNAVAILABLE, error))?;
     // By their protocol they are this process's, and no child's.
     let inherited = inherited_sockets();
     let starter = match options.background && !options.foreground {

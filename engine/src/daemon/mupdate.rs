@@ -38,7 +38,7 @@ pub struct Options {
     /// Write the process id here, locked while the daemon lives
     #[arg(short = 'p', value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
-    /// Run in the background
+    /// Run in the background: the start is over when it listens and serves
     #[arg(short = 'd')]
     pub background: bool,
     /// Stay in the foreground and log to standard error
@@ -76,7 +76,7 @@ fn serve(options: &Options) -> Result<(), Failure> {
     let secret = process_secret()?;
     let configuration = read(options, &secret).map_err(|error| Failure::new(EX_CONFIG, error))?;
     let signals = Signals::block().map_err(|error| Failure::new(EX_UNAVAILABLE, error))?;
-    shard::preflight().map_err(|error| Failure::new(EX_UNAVAILABLE, error))?;
+    shard::preflight(0).map_err(|error| Failure::new(EX_UNAVAILABLE, error))?;
     let started = match options.background && !options.foreground {
         true => Some(sys::background().map_err(|error| Failure::new(EX_UNAVAILABLE, error))?),
         false => None,

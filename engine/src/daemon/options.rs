@@ -21,7 +21,8 @@ pub struct Options {
     /// Accepted as Cyrus' master has it; the listen queue is as long as the kernel allows
     #[arg(short = 'l', value_name = "LENGTH")]
     pub listen_queue: Option<u32>,
-    /// Run in the background
+    /// Run in the background: the start is over when it listens and serves. Whether the list is live tell
+    /// READY=1 to a service manager, `master_ready_file` and `rookery status`
     #[arg(short = 'd')]
     pub background: bool,
     /// Stay in the foreground and log to standard error

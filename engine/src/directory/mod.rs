@@ -47,7 +47,7 @@ use crate::backends;
 use crate::config::{Serving, Source};
 use crate::helpers::Helpers;
 use crate::log::Log;
-use crate::shard::{self, Inbox, ListenerId, ShardConfig, ToShard};
+use crate::shard::{self, Inbox, ListenerId, RingSize, ShardConfig, ToShard};
 use crate::tls::Tls;
 
 /// The listener of the kick socket.
@@ -102,6 +102,8 @@ pub struct Plan {
     pub serving: Option<Serving>,
     /// Descriptors that its connections may have.
     pub descriptors: usize,
+    /// What the ring of its shard may hold.
+    pub ring: RingSize,
 }
 
 /// The running directory.
@@ -174,7 +176,7 @@ impl Running {
 /// The list can neither be opened nor set aside, a listener cannot be made, or the system has
 /// nothing left.
 pub fn start(plan: Plan, around: Surroundings) -> Result<Running, DirectoryError> {
-    let Plan { source, serving, descriptors } = plan;
+    let Plan { source, serving, descriptors, ring } = plan;
     let (path, kick, on_damage, accept_empty) = match &source {
         Source::Slave(s) => (&s.store, &s.kick_socket, OnDamage::SetAside, s.accept_empty),
         // What a master has not does not exist.
@@ -195,6 +197,7 @@ pub fn start(plan: Plan, around: Surroundings) -> Result<Running, DirectoryError
         None => (None, None),
     };
     let mut shard = ShardConfig::new(DIRECTORY_INDEX);
+    shard.ring = ring;
     shard.limits.connections_max = descriptors;
     let (mut addresses, mut paths) = (Vec::new(), Vec::new());
     // A frontend's barrier says more than a master's word, which is always true.

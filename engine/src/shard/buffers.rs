@@ -44,8 +44,12 @@ impl ReceiveBuffers {
         #[allow(unsafe_code, reason = "the kernel is told of the mapping")]
         // SAFETY: the mapping begins with `count` entries, is page aligned, and stays until the ring
         // has let go of it (`unregister`, or the end of the ring).
-        unsafe {
-            ring.inner().submitter().register_buf_ring_with_flags(memory as u64, count, BUFFER_GROUP, 0)?;
+        let registered = unsafe {
+            ring.inner().submitter().register_buf_ring_with_flags(memory as u64, count, BUFFER_GROUP, 0)
+        };
+        if let Err(why) = registered {
+            buffers.unmap();
+            return Err(why);
         }
         for id in 0..count {
             buffers.give_back(BufferId(id));
@@ -109,11 +113,16 @@ impl ReceiveBuffers {
     /// Takes the buffers from the kernel, when no receive is in flight any more.
     pub(super) fn unregister(self, ring: &Ring) {
         if ring.inner().submitter().unregister_buf_ring(BUFFER_GROUP).is_ok() {
-            #[allow(unsafe_code, reason = "memory that the kernel shared")]
-            // SAFETY: the kernel has let go of it, and `self` ends here.
-            unsafe {
-                libc::munmap(self.memory.cast(), self.bytes);
-            }
+            self.unmap();
+        }
+    }
+
+    /// Only when the kernel does not have the buffers.
+    fn unmap(self) {
+        #[allow(unsafe_code, reason = "memory that the kernel may have shared")]
+        // SAFETY: the kernel does not have it, and `self` ends here.
+        unsafe {
+            libc::munmap(self.memory.cast(), self.bytes);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use driver::Limits;
 
-use super::{Inbox, ListenerId};
+use super::{Inbox, ListenerId, RingSize};
 
 /// One shard.
 pub struct ShardConfig {
@@ -25,6 +25,8 @@ pub struct ShardConfig {
     pub pipes: Vec<Pipe>,
     /// Provided receive buffers of 4 KiB; a power of two, at most 32,768.
     pub receive_buffers: u16,
+    /// What its ring holds.
+    pub ring: RingSize,
 }
 
 impl ShardConfig {
@@ -38,6 +40,7 @@ impl ShardConfig {
             keepalive: None,
             pipes: Vec::new(),
             receive_buffers: RECEIVE_BUFFERS,
+            ring: RingSize::LARGE,
         }
     }
 }

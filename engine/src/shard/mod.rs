@@ -9,6 +9,7 @@ mod buffers;
 mod carrier;
 mod config;
 mod connect;
+mod executor;
 mod host;
 mod inbox;
 mod listen;
@@ -29,6 +30,7 @@ pub use inbox::{Inbox, InboxReader, MakeSession, ToShard};
 pub use listen::{listen_tcp, listen_unix};
 pub use pipes::{PIPE_BYTES, pipes};
 pub use preflight::{Fit, Unfit, preflight};
+pub use ring::RingSize;
 pub use run::run;
 
 /// The cores that this process may run on, ascending: what `ShardConfig::cpu` is chosen from.

@@ -11,11 +11,36 @@ use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode};
 use rustix::event::{EventfdFlags, eventfd};
 
-/// Submission entries; a turn that has more enters the kernel in between.
-const SUBMISSIONS: u32 = 1024;
+/// How much a ring holds; its memory counts as locked from Linux 6.14 on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RingSize {
+    /// Submission entries; a turn that has more enters the kernel in between.
+    pub(super) submissions: u32,
+    /// Completion entries; a burst past it overflows into kernel memory and is fetched by the next enter.
+    pub(super) completions: u32,
+}
 
-/// Completion entries; a burst past it overflows into kernel memory and is fetched by the next enter.
-const COMPLETIONS: u32 = 8192;
+impl RingSize {
+    /// 200 KiB.
+    pub const LARGE: RingSize = RingSize { submissions: 1024, completions: 8192 };
+
+    /// 68 KiB, where many shards share little locked memory.
+    pub const SMALL: RingSize = RingSize { submissions: 512, completions: 2048 };
+}
+
+/// Bytes that a ring locks: the submissions, and on other pages the completions with the indices of the
+/// submissions (man io_uring_setup(2)).
+pub(super) fn locked_bytes(size: RingSize) -> u64 {
+    let (submissions, completions) = (u64::from(size.submissions), u64::from(size.completions));
+    let pages = |bytes: u64| bytes.next_multiple_of(PAGE_BYTES);
+    pages(submissions * 64) + pages(HEADER_BYTES + completions * 16 + submissions * 4)
+}
+
+/// Heads, tails and masks (struct io_rings), generously.
+const HEADER_BYTES: u64 = 512;
+
+/// A page; a kernel with larger ones has larger limits.
+pub(super) const PAGE_BYTES: u64 = 4096;
 
 /// How often a ring is tried that finds the user's locked memory used up.
 const MEMORY_TRIES: u32 = 100;
@@ -122,19 +147,15 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// Makes a ring; waits a little for locked memory.
-    pub(super) fn new() -> io::Result<Ring> {
-        patiently(Ring::make, |why| why.kind() == io::ErrorKind::OutOfMemory)
-    }
-
-    fn make() -> io::Result<Ring> {
+    /// Makes a ring.
+    pub(super) fn new(size: RingSize) -> io::Result<Ring> {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_submit_all()
-            .setup_cqsize(COMPLETIONS)
+            .setup_cqsize(size.completions)
             .setup_clamp()
-            .build(SUBMISSIONS)?;
+            .build(size.submissions)?;
         let signal = eventfd(0, EventfdFlags::CLOEXEC)?;
         ring.submitter().register_eventfd(signal.as_raw_fd())?;
         let mut ring = Ring { ring, signal };
@@ -324,7 +345,7 @@ mod tests {
     #[test]
     #[allow(unsafe_code, reason = "the operation points to memory of the test")]
     fn a_short_send_completes_with_what_went_out_and_a_whole_one_is_silent() {
-        let mut ring = Ring::new().expect("tests need io_uring");
+        let mut ring = Ring::new(RingSize::LARGE).expect("tests need io_uring");
         let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("descriptors");
         let bytes = vec![7u8; 8 << 20];
         let mut done = Vec::new();

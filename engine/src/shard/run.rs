@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use driver::Driver;
 use glommio::io::BufferedFile;
-use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
 use io_uring::types::Timespec;
 use protocols::proxy::Instant;
 
 use super::buffers::ReceiveBuffers;
 use super::carrier::{Carrier, Parts};
+use super::executor::make_executor;
 use super::ring::{Kind, Ring, Token, patiently};
 use super::{Host, InboxReader, ShardConfig, ShardError};
 
@@ -24,9 +24,6 @@ use super::{Host, InboxReader, ShardConfig, ShardError};
 /// wait under load anyhow. Parking and being woken costs about ten enters of glommio's rings, so that
 /// a few connections that say something every few milliseconds must not park in between.
 const HOLD: Duration = YIELD_EVERY;
-
-/// Registered memory of an executor; the default of 10 MiB would be touched per shard.
-const IO_MEMORY_BYTES: usize = 64 * 1024;
 
 /// Under load the loop never parks; it lets glommio's tasks and timers run this often. Watching
 /// glommio's rings from the own one does not do: their own timers complete in them, so that every
@@ -43,9 +40,14 @@ pub fn run(config: ShardConfig, host: impl Host, inbox: InboxReader) -> Result<(
     let broken = |why| ShardError::Ring { index, why };
     let executor = make_executor(&config)?;
     executor.run(async move {
-        let ring = Ring::new().map_err(broken)?;
         let count = config.receive_buffers.clamp(8, 1 << 15).next_power_of_two();
-        let buffers = ReceiveBuffers::new(&ring, count).map_err(broken)?;
+        let make = || {
+            let ring = Ring::new(config.ring)?;
+            let buffers = ReceiveBuffers::new(&ring, count)?;
+            io::Result::Ok((ring, buffers))
+        };
+        let is_out = |why: &io::Error| why.kind() == io::ErrorKind::OutOfMemory;
+        let (ring, buffers) = patiently(make, is_out).map_err(broken)?;
         let driver = Driver::new(config.limits);
         let (pipes, keepalive) = (config.pipes, config.keepalive);
         let mut carrier = Carrier::new(Parts { ring, buffers, driver, host, inbox, pipes, keepalive });
@@ -150,15 +152,4 @@ impl<H: Host> Loop<H> {
         // What fails here fails again in `park`, which tells.
         let _ = self.carrier.ring.enter(Duration::ZERO);
     }
-}
-
-fn make_executor(config: &ShardConfig) -> Result<LocalExecutor, ShardError> {
-    let make = || {
-        LocalExecutorBuilder::new(config.cpu.map_or(Placement::Unbound, Placement::Fixed))
-            .name(&format!("shard-{}", config.index))
-            .io_memory(IO_MEMORY_BYTES)
-            .make()
-    };
-    let is_out = |why: &GlommioError<()>| matches!(why, GlommioError::IoError(why) if why.kind() == io::ErrorKind::OutOfMemory);
-    patiently(make, is_out).map_err(|why| ShardError::Executor { index: config.index, why: why.to_string() })
 }
