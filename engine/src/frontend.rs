@@ -16,7 +16,7 @@ use protocols::proxy::{Knowledge, Level};
 
 use crate::backends::{Backends, Offered};
 use crate::config::{Configuration, Listen, Source};
-use crate::control::{self, Control};
+use crate::control::{self, Control, Metrics};
 use crate::directory::{self, Client, DirectoryError, Plan, Surroundings};
 use crate::helpers::Helpers;
 use crate::homes::Homes;
@@ -89,6 +89,7 @@ pub struct Frontend {
     shards: Vec<Running>,
     directory: directory::Running,
     control: Option<Control>,
+    metrics: Option<Metrics>,
     settings: crate::config::Directory,
     addresses: Vec<(Box<str>, SocketAddr)>,
     /// UNIX sockets that were made here and go with the process.
@@ -162,12 +163,16 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         config.pipes = pipes.split_off(pipes.len() - share);
         shards.push(run_shard(config, Arc::clone(&shared), inbox, reader)?);
     }
-    let control = start_control(&configuration, &shared);
+    let inboxes = shards.iter().map(|shard| shard.inbox.clone()).collect();
+    let watched = Arc::new(watched(&configuration, &shared, inboxes));
+    let metrics = Metrics::start_if(configuration.process.metrics, Arc::clone(&watched));
+    let control = control::start_if(configuration.process.control_socket.as_deref(), watched);
     Ok(Frontend {
         shared,
         shards,
         directory,
         control,
+        metrics,
         settings: configuration.directory,
         addresses: sockets.addresses,
         paths: sockets.paths,
@@ -184,17 +189,17 @@ fn known_backends(configuration: &Configuration, log: &Log) -> Backends {
     Backends { offered, ..Backends::default() }
 }
 
-fn start_control(configuration: &Configuration, shared: &Arc<Shared>) -> Option<Control> {
-    let path = configuration.process.control_socket.as_deref();
+/// What operators may look at.
+fn watched(configuration: &Configuration, shared: &Arc<Shared>, inboxes: Vec<Inbox>) -> control::Watched {
     let counts = Arc::clone(shared);
-    let watched = control::Watched {
+    control::Watched {
         program: control::Program::Rookeryd,
         source: Some(configuration.directory.server.clone()),
         directory: shared.directory.clone(),
         sessions: Box::new(move || sessions(&counts).collect()),
+        measure: Box::new(move || control::measure(&inboxes)),
         log: shared.log.clone(),
-    };
-    control::start_if(path, watched)
+    }
 }
 
 /// Sessions that stand, shard by shard.
@@ -275,6 +280,7 @@ impl Frontend {
             let _ = shard.thread.join();
         }
         drop(self.control);
+        drop(self.metrics);
         self.directory.stop();
         for path in &self.paths {
             // Somebody may have removed it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use protocols::proxy::Knowledge;
 
 use crate::config::{self, Source};
-use crate::control::{self, Control, Program, Watched};
+use crate::control::{self, Control, Metrics, Program, Watched};
 use crate::directory::{self, Client, Plan, Surroundings};
 use crate::frontend::{StartError, descriptors};
 use crate::helpers::Helpers;
@@ -19,6 +19,7 @@ pub struct Standalone {
     tls: Arc<Tls>,
     directory: directory::Running,
     control: Option<Control>,
+    metrics: Option<Metrics>,
 }
 
 /// Starts a server: loads its list, binds, serves. The calling thread must not be pinned.
@@ -48,16 +49,19 @@ pub fn start(configuration: config::Standalone, log: Log) -> Result<Standalone, 
         ring: fit.ring,
     };
     let directory = directory::start(plan, around)?;
-    let connections = directory.counter();
+    let (connections, inbox) = (directory.counter(), directory.inbox());
     let watched = Watched {
         program: Program::Mupdate,
         source,
         directory: directory.client.clone(),
         sessions: Box::new(move || vec![connections() as u64]),
+        measure: Box::new(move || control::measure(std::slice::from_ref(&inbox))),
         log,
     };
+    let watched = Arc::new(watched);
+    let metrics = Metrics::start_if(configuration.process.metrics, Arc::clone(&watched));
     let control = control::start_if(configuration.process.control_socket.as_deref(), watched);
-    Ok(Standalone { tls, directory, control })
+    Ok(Standalone { tls, directory, control, metrics })
 }
 
 impl Standalone {
@@ -99,6 +103,7 @@ impl Standalone {
     /// Says goodbye to all clients, writes what is not yet on the disk, and waits for it.
     pub fn stop(self) {
         drop(self.control);
+        drop(self.metrics);
         self.directory.stop();
     }
 }

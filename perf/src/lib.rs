@@ -16,7 +16,7 @@ mod stage;
 pub mod svg;
 mod turns;
 
-pub use recorder::{BYTES_MAX, HISTOGRAM_BYTES, Recorder, ServerId};
+pub use recorder::{BYTES_MAX, HISTOGRAM_BYTES, Recorder, ServerId, histogram_of};
 pub use snapshot::{Series, Slow, Snapshot, Subject};
 pub use stage::{Split, Stage};
 pub use turns::TurnLog;

@@ -193,6 +193,15 @@ enum Owner {
     Server(ServerId),
 }
 
+/// A histogram of times in microseconds, each with how often it was seen.
+pub fn histogram_of(times: impl IntoIterator<Item = (u64, u32)>) -> Histogram<u32> {
+    let mut all = histogram();
+    for (us, count) in times {
+        all.saturating_record_n(us, count);
+    }
+    all
+}
+
 /// An empty histogram of the one shape that all have, so that any two can be added.
 pub(crate) fn histogram() -> Histogram<u32> {
     let made = Histogram::new_with_bounds(1, TIME_US_MAX, DIGITS);

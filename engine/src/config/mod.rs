@@ -15,7 +15,7 @@ mod serving;
 mod standalone;
 mod tls;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -93,6 +93,8 @@ pub struct Process {
     pub ready_file: Option<PathBuf>,
     /// `rookery_control_socket`: where operators ask; nowhere when `None`.
     pub control_socket: Option<PathBuf>,
+    /// `rookery_metrics_listen`: where numbers are told to Prometheus.
+    pub metrics: Option<SocketAddr>,
     /// `rookery_drain`: how long sessions have at the end.
     pub drain: std::time::Duration,
     /// `tcp_keepalive` and its numbers.
@@ -198,6 +200,7 @@ fn process(imapd: &Imapd, file: &str) -> Result<Process, ConfError> {
         };
     Ok(Process {
         control_socket: Some(control_socket(imapd, Path::new(directory), Program::Rookeryd)),
+        metrics: metrics(imapd)?,
         directory: directory.into(),
         user: imapd.text("rookery_user").unwrap_or(crate::daemon::USER).into(),
         umask: umask(imapd)?,
@@ -219,6 +222,16 @@ pub fn control_socket(imapd: &Imapd, configdirectory: &Path, program: Program) -
         (None, _) => crate::control::default_path(configdirectory, program),
         (Some(path), Program::Rookeryd) => path.into(),
         (Some(path), Program::Mupdate) => format!("{path}-mupdate").into(),
+    }
+}
+
+/// `rookery_metrics_listen`: `host:port`, an address of this host.
+fn metrics(imapd: &Imapd) -> Result<Option<SocketAddr>, ConfError> {
+    let Some(value) = imapd.value("rookery_metrics_listen") else { return Ok(None) };
+    let wrong = |what: String| value.error(format!("bad value for rookery_metrics_listen: {what}"));
+    match Listen::parse(&value.text, None).map_err(wrong)? {
+        Listen::Tcp(addresses) => Ok(addresses.first().copied()),
+        Listen::Unix(_) => Err(wrong("expected host:port, got a path".into())),
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::protocol::{Accepted, Ask, HeldBackDump, Mailbox, State, Status};
 use super::server::Shared;
-use super::{ANSWER_MAX, claims};
+use super::{ANSWER_MAX, claims, latency};
 
 /// How long the directory may take to answer: it applies a resync in slices of about a millisecond.
 const DIRECTORY_MAX: Duration = Duration::from_secs(5);
@@ -79,10 +79,29 @@ pub(super) fn answer<W: Write>(
         Ask::Accept => answering.row(&accept(shared)?),
         Ask::Conflicts => claims(shared, answering, Directory::conflicts, claims::conflict),
         Ask::Reservations => claims(shared, answering, Directory::reservations, claims::reservation),
+        Ask::Shards => {
+            let shards = (shared.watched.measure)();
+            shards.iter().try_for_each(|shard| answering.row(&latency::load(shard)))
+        }
+        Ask::Latency { times } => {
+            let all = measured(shared);
+            all.series.iter().try_for_each(|series| answering.row(&latency::latency(series, *times)))
+        }
+        Ask::Slowest => {
+            let all = measured(shared);
+            all.slowest.iter().try_for_each(|slow| answering.row(&latency::slow(slow)))
+        }
         Ask::UnfinishedMoves => {
             claims(shared, answering, Directory::unfinished_moves, claims::unfinished_move)
         }
     }
+}
+
+/// What all shards measured.
+fn measured(shared: &Shared) -> perf::Snapshot {
+    let mut all = perf::Snapshot::default();
+    (shared.watched.measure)().into_iter().for_each(|of| all.merge(of.snapshot));
+    all
 }
 
 /// What a master remembers, taken from the directory at once and told row by row.

@@ -22,6 +22,9 @@
 //!   conflicts                         a Conflict for each (a master's, as the next two)
 //!   reservations                      a Reservation for each
 //!   unfinished_moves                  an UnfinishedMove for each
+//!   shards                            a ShardLoad for each
+//!   latency                times      a Latency for every stage of every verb and backend that came up
+//!   slowest                           a SlowCommand for each, slowest first
 //! ```
 //!
 //! A connection may ask any number of questions, one behind the other, and is closed after
@@ -31,6 +34,8 @@
 mod answer;
 mod claims;
 mod client;
+mod latency;
+mod metrics;
 mod protocol;
 mod server;
 
@@ -38,8 +43,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use client::{AskError, Connection};
+pub use latency::measure;
+pub use metrics::Metrics;
 pub use protocol::{
-    Accepted, Ask, Conflict, HeldBackDump, Mailbox, Program, Reservation, State, Status, UnfinishedMove,
+    Accepted, Ask, Conflict, HeldBackDump, Latency, Mailbox, Program, Reservation, ShardLoad, SlowCommand,
+    State, Status, UnfinishedMove,
 };
 pub use server::{Control, Watched, start, start_if};
 

@@ -26,6 +26,16 @@ pub enum Ask {
     Reservations,
     /// A master's moves that came to no end.
     UnfinishedMoves,
+    /// What every shard carries.
+    Shards,
+    /// How long commands took, and whom they waited for.
+    Latency {
+        /// Whether every time is wanted, not only percentiles.
+        #[serde(default)]
+        times: bool,
+    },
+    /// The slowest commands since this was asked last, by whomever.
+    Slowest,
 }
 
 /// The last line of an answer.
@@ -39,6 +49,60 @@ pub(super) enum End {
         /// Lower case, no period.
         why: String,
     },
+}
+
+/// What a shard carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ShardLoad {
+    /// Its number.
+    pub shard: u64,
+    /// Sessions that stand.
+    pub sessions: u64,
+    /// Connections of clients and to backends.
+    pub connections: u64,
+    /// Commands that were answered since the start.
+    pub commands: u64,
+    /// Times that found no histogram.
+    pub unrecorded: u64,
+}
+
+/// How long commands took in one stage, over all shards, since the start. Times are in microseconds.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Latency {
+    /// `verb` or `backend`.
+    pub kind: String,
+    /// The verb, or the server as in the mailbox list.
+    pub name: String,
+    /// `total`, `own`, `client`, `backend`, `authentication` or `directory`.
+    pub stage: String,
+    /// Commands.
+    pub count: u64,
+    /// Their mean.
+    pub mean_us: f64,
+    /// Half of them took at most this.
+    pub p50_us: u64,
+    /// Nine of ten.
+    pub p90_us: u64,
+    /// All but one of a hundred.
+    pub p99_us: u64,
+    /// All but one of a thousand.
+    pub p999_us: u64,
+    /// The longest.
+    pub max_us: u64,
+    /// Times and how often each, if they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub times: Vec<(u64, u32)>,
+}
+
+/// A command that took long.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SlowCommand {
+    /// Its verb.
+    pub verb: String,
+    /// The backend that served it.
+    pub server: Option<String>,
+    /// How long it took, in microseconds.
+    pub us: u64,
 }
 
 /// Which program answers.

@@ -19,9 +19,10 @@ use super::protocol::{Ask, End, Program};
 use super::{CONNECTIONS_MAX, IDLE_MAX, REQUEST_BYTES_MAX, WRITE_TIMEOUT};
 use crate::directory::Client;
 use crate::log::Log;
+use crate::shard::Measured;
 
 /// How long accepting pauses when the process has no descriptor left.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a daemon lets an operator look at.
 pub struct Watched {
@@ -33,6 +34,8 @@ pub struct Watched {
     pub directory: Client,
     /// Sessions that stand, shard by shard.
     pub sessions: Box<dyn Fn() -> Vec<u64> + Send + Sync>,
+    /// What every shard measured.
+    pub measure: Box<dyn Fn() -> Vec<Measured> + Send + Sync>,
     /// The log.
     pub log: Log,
 }
@@ -49,7 +52,7 @@ pub struct Control {
 
 /// What the threads share.
 pub(super) struct Shared {
-    pub(super) watched: Watched,
+    pub(super) watched: Arc<Watched>,
     pub(super) started: Instant,
     connections: AtomicUsize,
     stop: OwnedFd,
@@ -59,7 +62,7 @@ pub(super) struct Shared {
 ///
 /// # Errors
 /// The socket or a thread cannot be made.
-pub fn start(path: &Path, watched: Watched) -> io::Result<Control> {
+pub fn start(path: &Path, watched: Arc<Watched>) -> io::Result<Control> {
     let listener = listen(path)?;
     let inode = fs::symlink_metadata(path)?.ino();
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
@@ -71,7 +74,7 @@ pub fn start(path: &Path, watched: Watched) -> io::Result<Control> {
 }
 
 /// Listens on a path if there is one. Without its socket a daemon still serves its users.
-pub fn start_if(path: Option<&Path>, watched: Watched) -> Option<Control> {
+pub fn start_if(path: Option<&Path>, watched: Arc<Watched>) -> Option<Control> {
     let (path, log) = (path?, watched.log.clone());
     let started = start(path, watched);
     let complain = |error: &io::Error| {
@@ -203,14 +206,14 @@ fn end(writer: &mut impl Write, end: &End) -> io::Result<()> {
 
 /// Why a wait ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Wake {
+pub(super) enum Wake {
     Readable,
     Stopped,
     TimedOut,
 }
 
 /// Waits for input, the end of the daemon, or a timeout.
-fn wait(fd: BorrowedFd<'_>, stop: BorrowedFd<'_>, timeout: Option<Duration>) -> Wake {
+pub(super) fn wait(fd: BorrowedFd<'_>, stop: BorrowedFd<'_>, timeout: Option<Duration>) -> Wake {
     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
     loop {
         let mut fds =

@@ -1,5 +1,6 @@
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::directory::Client;
 use crate::log::{self, Log, Target};
+use crate::shard::Measured;
 
 #[test]
 fn status_says_how_the_daemon_is() {
@@ -37,6 +39,52 @@ fn locate_says_where_a_mailbox_is_or_that_it_is_not() {
     let acl = text("anyone\tlrs\t");
     assert_eq!(state("user.ann"), (State::Active, text("backend1"), text("default"), acl));
     assert_eq!(state("user.nobody"), (State::Absent, None, None, None));
+}
+
+#[test]
+fn shards_tell_what_they_carry_and_how_long_commands_took() {
+    let bed = Bed::new(&["user.ann"]);
+    let loads: Vec<ShardLoad> = bed.ask().ask(&Ask::Shards).unwrap().map(Result::unwrap).collect();
+    assert_eq!(loads.iter().map(|load| (load.shard, load.commands)).collect::<Vec<_>>(), [(0, 2), (1, 2)]);
+    let rows: Vec<Latency> =
+        bed.ask().ask(&Ask::Latency { times: true }).unwrap().map(Result::unwrap).collect();
+    let noop = rows.iter().find(|row| (&*row.name, &*row.stage) == ("NOOP", "total")).unwrap();
+    assert_eq!((noop.count, noop.times.iter().map(|(_, count)| *count).sum::<u32>()), (2, 2));
+    assert!((495..=505).contains(&noop.p50_us), "{}", noop.p50_us);
+    let backend = rows.iter().find(|row| row.kind == "backend").unwrap();
+    assert_eq!((&*backend.name, &*backend.stage, backend.count), ("backend1", "backend", 2));
+    let slow: Vec<SlowCommand> = bed.ask().ask(&Ask::Slowest).unwrap().map(Result::unwrap).collect();
+    assert_eq!((&*slow[0].verb, slow[0].us), ("LOGIN", 9000));
+}
+
+#[test]
+fn metrics_are_told_to_who_asks_by_http() {
+    let watched = watched(&directory(&["user.ann"]));
+    let metrics = Metrics::start((Ipv4Addr::LOCALHOST, 0).into(), watched).unwrap();
+    let get = |request: &str| {
+        let mut stream = TcpStream::connect(metrics.address()).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let answer = get("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
+    for line in [
+        "rookery_list_knowledge 2",
+        "rookery_list_mailboxes 1",
+        "rookery_sessions{shard=\"1\"} 2",
+        "rookery_commands_total{shard=\"0\"} 2",
+        "rookery_command_seconds_count{verb=\"NOOP\",stage=\"total\"} 2",
+        "rookery_backend_seconds_count{server=\"backend1\",stage=\"backend\"} 2",
+    ] {
+        assert!(body.lines().any(|at| at == line), "{line} in\n{body}");
+    }
+    assert!(get("GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404 "));
+    assert!(get("PUT /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405 "));
+    assert!(get("\x16\x03\x01\r\n\r\n").starts_with("HTTP/1.1 400 "));
 }
 
 #[test]
@@ -169,20 +217,33 @@ impl Bed {
     }
 }
 
-fn watched(client: &Client) -> Watched {
+fn watched(client: &Client) -> Arc<Watched> {
     let settings = log::Settings {
         ident: "test".into(),
         facility: log::Facility::default(),
         least: protocols::proxy::Level::Warn,
         target: Target::Stderr,
     };
-    Watched {
+    Arc::new(Watched {
         program: Program::Rookeryd,
         source: Some("master".into()),
         directory: client.clone(),
         sessions: Box::new(|| vec![3, 4]),
+        measure: Box::new(|| vec![shard(0), shard(1)]),
         log: Log::start(settings).unwrap(),
-    }
+    })
+}
+
+/// A shard that answered a NOOP of half a millisecond and a LOGIN.
+fn shard(number: usize) -> Measured {
+    let mut recorder = perf::Recorder::default();
+    let noop = perf::Split { total_us: 500, own_us: 50, backend_us: 450, ..perf::Split::default() };
+    recorder.record("NOOP", Some(perf::ServerId(0)), &noop);
+    let login =
+        perf::Split { total_us: 9000, own_us: 100, authentication_us: 8900, ..perf::Split::default() };
+    recorder.record("LOGIN", None, &login);
+    let snapshot = recorder.snapshot(|_| "backend1".into());
+    Measured { shard: number, sessions: 2, connections: 4, snapshot }
 }
 
 fn unsynced() -> Directory {

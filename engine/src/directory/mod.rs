@@ -124,6 +124,11 @@ pub struct Running {
 const GOODBYE: Duration = Duration::from_secs(1);
 
 impl Running {
+    /// The way into its shard.
+    pub(crate) fn inbox(&self) -> Inbox {
+        self.inbox.clone()
+    }
+
     /// The TCP addresses that MUPDATE clients are served at.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses

@@ -44,6 +44,8 @@ pub(super) struct Carrier<H> {
     pub(super) now: Instant,
     pub(super) draining: bool,
     measures: Measures,
+    /// The number of the shard.
+    index: usize,
     started: std::time::Instant,
     starved: VecDeque<ConnId>,
     /// Buffers that were looked at in this turn.
@@ -76,11 +78,12 @@ pub(super) struct Parts<H> {
     pub(super) inbox: InboxReader,
     pub(super) pipes: Vec<Pipe>,
     pub(super) keepalive: Option<Keepalive>,
+    pub(super) index: usize,
 }
 
 impl<H: Host> Carrier<H> {
     pub(super) fn new(parts: Parts<H>) -> Carrier<H> {
-        let Parts { ring, buffers, driver, host, inbox, pipes, keepalive } = parts;
+        let Parts { ring, buffers, driver, host, inbox, pipes, keepalive, index } = parts;
         Carrier {
             ring,
             buffers,
@@ -97,6 +100,7 @@ impl<H: Host> Carrier<H> {
             now: Instant(0),
             draining: false,
             measures: Measures::default(),
+            index,
             started: std::time::Instant::now(),
             starved: VecDeque::new(),
             used: Vec::new(),
@@ -445,7 +449,7 @@ impl<H: Host> Carrier<H> {
                 ToShard::Drain { within } => self.drain(within),
                 ToShard::Measure(answer) => {
                     // Who asked may have given up.
-                    let _ = answer.send(self.measures.snapshot(&self.driver));
+                    let _ = answer.send(self.measures.measured(self.index, &self.driver));
                 }
                 ToShard::Stop => {
                     self.drain(Duration::ZERO);

@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use driver::SessionId;
-use perf::Snapshot;
 use protocols::proxy::{Answer, Event, OpenError, QuestionId, Session};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::{ConnectPlan, ListenerId};
+use super::{ConnectPlan, ListenerId, Measured};
 
 /// Makes a session on the shard that runs it.
 pub type MakeSession = Box<dyn FnOnce() -> Box<dyn Session> + Send>;
@@ -59,7 +58,7 @@ pub enum ToShard {
         within: Duration,
     },
     /// Tell what was measured.
-    Measure(mpsc::Sender<Snapshot>),
+    Measure(mpsc::Sender<Measured>),
     /// End every session at once and return.
     Stop,
 }

@@ -19,6 +19,19 @@ use driver::{Driver, Timed};
 use perf::{Recorder, ServerId, Snapshot, Split, TurnLog};
 use protocols::proxy::{Instant, Waits};
 
+/// What a shard tells who asks how it is.
+#[derive(Debug)]
+pub struct Measured {
+    /// Its number.
+    pub shard: usize,
+    /// Sessions that run.
+    pub sessions: usize,
+    /// Connections that are open.
+    pub connections: usize,
+    /// Times of commands.
+    pub snapshot: Snapshot,
+}
+
 /// What one shard keeps of times.
 #[derive(Default)]
 pub(super) struct Measures {
@@ -56,8 +69,9 @@ impl Measures {
     }
 
     /// A copy of what was kept.
-    pub(super) fn snapshot(&mut self, driver: &Driver) -> Snapshot {
-        self.recorder.snapshot(|server| Arc::from(driver.server(server.0)))
+    pub(super) fn measured(&mut self, shard: usize, driver: &Driver) -> Measured {
+        let snapshot = self.recorder.snapshot(|server| Arc::from(driver.server(server.0)));
+        Measured { shard, sessions: driver.sessions(), connections: driver.connections(), snapshot }
     }
 
     /// The parts of a command's time, which ends in this turn.

@@ -28,6 +28,7 @@ pub use driver::{Limits, SessionId};
 pub use host::{Accepted, ConnectPlan, Endpoint, Host, ListenerId, PeerAddress, Reply};
 pub use inbox::{Inbox, InboxReader, MakeSession, ToShard};
 pub use listen::{listen_tcp, listen_unix};
+pub use measure::Measured;
 pub use pipes::{PIPE_BYTES, pipes};
 pub use preflight::{Fit, Unfit, preflight};
 pub use ring::RingSize;

@@ -50,7 +50,7 @@ pub fn run(config: ShardConfig, host: impl Host, inbox: InboxReader) -> Result<(
         let (ring, buffers) = patiently(make, is_out).map_err(broken)?;
         let driver = Driver::new(config.limits);
         let (pipes, keepalive) = (config.pipes, config.keepalive);
-        let mut carrier = Carrier::new(Parts { ring, buffers, driver, host, inbox, pipes, keepalive });
+        let mut carrier = Carrier::new(Parts { ring, buffers, driver, host, inbox, pipes, keepalive, index });
         carrier.listen(config.listeners);
         carrier.watch_inbox();
         Loop { carrier, armed: None, yielded: Instant(0) }.run().await.map_err(broken)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{audit, check, demo, list, locate};
+use crate::{audit, check, demo, latency, list, locate, top};
 
 /// What every command ends with.
 const EXIT_STATUS: &str = "\
@@ -57,6 +57,17 @@ pub(crate) enum Task {
     Accept,
     /// Show what a Rookery master refused or overrode, old reservations, and unfinished moves
     Conflicts,
+    /// Show how long commands took, and for whom they waited
+    ///
+    /// Since the daemon was started, over all shards, by verb and by backend, in the stages of a command: own is the
+    /// frontend itself, from the wake-up with a line to the hand-over of what it caused to the kernel; client, backend,
+    /// authentication and directory (the mailbox list) are waits; total is all of it.
+    Latency(latency::Options),
+    /// Watch a daemon at work: shards, commands per second, waits, the slowest commands
+    ///
+    /// On a terminal the view is renewed until q is pressed; otherwise --count samples are printed one below the other.
+    /// Times are those of the commands that were answered since the sample before.
+    Top(top::Options),
     /// Say of every line of imapd.conf and cyrus.conf whether it is honoured
     Check(check::Options),
     /// Compare what all backends hold with the master's list and with every frontend's

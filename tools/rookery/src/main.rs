@@ -6,11 +6,13 @@ mod cli;
 mod conflicts;
 mod demo;
 mod exit;
+mod latency;
 mod list;
 mod locate;
 mod output;
 mod socket;
 mod status;
+mod top;
 
 use std::process::ExitCode;
 
@@ -50,6 +52,8 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Task::List(options) => list::run(options, common, form),
         Task::Accept => list::accept(common, form),
         Task::Conflicts => conflicts::run(common, form),
+        Task::Latency(options) => latency::run(options, common, form),
+        Task::Top(options) => top::run(options, common, form),
         Task::Check(options) => check::run(options, common, form),
         Task::Audit(options) => audit::run(options, common, form),
         Task::Repair(options) => audit::repair(options, common, form),

@@ -66,6 +66,7 @@ const OWN: &[Known] = &[
     own("rookery_lmtp_envelope_timeout", Kind::Duration),
     own("rookery_lmtp_verify", Kind::Choice(&["backend", "list"])),
     own("rookery_master_path", Kind::Text),
+    own("rookery_metrics_listen", Kind::Text),
     own("rookery_mupdate_starttls", Kind::Choice(&["never", "needed", "offered", "required"])),
     own("rookery_send_id", Kind::Switch),
     own("rookery_slow_command", Kind::Duration),
