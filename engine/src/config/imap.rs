@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use protocols::conf::{ConfError, DurationUnit, Imapd, options};
 use protocols::imap::config::{
-    BackendTls, CapabilityPolicy, CommandPolicy, Config, HostLogin, Limits, LoginPolicy, ProxyLogin,
-    ServerInfo, ServerSelection, Timeouts,
+    Autocreate, BackendTls, CapabilityPolicy, CommandPolicy, Config, HostLogin, Limits, LoginPolicy,
+    ProxyLogin, ServerInfo, ServerSelection, Timeouts,
 };
 use protocols::sasl::{Mechanism, Offer};
 use protocols::secret::Secret;
@@ -51,6 +51,7 @@ pub(crate) fn config(
         serverlist: words(imapd, "serverlist"),
         serverlist_select: selection(imapd)?,
         serverlist_soft_usage_limit: soft_limit(imapd, file)?,
+        autocreate: autocreate(imapd)?,
         timeouts: timeouts(imapd)?,
         limits: Limits { append_bytes_max: append_limit },
         namespace,
@@ -187,6 +188,24 @@ fn selection(imapd: &Imapd) -> Result<ServerSelection, ConfError> {
         ("freespace-percent-weighted-delta", ServerSelection::FreespacePercentWeightedDelta),
     ];
     imapd.choice("serverlist_select_mode", &modes, ServerSelection::FreespaceMost)
+}
+
+/// A quota of -1, the default, is none at all, and then nobody gets a home.
+fn autocreate(imapd: &Imapd) -> Result<Autocreate, ConfError> {
+    let default = Autocreate::default();
+    let folders = |key| -> Box<[Box<[u8]>]> {
+        let names = imapd.text(key).unwrap_or_default().split('|').map(str::trim);
+        names.filter(|name| !name.is_empty()).map(|name| name.as_bytes().into()).collect()
+    };
+    let users: Box<[Box<[u8]>]> =
+        imapd.list("autocreate_users").into_iter().map(|user| user.as_bytes().into()).collect();
+    Ok(Autocreate {
+        quota_kib: u64::try_from(imapd.size("autocreate_quota", 1024, -1)?).ok().map(|bytes| bytes / 1024),
+        quota_messages: u64::try_from(imapd.integer("autocreate_quota_messages", -1)?).unwrap_or(0),
+        users: if users.is_empty() { default.users } else { users },
+        folders: folders("autocreate_inbox_folders"),
+        subscribed: folders("autocreate_subscribe_folders"),
+    })
 }
 
 fn soft_limit(imapd: &Imapd, file: &str) -> Result<u8, ConfError> {

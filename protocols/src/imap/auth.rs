@@ -11,6 +11,7 @@ use super::backend::{Extensions, LoginAs, Tag};
 use super::grammar::{Command, Verb, authenticate_args, login_args};
 use super::info::{after_login, host_of};
 use super::session::{Phase, Plus, Progress, Purpose, Reading, Session, User};
+use super::settle::{self, Settle};
 use crate::login::attempt::{Attempt, Rules, Step, Tried};
 use crate::mailbox::Identity;
 use crate::mailbox::names::{MagicPlus, VirtDomains};
@@ -345,7 +346,7 @@ impl Session {
                 }
             }
             (Stage::Finishing { decided, identity }, Answer::Capabilities(offered)) => {
-                self.welcome(&decided, identity, offered);
+                self.welcome(&decided, identity, offered, now);
             }
             (stage, _) => self.set_stage(stage),
         }
@@ -399,7 +400,13 @@ impl Session {
         }
     }
 
-    fn welcome(&mut self, decided: &Deciding, identity: Arc<Identity>, offered: Arc<BackendCapabilities>) {
+    fn welcome(
+        &mut self,
+        decided: &Deciding,
+        identity: Arc<Identity>,
+        offered: Arc<BackendCapabilities>,
+        now: Instant,
+    ) {
         let tls = self.is_tls();
         let session_id = self.session_id();
         let host = host_of(&self.origin.client_address).to_owned();
@@ -434,6 +441,16 @@ impl Session {
             offered,
         });
         self.reading = Reading::Command { asked: 0 };
+        self.settle(now);
+    }
+
+    /// Gives a user without a home one, before his first command.
+    fn settle(&mut self, now: Instant) {
+        let Some(user) = self.user() else { return };
+        if settle::is_meant(&self.config.autocreate, &user.identity) {
+            let task = Box::new(Settle::new(&user.inbox));
+            self.start(b"", task, now);
+        }
     }
 
     fn take_named_domain(&mut self) -> Option<Box<Domain>> {

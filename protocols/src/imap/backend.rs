@@ -116,6 +116,8 @@ pub struct Backend {
     pub(super) numbers: Numbers,
     /// A task wanted it for itself: nobody else is given it.
     pub(super) is_apart: bool,
+    /// It is logged in as an administrator, for the running task alone.
+    pub(super) is_admin: bool,
     /// The running task sent to it: its lines are the task's.
     pub(super) serves_task: bool,
     /// The last moment at which it was written to or heard.
@@ -215,6 +217,7 @@ impl Backend {
             offer: Offer::default(),
             release: None,
             phase: Phase::Opening(Box::new(login), deadline),
+            is_admin: false,
             flow: Flow::Start,
             flights: VecDeque::new(),
             enabled: Extensions::default(),

@@ -44,6 +44,8 @@ pub struct Config {
     pub serverlist_select: ServerSelection,
     /// `serverlist_select_soft_usage_limit`, percent; 0 is no limit.
     pub serverlist_soft_usage_limit: u8,
+    /// Users without a home get one.
+    pub autocreate: Autocreate,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// How large things may be.
@@ -68,6 +70,7 @@ impl Default for Config {
             serverlist: Box::default(),
             serverlist_select: ServerSelection::FreespaceMost,
             serverlist_soft_usage_limit: 0,
+            autocreate: Autocreate::default(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
         }
@@ -142,6 +145,33 @@ impl Default for CommandPolicy {
             disconnect_on_vanished: false,
             status_referral: false,
             special_use_always: true,
+        }
+    }
+}
+
+/// What a user without a home gets when he logs in.
+#[derive(Clone, Debug)]
+pub struct Autocreate {
+    /// `autocreate_quota`, KiB: 0 is no limit, `None` is no home.
+    pub quota_kib: Option<u64>,
+    /// `autocreate_quota_messages`; 0 is no limit.
+    pub quota_messages: u64,
+    /// `autocreate_users`: user ids, `group:NAME`, or `anyone`.
+    pub users: Box<[Box<[u8]>]>,
+    /// `autocreate_inbox_folders`, as the user would name them below his INBOX.
+    pub folders: Box<[Box<[u8]>]>,
+    /// `autocreate_subscribe_folders`.
+    pub subscribed: Box<[Box<[u8]>]>,
+}
+
+impl Default for Autocreate {
+    fn default() -> Autocreate {
+        Autocreate {
+            quota_kib: None,
+            quota_messages: 0,
+            users: [(*b"anyone").into()].into(),
+            folders: Box::default(),
+            subscribed: Box::default(),
         }
     }
 }

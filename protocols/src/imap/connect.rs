@@ -59,6 +59,35 @@ impl Session {
         Ok(id)
     }
 
+    /// A new connection to a server as the first of `admins`; never one for the client's commands.
+    ///
+    /// # Errors
+    /// Nobody is named there, or too many connections.
+    pub(super) fn connection_as_admin(
+        &mut self,
+        server: &[u8],
+        now: Instant,
+    ) -> Result<BackendId, Unavailable> {
+        let named = self.config.admins.iter().find(|admin| !admin.starts_with(b"group:"));
+        let user = named.cloned().ok_or(Unavailable)?;
+        let name = server.escape_ascii().to_string();
+        let whose = self.user().map(|user| user.identity.user.escape_ascii().to_string()).unwrap_or_default();
+        self.log(Level::Info, format!("{whose} has no mailbox: one is made at {name}"));
+        let id = self.open(server, LoginAs::Proxy { user }, now)?;
+        if let Some(at) = self.backend_at(id) {
+            self.backends[at].is_apart = true;
+            self.backends[at].is_admin = true;
+        }
+        Ok(id)
+    }
+
+    /// Closes what was opened as an administrator.
+    pub(super) fn close_admin_connections(&mut self) {
+        while let Some(at) = self.backends.iter().position(|backend| backend.is_admin) {
+            self.close_backend(self.backends[at].id(), Close::Flush);
+        }
+    }
+
     /// Opens a connection.
     ///
     /// # Errors

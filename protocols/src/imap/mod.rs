@@ -44,6 +44,7 @@ mod referral;
 mod relocate;
 mod route;
 mod select;
+mod settle;
 
 #[cfg(test)]
 mod testing;

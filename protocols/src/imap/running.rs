@@ -121,6 +121,7 @@ impl Session {
                 self.rejoined(*rejoined, now);
             }
             Want::GiveUp(why) => self.not_rejoined(why),
+            Want::AdminBackend { server } => self.task_wants_admin(&server, now),
             Want::Reply => self.tell_client(&[out]),
             Want::Send(id) => self.send_for_task(id, out, now),
             Want::Forward { from, to, n } => self.outbox.forward(from, to, n),
@@ -206,6 +207,17 @@ impl Session {
         }
     }
 
+    fn task_wants_admin(&mut self, server: &[u8], now: Instant) {
+        match self.connection_as_admin(server, now) {
+            Ok(id) => {
+                if let Some(running) = &mut self.task {
+                    running.awaits.push(id);
+                }
+            }
+            Err(Unavailable) => self.tell_task(News::Backend(Err(Unavailable)), now),
+        }
+    }
+
     /// A connection that the task may have waited for is logged in, or cannot be.
     pub(super) fn task_backend(&mut self, id: BackendId, result: Result<(), Unavailable>, now: Instant) {
         let Some(running) = &mut self.task else { return };
@@ -244,6 +256,7 @@ impl Session {
         self.task = None;
         self.drafts = Vec::new();
         self.forget_questions(Purpose::Task);
+        self.close_admin_connections();
         self.backends.iter_mut().for_each(|backend| backend.serves_task = false);
     }
 

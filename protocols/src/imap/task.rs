@@ -118,6 +118,12 @@ pub enum Want {
     },
     /// A connection is not needed any more: log out.
     Dismiss(BackendId),
+    /// A logged-in connection to a server as an administrator, closed when the task is done;
+    /// [`News::Backend`].
+    AdminBackend {
+        /// The server as in the list.
+        server: Vec<u8>,
+    },
     /// What was appended to `out` goes to the client.
     Reply,
     /// What was appended to `out` goes to a backend.

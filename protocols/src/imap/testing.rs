@@ -167,6 +167,7 @@ fn described(want: &Want, out: &[u8]) -> String {
         | Want::Rejoined(_)
         | Want::GiveUp(_)
         | Want::Keep(_)
+        | Want::AdminBackend { .. }
         | Want::Recall
         | Want::Bye => format!("{want:?}"),
     }

@@ -1,6 +1,7 @@
 //! Mailbox names and rights: internal and external forms, namespaces, ACLs.
 
 pub mod acl;
+pub mod home;
 pub mod names;
 pub mod pattern;
 pub mod utf7;

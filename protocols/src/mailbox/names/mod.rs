@@ -17,7 +17,7 @@ mod tests;
 
 pub use name::Name;
 pub use namespace::{Category, Namespace, PREFIX_BYTES_MAX, PrefixError, VirtDomains};
-pub use order::{compare, parents};
+pub use order::{child, compare, parents};
 pub use policy::valid_new_name;
 pub use user::{CanonicalUser, MagicPlus, USER_BYTES_MAX};
 

@@ -43,6 +43,16 @@ pub fn parents(internal: &[u8]) -> Parents<'_> {
     Parents { name: internal, start }
 }
 
+/// The internal name of what its owner calls `path` below a mailbox, with this separator.
+pub fn child(internal: &[u8], path: &[u8], separator: u8) -> Vec<u8> {
+    let mut name = internal.to_vec();
+    for component in path.split(|byte| *byte == separator).filter(|component| !component.is_empty()) {
+        name.push(b'.');
+        name.extend(component.iter().map(|byte| if *byte == b'.' { b'^' } else { *byte }));
+    }
+    name
+}
+
 /// The iterator of [`parents`].
 #[derive(Clone, Debug)]
 pub struct Parents<'a> {
