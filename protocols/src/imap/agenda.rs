@@ -143,6 +143,15 @@ pub(super) fn internal(typed: &[u8], cx: &Context<'_>) -> Result<Vec<u8>, &'stat
     cx.config.namespace.internal(typed, cx.identity).map_err(|_| NO_MAILBOX)
 }
 
+/// What to route by for a mailbox as typed that its server looks up itself: `\Sent` is the user's mailbox
+/// of that use, which his home knows.
+pub(super) fn place(typed: &[u8], cx: &Context<'_>) -> Result<Vec<u8>, &'static [u8]> {
+    match typed.first() {
+        Some(b'\\') => Ok(cx.config.namespace.inbox(&cx.identity.user)),
+        _ => internal(typed, cx),
+    }
+}
+
 /// Appends a mailbox or the like for a backend: what no quoted string can hold goes as `{n+}` to a
 /// server that knows it.
 pub(super) fn string_for(backend: BackendId, bytes: &[u8], cx: &Context<'_>, out: &mut Vec<u8>) {

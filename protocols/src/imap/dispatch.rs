@@ -123,7 +123,7 @@ impl Session {
 
     fn begin_select(&self, command: &Command<'_>) -> Begun {
         let args = self.arguments(command, select_args)?;
-        let name = self.internal(&args.mailbox)?;
+        let name = self.place(&args.mailbox)?;
         let select = Box::new(Select::new(command.verb, name.clone(), &args.mailbox, args.parameters));
         Ok(self.or_refer(command.verb, name, &args.mailbox, select, Kind::Opens))
     }
@@ -143,7 +143,7 @@ impl Session {
 
     fn begin_append(&self, command: &Command<'_>) -> Begun {
         let head = self.arguments(command, append_head)?;
-        let Ok(name) = self.internal(&head.mailbox) else {
+        let Ok(name) = self.place(&head.mailbox) else {
             return Ok(Box::new(Append::refused(head.rest, b"NO Invalid mailbox name")));
         };
         let append = Box::new(Append::new(name.clone(), &head.mailbox, head.rest));
@@ -165,7 +165,7 @@ impl Session {
 
     fn begin_status(&self, command: &Command<'_>) -> Begun {
         let args = self.arguments(command, status_args)?;
-        let name = self.internal(&args.mailbox)?;
+        let name = self.place(&args.mailbox)?;
         let status = folder::on_mailbox(b"STATUS", name.clone(), &args.mailbox, &[args.items], Effect::Reads);
         Ok(self.or_refer(command.verb, name, &args.mailbox, status, Kind::Plain))
     }
@@ -316,6 +316,15 @@ impl Session {
                 if command.args.is_empty() { "Missing required argument to" } else { "Invalid arguments in" };
             Refusal::bad(format!("BAD {what} {name}"))
         })
+    }
+
+    /// What to route by for a mailbox as typed that its server looks up itself. `\Sent` is the mailbox
+    /// with that special use, as Cyrus has it: the user's home knows which.
+    fn place(&self, typed: &[u8]) -> Result<Vec<u8>, Refusal> {
+        match self.user() {
+            Some(user) if typed.first() == Some(&b'\\') => Ok(user.inbox.to_vec()),
+            _ => self.internal(typed),
+        }
     }
 
     /// The internal name of a mailbox as typed.

@@ -13,8 +13,8 @@ mod ledger;
 mod tests;
 
 use super::agenda::{
-    Agenda, DENIED, NO_MAILBOX, SERVER_UNAVAILABLE, UNAVAILABLE, aside_of, internal, located, result_line,
-    result_of, server_of, string_for,
+    Agenda, DENIED, NO_MAILBOX, SERVER_UNAVAILABLE, UNAVAILABLE, aside_of, internal, located, place,
+    result_line, result_of, server_of, string_for,
 };
 use super::backend::Offer;
 use super::creatable::{Creatable, Verdict};
@@ -101,7 +101,7 @@ impl CopyTask {
         if cx.selected.is_none() {
             return self.finish(cx, b"BAD Please select a mailbox first");
         }
-        match internal(&self.request.mailbox, cx) {
+        match place(&self.request.mailbox, cx) {
             Ok(name) => {
                 self.agenda.find(name);
                 self.phase = Phase::ExpectDestination;
@@ -145,7 +145,7 @@ impl CopyTask {
             return self.finish(cx, &result);
         }
         self.held = Some(result);
-        match internal(&self.request.mailbox, cx) {
+        match place(&self.request.mailbox, cx) {
             Ok(name) => {
                 self.agenda.want(Want::Find { name, freshness: Freshness::Barrier });
                 self.phase = Phase::ExpectDestination;

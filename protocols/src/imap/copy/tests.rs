@@ -59,6 +59,13 @@ fn same_server_gets_the_command_with_the_client_s_tag() {
 }
 
 #[test]
+fn special_use_is_looked_up_by_the_user_s_home() {
+    let mut host = host(Action::Copy, By::Uid, r#"4 "\\Sent""#);
+    assert_eq!(host.wants(), ["find user.user001"]);
+    assert_eq!(host.news(found("user.user001", "backend1", ACL)), ["B1> A1 UID COPY 4 \"\\\\Sent\"\r\n"]);
+}
+
+#[test]
 fn copy_between_servers_tells_source_and_destination_uids() {
     let mut host = both_messages(Action::Copy);
     let answer = host.says(2, "RK1 OK [APPENDUID 1795294892 6:7] Completed\r\n");
