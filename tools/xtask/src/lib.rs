@@ -18,6 +18,10 @@ pub fn root() -> PathBuf {
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    if std::env::var("CI").is_ok_and(|value| value == "true") {
+        // What is built once has no use for it.
+        command.env("CARGO_INCREMENTAL", "0");
+    }
     command
 }
 
