@@ -118,9 +118,9 @@ pub(super) fn idle_cases() -> Result<Vec<Case>> {
 }
 
 /// What is done before the memory of idle sessions is measured, so that all buffers have been used.
-pub(super) fn before_idle(case: &Case) -> Result<Scenario> {
+pub(super) fn before_idle(case: &Case, connections: usize) -> Result<Scenario> {
     let mut scenario = scenario::find("imap-noop")?;
-    (scenario.connections, scenario.security) = (200, case.scenario.security);
+    (scenario.connections, scenario.security) = (connections, case.scenario.security);
     (scenario.warm_up, scenario.seconds) = (0.1, 0.5);
     Ok(scenario)
 }

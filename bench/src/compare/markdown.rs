@@ -35,7 +35,7 @@ pub(super) fn report(comparison: &Comparison, found: &Found) -> String {
     out += "\n## Latency: p50 / p99 / p99.9\n\nIn the closed loop, load and backend on one core: who is faster has \
         more operations under way at the backend.\n\n";
     out += &latencies(&kinds, &found.rows);
-    out + &failures(found)
+    out + &failures(comparison, found)
 }
 
 fn setting(comparison: &Comparison, found: &Found) -> String {
@@ -139,8 +139,18 @@ fn millis(us: f64) -> String {
     }
 }
 
-fn failures(found: &Found) -> String {
+fn failures(comparison: &Comparison, found: &Found) -> String {
     let mut lines = String::new();
+    for row in &found.rows {
+        let rounds = row.rounds();
+        if (1..comparison.rounds).contains(&rounds) {
+            let _ = writeln!(
+                lines,
+                "* {}: {rounds} of {} alternations, for want of time",
+                row.name, comparison.rounds
+            );
+        }
+    }
     for row in found.rows.iter().chain(&found.idle) {
         for (kind, why) in &row.failures {
             let _ = writeln!(lines, "* {}, {}: {why}", row.name, kind.name());

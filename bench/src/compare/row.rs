@@ -69,6 +69,11 @@ impl Row {
         median(&values)
     }
 
+    /// Alternations that were made.
+    pub(super) fn rounds(&self) -> usize {
+        self.samples.iter().map(|(_, round, _)| round + 1).max().unwrap_or(0)
+    }
+
     /// Refused operations and lost connections of a peer, in all its turns.
     pub(super) fn errors(&self, kind: Kind) -> u64 {
         self.samples.iter().filter(|(k, ..)| *k == kind).map(|(.., sample)| sample.errors).sum()
@@ -80,9 +85,9 @@ impl Row {
             let found = self.samples.iter().find(|(k, r, _)| (*k, *r) == (kind, round));
             found.map(|(.., sample)| sample.cost).filter(|cost| *cost > 0.0)
         };
-        let rounds = self.samples.iter().map(|(_, round, _)| round + 1).max().unwrap_or(0);
-        let mut ratios: Vec<f64> =
-            (0..rounds).filter_map(|round| Some(at(Kind::Rookery, round)? / at(peer, round)?)).collect();
+        let mut ratios: Vec<f64> = (0..self.rounds())
+            .filter_map(|round| Some(at(Kind::Rookery, round)? / at(peer, round)?))
+            .collect();
         ratios.sort_by(f64::total_cmp);
         Some((median(&ratios)?, *ratios.first()?, *ratios.last()?))
     }
