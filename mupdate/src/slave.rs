@@ -497,6 +497,7 @@ impl Session for Slave {
             | Event::ForwardBroken { .. }
             | Event::Stalled { .. }
             | Event::Drained { .. }
+            | Event::Idle { .. }
             | Event::ListChanged => {}
         }
     }

@@ -132,7 +132,8 @@ pub enum Output {
         /// Decoded bytes.
         n: u64,
     },
-    /// Join two sides for good, both ways, passing the end of input on as a half close.
+    /// Join two sides for good, both ways, passing the end of input on as a half close. Half a pipe that
+    /// stands still is cut: [`Event::Reset`].
     Pipe {
         /// One end.
         a: Side,
@@ -243,12 +244,18 @@ pub enum Event {
         /// Bytes of the forward that were not read from the source yet.
         left: u64,
     },
-    /// A forward or pipe made no progress for its deadline.
+    /// A forward made no progress for its deadline.
     Stalled {
         /// The source whose bytes wait.
         from: Side,
         /// The destinations that take nothing.
         to: Sides,
+    },
+    /// Nothing went through the session's pipe for a while, in neither direction; told again and again
+    /// until something does.
+    Idle {
+        /// The last moment at which something did.
+        since: Instant,
     },
     /// What was queued for a side has gone out.
     Drained {

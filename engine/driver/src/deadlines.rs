@@ -69,8 +69,14 @@ impl Driver {
             return self.retire(slot);
         }
         let patience = self.patience(slot);
+        if let Some(since) = self.pipe_progress(slot)
+            && now.since(since) >= patience
+        {
+            return self.pipe_is_idle(slot, since);
+        }
         let Some(conn) = self.conns.at_mut(slot) else { return };
         match conn.finish {
+            Finish::No | Finish::HalfClosed if matches!(conn.jobs.first(), Some(Job::Pipe { .. })) => {}
             Finish::Lingering => return self.kill(slot),
             Finish::Closing => return,
             Finish::Close | Finish::HalfClose if now.since(conn.progress) >= patience => {
@@ -86,5 +92,25 @@ impl Driver {
             Finish::No | Finish::HalfClosed | Finish::Close | Finish::HalfClose => {}
         }
         self.watch(slot);
+    }
+
+    /// The last moment at which a byte went through the pipe that begins here, or through its other
+    /// direction.
+    fn pipe_progress(&self, slot: u32) -> Option<Instant> {
+        let conn = self.conns.at(slot)?;
+        let Some(Job::Pipe { to }) = conn.jobs.first() else { return None };
+        let other = self.conns.at(*to).filter(|other| matches!(other.jobs.first(), Some(Job::Pipe { .. })));
+        Some(other.map_or(conn.progress, |other| other.progress.max(conn.progress)))
+    }
+
+    /// Half a pipe ends here; of a whole one the machine decides.
+    fn pipe_is_idle(&mut self, slot: u32, since: Instant) {
+        let Some(conn) = self.conns.at(slot) else { return };
+        if conn.finish != Finish::No {
+            return self.reset(slot);
+        }
+        let session = conn.session;
+        self.wheel.arm(slot * 2 + 1, self.now + self.limits.stalled_after);
+        self.notify(session, Event::Idle { since });
     }
 }

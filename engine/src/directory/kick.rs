@@ -45,6 +45,7 @@ impl Session for Kick {
             | Event::Stalled { .. }
             | Event::Drained { .. }
             | Event::ListChanged
+            | Event::Idle { .. }
             | Event::BarrierWanted => {}
         }
     }

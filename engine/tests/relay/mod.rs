@@ -70,7 +70,7 @@ impl Session for Relay {
             | Event::ForwardBroken { .. }
             | Event::Stalled { .. }
             | Event::Drain { .. } => self.phase = Phase::Over,
-            Event::Drained { .. } | Event::ListChanged | Event::BarrierWanted => {}
+            Event::Drained { .. } | Event::Idle { .. } | Event::ListChanged | Event::BarrierWanted => {}
         }
     }
 

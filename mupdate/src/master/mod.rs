@@ -506,6 +506,7 @@ impl Session for Connection {
             Event::Drain { .. }
             | Event::ForwardBroken { .. }
             | Event::Stalled { .. }
+            | Event::Idle { .. }
             | Event::BarrierWanted => {}
         }
     }

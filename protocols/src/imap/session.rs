@@ -444,7 +444,7 @@ impl proxy::Session for Session {
             Event::Stalled { from, .. } => self.stalled(from),
             Event::Drained { side } => self.drained(side, now),
             Event::Drain { .. } => self.draining = true,
-            Event::ListChanged | Event::BarrierWanted => {}
+            Event::Idle { .. } | Event::ListChanged | Event::BarrierWanted => {}
         }
         self.carry_on(now);
     }
