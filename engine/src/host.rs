@@ -147,6 +147,10 @@ impl Host for FrontendHost {
                 let locations = shared.directory.locations();
                 Reply::Now(Answer::Capabilities(shared.backends.offered.common(&locations)))
             }
+            Question::ServiceCapabilities(service) => {
+                let locations = shared.directory.locations();
+                Reply::Now(Answer::Capabilities(shared.backends.offered_in(service).common(&locations)))
+            }
             Question::HomeCopy { user } => Reply::Now(Answer::HomeCopy(shared.homes.copy(&user))),
             // No session of a frontend asks this; the directory shard has a host of its own.
             Question::Directory(_) => Reply::Now(Answer::Directory(DirectoryAnswer::Done)),
@@ -161,6 +165,9 @@ impl Host for FrontendHost {
                 if self.shared.backends.offered.seen(&server, capabilities) {
                     self.save_offered();
                 }
+            }
+            Notice::ServiceCapabilities { service, server, capabilities } => {
+                self.shared.backends.offered_in(service).seen(&server, capabilities);
             }
             Notice::Home { user, news } => self.shared.homes.learn(&user, news),
         }

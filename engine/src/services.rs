@@ -6,7 +6,9 @@ use protocols::conf::{ConfError, CyrusConf, Imapd, cyrus::Entry};
 use protocols::imap;
 use protocols::lmtp::{self, config::Trust};
 use protocols::mailbox::names::VirtDomains;
+use protocols::pop3;
 use protocols::proxy::{Level, Origin, Session};
+use protocols::sieve;
 
 use crate::config::{Listen, ProcessSecret};
 
@@ -30,6 +32,10 @@ pub enum Program {
     Imap(Arc<imap::Config>),
     /// `lmtpd`, `lmtpproxyd`.
     Lmtp(Arc<lmtp::Config>),
+    /// `pop3d`.
+    Pop3(Arc<pop3::Config>),
+    /// `timsieved`.
+    Sieve(Arc<sieve::Config>),
 }
 
 impl Service {
@@ -47,6 +53,24 @@ impl Service {
                 Box::new(session)
             }
             Program::Lmtp(config) => Box::new(lmtp::Session::new(Arc::clone(config), origin)),
+            Program::Sieve(config) => {
+                let mut session = sieve::Session::new(Arc::clone(config), origin);
+                if config.common.namespace.virtdomains == VirtDomains::On
+                    && let Some(address) = local()
+                {
+                    session.came_to(&address);
+                }
+                Box::new(session)
+            }
+            Program::Pop3(config) => {
+                let mut session = pop3::Session::new(Arc::clone(config), origin);
+                if config.common.namespace.virtdomains == VirtDomains::On
+                    && let Some(address) = local()
+                {
+                    session.came_to(&address);
+                }
+                Box::new(session)
+            }
         }
     }
 }
@@ -55,6 +79,8 @@ impl Service {
 enum Known {
     Imap,
     Lmtp,
+    Pop3,
+    Sieve,
     /// Served by the directory, or by a process beside this one.
     Mupdate,
     /// A protocol that is served by nothing yet.
@@ -65,6 +91,8 @@ fn known(basename: &str) -> Known {
     match basename {
         "imapd" | "proxyd" | "imap" => Known::Imap,
         "lmtpd" | "lmtpproxyd" | "lmtp" => Known::Lmtp,
+        "pop3d" => Known::Pop3,
+        "timsieved" => Known::Sieve,
         "mupdate" => Known::Mupdate,
         _ => Known::NotServed,
     }
@@ -86,9 +114,12 @@ pub(crate) fn select(
         let (basename, arguments) = entry
             .program()
             .ok_or_else(|| entry.error("no cmd: expected cmd=\"imapd\" or another program"))?;
+        let line = Line { imapd, entry, arguments: &arguments, tls, secret };
         match known(basename) {
-            Known::Imap => services.push(imap_service(imapd, entry, &arguments, tls, secret)?),
-            Known::Lmtp => services.push(lmtp_service(imapd, entry, &arguments, tls, secret)?),
+            Known::Imap => services.push(line.imap()?),
+            Known::Pop3 => services.push(line.pop3()?),
+            Known::Sieve => services.push(line.sieve()?),
+            Known::Lmtp => services.push(line.lmtp()?),
             Known::Mupdate => {}
             Known::NotServed => {
                 let text = format!("{basename} is not served by this version: nothing listens for it");
@@ -103,44 +134,57 @@ fn note(entry: &Entry, text: &str) -> Box<str> {
     entry.error(text).to_string().into()
 }
 
-fn imap_service(
-    imapd: &Imapd,
-    entry: &Entry,
-    arguments: &[&str],
-    tls: &crate::tls::Settings,
-    secret: &ProcessSecret,
-) -> Result<Service, ConfError> {
-    let with_tls = arguments.contains(&"-s");
-    if with_tls && tls.server.is_none() {
-        return Err(entry.error("-s without a certificate: expected tls_server_cert in imapd.conf"));
-    }
-    if arguments.contains(&"-N") {
-        return Err(entry.error("-N (no password check) is not served"));
-    }
-    let own = imapd.for_service(&entry.name);
-    let config = crate::config::imap(&own, &entry.file, tls.server.is_some(), secret)?;
-    Ok(Service {
-        name: entry.name.as_str().into(),
-        listen: Listen::of(entry)?,
-        tls: with_tls,
-        program: Program::Imap(Arc::new(config)),
-    })
+/// A line of a program that is served, and what its configuration is made of.
+struct Line<'a> {
+    imapd: &'a Imapd,
+    entry: &'a Entry,
+    arguments: &'a [&'a str],
+    tls: &'a crate::tls::Settings,
+    secret: &'a ProcessSecret,
 }
 
-fn lmtp_service(
-    imapd: &Imapd,
-    entry: &Entry,
-    arguments: &[&str],
-    tls: &crate::tls::Settings,
-    secret: &ProcessSecret,
-) -> Result<Service, ConfError> {
-    let trust = if arguments.contains(&"-a") { Trust::Everybody } else { Trust::LoggedIn };
-    let own = imapd.for_service(&entry.name);
-    let config = crate::config::lmtp(&own, &entry.file, trust, tls.server.is_some(), secret)?;
-    Ok(Service {
-        name: entry.name.as_str().into(),
-        listen: Listen::of(entry)?,
-        tls: false,
-        program: Program::Lmtp(Arc::new(config)),
-    })
+impl Line<'_> {
+    fn imap(&self) -> Result<Service, ConfError> {
+        if self.arguments.contains(&"-N") {
+            return Err(self.entry.error("-N (no password check) is not served"));
+        }
+        let config =
+            crate::config::imap(&self.own(), &self.entry.file, self.tls.server.is_some(), self.secret)?;
+        self.service(Program::Imap(Arc::new(config)))
+    }
+
+    fn pop3(&self) -> Result<Service, ConfError> {
+        if self.arguments.contains(&"-k") {
+            return Err(self.entry.error("-k (KPOP) is not supported: use GSSAPI"));
+        }
+        let config =
+            crate::config::pop3(&self.own(), &self.entry.file, self.tls.server.is_some(), self.secret)?;
+        self.service(Program::Pop3(Arc::new(config)))
+    }
+
+    fn sieve(&self) -> Result<Service, ConfError> {
+        let config =
+            crate::config::sieve(&self.own(), &self.entry.file, self.tls.server.is_some(), self.secret)?;
+        self.service(Program::Sieve(Arc::new(config)))
+    }
+
+    fn lmtp(&self) -> Result<Service, ConfError> {
+        let trust = if self.arguments.contains(&"-a") { Trust::Everybody } else { Trust::LoggedIn };
+        let tls = self.tls.server.is_some();
+        let config = crate::config::lmtp(&self.own(), &self.entry.file, trust, tls, self.secret)?;
+        self.service(Program::Lmtp(Arc::new(config)))
+    }
+
+    /// The options as this service sees them.
+    fn own(&self) -> Imapd {
+        self.imapd.for_service(&self.entry.name)
+    }
+
+    fn service(&self, program: Program) -> Result<Service, ConfError> {
+        let tls = self.arguments.contains(&"-s");
+        if tls && self.tls.server.is_none() {
+            return Err(self.entry.error("-s without a certificate: expected tls_server_cert in imapd.conf"));
+        }
+        Ok(Service { name: self.entry.name.as_str().into(), listen: Listen::of(self.entry)?, tls, program })
+    }
 }

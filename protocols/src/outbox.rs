@@ -42,6 +42,10 @@ enum Pending {
         from: Side,
         n: u64,
     },
+    Pipe {
+        a: Side,
+        b: Side,
+    },
     Ask(Box<(QuestionId, Question)>),
     Switch(Side, Box<LayerKind>),
     Close(Side, Close),
@@ -105,6 +109,7 @@ impl Outbox {
         self.queue.iter().any(|pending| match pending {
             Pending::Forward { from, .. } | Pending::Discard { from, .. } => *from == side,
             Pending::Fan(fan) => fan.from == side,
+            Pending::Pipe { a, b } => *a == side || *b == side,
             Pending::Write { .. }
             | Pending::Release(_)
             | Pending::Ask(_)
@@ -137,6 +142,11 @@ impl Outbox {
     /// Throws the next `n` bytes of a side away.
     pub(crate) fn discard(&mut self, from: Side, n: u64) {
         self.queue.push_back(Pending::Discard { from, n });
+    }
+
+    /// Joins two sides for good.
+    pub(crate) fn pipe(&mut self, a: Side, b: Side) {
+        self.queue.push_back(Pending::Pipe { a, b });
     }
 
     pub(crate) fn ask(&mut self, id: QuestionId, question: Question) {
@@ -184,6 +194,7 @@ impl Outbox {
                 Output::Release { side, server, service, offer }
             }
             Pending::Discard { from, n } => Output::Discard { from, n },
+            Pending::Pipe { a, b } => Output::Pipe { a, b },
             Pending::Ask(asked) => Output::Ask { id: asked.0, question: asked.1 },
             Pending::Switch(side, layer) => Output::Switch { side, layer: *layer },
             Pending::Close(side, how) => Output::Close { side, how },

@@ -344,6 +344,8 @@ pub enum Question {
         /// The canonical user.
         user: Box<[u8]>,
     },
+    /// What the servers of a protocol other than IMAP offer; answered by [`Answer::Capabilities`].
+    ServiceCapabilities(Service),
     /// What only the MUPDATE machines ask.
     Directory(DirectoryQuestion),
 }
@@ -636,6 +638,15 @@ pub enum Notice {
         level: Level,
         /// Lower case, no period.
         text: Box<str>,
+    },
+    /// A server of a protocol other than IMAP offered these, each one item that can be compared.
+    ServiceCapabilities {
+        /// The protocol.
+        service: Service,
+        /// The server as in the list.
+        server: Box<str>,
+        /// In its order.
+        capabilities: Vec<Box<str>>,
     },
     /// A server offered these capabilities after login.
     Capabilities {

@@ -1,6 +1,6 @@
-//! Plays transcripts through the IMAP session machine.
+//! Plays transcripts through the session machines: IMAP's in `transcripts`, the others' in its folders.
 //!
-//! Each file in `transcripts` is played four times: with commands that follow each other in one
+//! Each file is played four times: with commands that follow each other in one
 //! piece, line by line, one byte at a time, and split at random. The driver below does what the
 //! contract in `protocols::proxy` says, and nothing else: input left with `More` is offered again
 //! only with new bytes, input left with `Hold` only after something else happened.
@@ -13,6 +13,7 @@
 //! E: event    `eof 1`, `reset client`, ...     T: 3        so many seconds pass
 //! % option    of the configuration, first      L: text     was logged since the last L
 //! @ file a b  includes a file, $1 is a         --          nothing else was said so far
+//! W: layer    a side is switched to a layer    J: 1        the client is joined with backend 1 for good
 //! ```
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
@@ -25,13 +26,16 @@ use std::time::Duration;
 
 use protocols::imap::config::ServerSelection;
 use protocols::imap::{Config, Session};
+use protocols::login::config::Common;
 use protocols::mailbox::names::VirtDomains;
 use protocols::mailbox::{Namespace, Rights};
+use protocols::pop3;
 use protocols::proxy::{
-    Answer, BackendCapabilities, BackendId, Close, Entry, Event, Finding, Freshness, HEAD_BYTES_MAX,
+    self, Answer, BackendCapabilities, BackendId, Close, Entry, Event, Finding, Freshness, HEAD_BYTES_MAX,
     HomeCopy, Instant, Knowledge, LayerKind, ListPage, ListedEntry, Location, Notice, OpenError, Opened,
-    Origin, Output, PasswordVerdict, Question, QuestionId, Session as _, Side, TlsInfo, Unavailable,
+    Origin, Output, PasswordVerdict, Question, QuestionId, Service, Side, TlsInfo, Unavailable,
 };
+use protocols::sieve;
 
 /// How the input is cut.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -42,29 +46,90 @@ enum Cut {
     Random(u64),
 }
 
+/// A protocol with a folder of transcripts.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Protocol {
+    Imap,
+    Pop3,
+    Sieve,
+}
+
+impl Protocol {
+    fn folder(self) -> &'static str {
+        match self {
+            Protocol::Imap => "",
+            Protocol::Pop3 => "pop3",
+            Protocol::Sieve => "sieve",
+        }
+    }
+
+    /// A session, configured by the options of a scene.
+    fn session(self, options: &[&str]) -> Box<dyn proxy::Session> {
+        let origin =
+            Origin { random: [7; 32], started_unix: 1, client_address: "192.0.2.1:4711".into(), tls: false };
+        match self {
+            Protocol::Imap => {
+                let mut config = config();
+                options.iter().for_each(|option| configure(&mut config, option));
+                let mut session = Session::new(Arc::new(config), origin);
+                session.came_to("192.0.2.9:143");
+                Box::new(session)
+            }
+            Protocol::Pop3 => {
+                let mut config = pop3::Config { common: common(), ..pop3::Config::default() };
+                options.iter().for_each(|option| match *option {
+                    "popsubfolders" => config.subfolders = true,
+                    "popuseacl" => config.use_acl = true,
+                    option => configure_common(&mut config.common, option),
+                });
+                let mut session = pop3::Session::new(Arc::new(config), origin);
+                session.came_to("192.0.2.9:110");
+                Box::new(session)
+            }
+            Protocol::Sieve => {
+                let mut config = sieve::Config { common: common(), ..sieve::Config::default() };
+                options.iter().for_each(|option| match *option {
+                    "referrals" => config.referrals = true,
+                    option => configure_common(&mut config.common, option),
+                });
+                let mut session = sieve::Session::new(Arc::new(config), origin);
+                session.came_to("192.0.2.9:4190");
+                Box::new(session)
+            }
+        }
+    }
+}
+
 #[test]
 fn transcripts_play_however_the_input_is_cut() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
+    let failures: String =
+        [Protocol::Imap, Protocol::Pop3, Protocol::Sieve].into_iter().map(play_all).collect();
+    assert!(failures.is_empty(), "\n{failures}");
+}
+
+fn play_all(protocol: Protocol) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts").join(protocol.folder());
     let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "txt"));
     files.sort();
-    assert!(files.len() > 8, "transcripts are missing");
+    assert!(files.len() > if protocol == Protocol::Imap { 8 } else { 1 }, "transcripts are missing");
     let mut failures = String::new();
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         for (number, scene) in text.split("\n====").enumerate() {
-            let title = format!("{} scene {}", file.file_name().unwrap().to_string_lossy(), number + 1);
+            let name = file.file_name().unwrap().to_string_lossy();
+            let title = format!("{protocol:?} {name} scene {}", number + 1);
             let mut cuts = vec![Cut::Joined, Cut::Lines, Cut::Bytes];
             cuts.extend((1..=8).map(Cut::Random));
             for cut in cuts {
-                if let Err(why) = play(&folder, scene, cut) {
+                if let Err(why) = play(protocol, &folder, scene, cut) {
                     writeln!(failures, "{title}, {cut:?}: {why}").unwrap();
                     break;
                 }
             }
         }
     }
-    assert!(failures.is_empty(), "\n{failures}");
+    failures
 }
 
 /// What a hostile client or a broken backend may say.
@@ -142,7 +207,7 @@ fn nothing_that_is_said_brings_a_session_down() {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (random >> 33) as usize % below
         };
-        let mut world = World::new(config(), Cut::Random(seed + 1));
+        let mut world = World::new(Protocol::Imap.session(&[]), Cut::Random(seed + 1));
         let begin = ["", "@ login user001", "@ inbox"][next(3)];
         world.run(&folder, begin).unwrap();
         for _ in 0..60 {
@@ -200,14 +265,11 @@ fn expand(folder: &Path, text: &str, lines: &mut Vec<String>) {
     }
 }
 
-fn play(folder: &Path, scene: &str, cut: Cut) -> Result<(), String> {
+fn play(protocol: Protocol, folder: &Path, scene: &str, cut: Cut) -> Result<(), String> {
     let mut lines = Vec::new();
     expand(folder, scene, &mut lines);
-    let mut config = config();
-    for line in lines.iter().filter_map(|line| line.strip_prefix("% ")) {
-        configure(&mut config, line);
-    }
-    let mut world = World::new(config, cut);
+    let options: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("% ")).collect();
+    let mut world = World::new(protocol.session(&options), cut);
     world.follow(&lines)?;
     world.check("--")
 }
@@ -254,6 +316,37 @@ fn config() -> Config {
     config.proxy.password = protocols::secret::Secret::new(*b"secret");
     config.proxy.authname = (*b"mailproxy").into();
     config
+}
+
+/// What is configured of the other protocols.
+fn common() -> Common {
+    let imap = config();
+    Common {
+        servername: imap.servername,
+        version: imap.version,
+        namespace: imap.namespace,
+        admins: imap.admins,
+        login: imap.login,
+        proxy: imap.proxy,
+        ..Common::default()
+    }
+}
+
+fn configure_common(common: &mut Common, option: &str) {
+    let (name, value) = option.split_once(' ').unwrap_or((option, ""));
+    match name {
+        "plaintext-forbidden" => common.login.plaintext_allowed = false,
+        "starttls" => common.login.starttls = true,
+        "loginuseacl" => common.login.use_acl = true,
+        "serverlist" => common.serverlist = value.split(' ').map(Box::from).collect(),
+        "scram" => common.login.offer.mechanisms.push(protocols::sasl::Mechanism::ScramSha256),
+        "virtdomains" => {
+            let mut namespace = (*common.namespace).clone();
+            namespace.virtdomains = if value == "on" { VirtDomains::On } else { VirtDomains::UserId };
+            common.namespace = Arc::new(namespace);
+        }
+        _ => panic!("unknown option {name}"),
+    }
 }
 
 fn configure(config: &mut Config, option: &str) {
@@ -324,7 +417,7 @@ enum Queued {
 }
 
 struct World {
-    session: Session,
+    session: Box<dyn proxy::Session>,
     cut: Cut,
     now: Instant,
     random: u64,
@@ -333,16 +426,15 @@ struct World {
     asked: VecDeque<String>,
     closes: VecDeque<String>,
     switches: VecDeque<String>,
+    joined: VecDeque<String>,
     logs: Vec<String>,
     next_claim: u64,
 }
 
 impl World {
-    fn new(config: Config, cut: Cut) -> World {
-        let origin =
-            Origin { random: [7; 32], started_unix: 1, client_address: "192.0.2.1:4711".into(), tls: false };
+    fn new(session: Box<dyn proxy::Session>, cut: Cut) -> World {
         let mut world = World {
-            session: Session::new(Arc::new(config), origin),
+            session,
             cut,
             // The shard has been up for an hour.
             now: Instant(3_600_000_000_000),
@@ -352,10 +444,10 @@ impl World {
             asked: VecDeque::new(),
             closes: VecDeque::new(),
             switches: VecDeque::new(),
+            joined: VecDeque::new(),
             logs: Vec::new(),
             next_claim: 0,
         };
-        world.session.came_to("192.0.2.9:143");
         world.end(Side::Client);
         world.collect();
         world.pass_time(0);
@@ -444,11 +536,11 @@ impl World {
             let end = &mut self.ends[at];
             end.input = input[taken.n..].to_vec();
             end.seen = end.input.len();
-            end.held = taken.then == protocols::proxy::Then::Hold;
+            end.held = taken.then == proxy::Then::Hold;
             self.wake(Some(side));
             self.collect();
             let end = &self.ends[at];
-            if taken.then == protocols::proxy::Then::More && end.claims.is_empty() && !end.closed {
+            if taken.then == proxy::Then::More && end.claims.is_empty() && !end.closed {
                 assert!(end.input.len() <= HEAD_BYTES_MAX, "more than a head is kept");
             }
         }
@@ -554,8 +646,15 @@ impl World {
                 }
                 Output::Close { side, how } => self.close(side, how),
                 Output::Tell(Notice::Log { text, .. }) => self.logs.push(text.into()),
-                Output::Tell(Notice::Capabilities { .. } | Notice::Home { .. }) => {}
-                Output::Pipe { .. } => panic!("no pipe is wanted in IMAP"),
+                Output::Tell(
+                    Notice::Capabilities { .. } | Notice::ServiceCapabilities { .. } | Notice::Home { .. },
+                ) => {}
+                Output::Pipe { a, b } => {
+                    let Side::Backend(id) = b else { panic!("the client is joined with himself") };
+                    self.joined.push_back(id.0.to_string());
+                    self.claim(a, Some(b), u64::MAX);
+                    self.claim(b, Some(a), u64::MAX);
+                }
                 Output::Release { .. } => panic!("connections of IMAP are somebody's"),
             }
         }
@@ -609,6 +708,7 @@ impl World {
             Some(("Q", "")) => expect_next("question", self.asked.pop_front(), text),
             Some(("X", "")) => expect_next("close", self.closes.pop_front(), text),
             Some(("W", "")) => expect_next("switch", self.switches.pop_front(), text),
+            Some(("J", "")) => expect_next("join", self.joined.pop_front(), text),
             Some(("L", "")) => self.expect_log(text),
             Some(("A", "")) => self.answer(text),
             Some(("E", "")) => {
@@ -656,7 +756,12 @@ impl World {
 
     fn expect_silence(&mut self) -> Result<(), String> {
         let spoke = self.ends.iter().any(|end| !end.output.is_empty());
-        if spoke || !self.asked.is_empty() || !self.closes.is_empty() || !self.switches.is_empty() {
+        if spoke
+            || !self.asked.is_empty()
+            || !self.closes.is_empty()
+            || !self.switches.is_empty()
+            || !self.joined.is_empty()
+        {
             return Err(format!("unexpected: {}", self.state()));
         }
         Ok(())
@@ -727,6 +832,10 @@ impl World {
             "reset" => Event::Reset(side),
             "secured" => Event::Switched { side, result: Ok(TlsInfo::default()) },
             "not-secured" => Event::Switched { side, result: Err(more.into()) },
+            "idle" => {
+                let seconds = Duration::from_secs(more.parse().unwrap());
+                Event::Idle { since: Instant(self.now.0 - seconds.as_nanos() as u64) }
+            }
             "stalled" => Event::Stalled { from: side, to: Default::default() },
             "drain" => Event::Drain { deadline: self.now + Duration::from_secs(10) },
             _ => panic!("unknown event {what}"),
@@ -737,8 +846,22 @@ impl World {
                 return;
             }
             self.ends[at].gone = true;
+            if matches!(event, Event::Eof(_)) && self.pass_end(at) {
+                return;
+            }
         }
         self.event(event);
+    }
+
+    /// An end that goes through a pipe is no news for the machine.
+    fn pass_end(&mut self, at: usize) -> bool {
+        let Some(Claim { to: Some(to), left, .. }) = self.ends[at].claims.front() else { return false };
+        if *left < u64::MAX / 2 {
+            return false;
+        }
+        self.closes.push_back(format!("{} half", named(*to)));
+        self.ends[at].claims.pop_front();
+        true
     }
 
     fn pass_time(&mut self, seconds: u64) {
@@ -782,7 +905,10 @@ fn matches(expected: &str, got: &str) -> bool {
 
 fn shown(question: &Question) -> String {
     match question {
-        Question::OpenBackend { side, server, .. } => format!("open {} {server}", side.0),
+        Question::OpenBackend { side, server, service: Service::Imap } => format!("open {} {server}", side.0),
+        Question::OpenBackend { side, server, service } => {
+            format!("open {} {server} {}", side.0, format!("{service:?}").to_lowercase())
+        }
         Question::Find { name, freshness } => {
             let how = match freshness {
                 Freshness::Snapshot => "snapshot",
@@ -802,6 +928,7 @@ fn shown(question: &Question) -> String {
         Question::ScramKeys { user, .. } => format!("scram-keys {}", user.escape_ascii()),
         Question::SaltPassword { iterations, .. } => format!("salt {iterations}"),
         Question::Capabilities => "capabilities".into(),
+        Question::ServiceCapabilities(service) => format!("capabilities {service:?}").to_lowercase(),
         Question::Directory(_) => "directory".into(),
     }
 }
@@ -848,7 +975,7 @@ fn answered(text: &str) -> Option<Answer> {
         "domain" => Answer::Domain(words.get(1).map(|word| (*word).into())),
         "no-keys" => Answer::ScramKeys(None),
         "capabilities" => {
-            let common = rest();
+            let common: Vec<Box<str>> = rest().iter().map(|item| item.replace('_', " ").into()).collect();
             let servers = usize::from(!common.is_empty());
             Answer::Capabilities(Arc::new(BackendCapabilities { common, servers }))
         }

@@ -119,6 +119,7 @@ impl Driver {
             | Question::ScramKeys { .. }
             | Question::SaltPassword { .. }
             | Question::Capabilities
+            | Question::ServiceCapabilities(_)
             | Question::Directory(_) => None,
         };
         if let Some(state) = self.sessions.at_mut(session) {

@@ -196,7 +196,9 @@ impl Host {
             Question::DomainOf { .. } => Some(Answer::Domain(None)),
             Question::ScramKeys { .. } => Some(Answer::ScramKeys(None)),
             Question::SaltPassword { password, .. } => Some(Answer::SaltedPassword(password)),
-            Question::Capabilities => Some(Answer::Capabilities(Arc::new(BackendCapabilities::default()))),
+            Question::Capabilities | Question::ServiceCapabilities(_) => {
+                Some(Answer::Capabilities(Arc::new(BackendCapabilities::default())))
+            }
             Question::Directory(question) => {
                 self.resumed += usize::from(matches!(question, DirectoryQuestion::Resumed));
                 let ticket = self.ticket(session, id);

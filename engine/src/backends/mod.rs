@@ -43,11 +43,21 @@ impl Default for Settings {
 pub struct Backends {
     /// What could not be reached lately.
     pub health: Health,
-    /// What they offer.
+    /// What they offer in IMAP.
     pub offered: Offered,
+    /// What they offer in ManageSieve.
+    pub sieve: Offered,
 }
 
 impl Backends {
+    /// What the servers of a protocol offer; of IMAP where no other is told of.
+    pub fn offered_in(&self, service: Service) -> &Offered {
+        match service {
+            Service::Sieve => &self.sieve,
+            Service::Imap | Service::Pop3 | Service::Lmtp | Service::Mupdate => &self.offered,
+        }
+    }
+
     /// Answers `Question::OpenBackend`: where to connect, at once or later.
     pub fn open(
         &self,
@@ -61,29 +71,28 @@ impl Backends {
             Ok(parsed) => parsed,
             Err(error) => return refuse(error),
         };
-        if self.health.is_barred(server, Instant::now()) {
+        let name = watched(server, service);
+        if self.health.is_barred(&name, Instant::now()) {
             return refuse(OpenError::Connect(server.into()));
         }
         let (host, port) = match &parsed.place {
             Place::Unix(path) => {
-                return Reply::Connect(settings.plan(server, &parsed, [Endpoint::Unix(path.clone())]));
+                return Reply::Connect(settings.plan(&name, &parsed, [Endpoint::Unix(path.clone())]));
             }
             Place::Host { host, port } => (host.clone(), settings.port(host, *port, service)),
         };
         let later = {
             let settings = Arc::clone(settings);
-            let (parsed, server): (_, Box<str>) = (parsed.clone(), server.into());
+            let (parsed, server, name): (_, Box<str>, _) = (parsed.clone(), server.into(), name.clone());
             Box::new(move |found: Result<Arc<[IpAddr]>, Unresolved>| {
                 asker.connect(match found {
-                    Ok(addresses) => Ok(settings.plan(&server, &parsed, endpoints(&addresses, port))),
+                    Ok(addresses) => Ok(settings.plan(&name, &parsed, endpoints(&addresses, port))),
                     Err(Unresolved) => Err(OpenError::Resolve(server)),
                 });
             })
         };
         match helpers.resolve(&host, later) {
-            Some(Ok(addresses)) => {
-                Reply::Connect(settings.plan(server, &parsed, endpoints(&addresses, port)))
-            }
+            Some(Ok(addresses)) => Reply::Connect(settings.plan(&name, &parsed, endpoints(&addresses, port))),
             Some(Err(Unresolved)) => refuse(OpenError::Resolve(server.into())),
             None => Reply::Later,
         }
@@ -129,6 +138,16 @@ impl Settings {
             deadline: self.deadline,
             bind: self.bind.map(|address| SocketAddr::new(address, 0)),
         }
+    }
+}
+
+/// Under which name a server's health is kept: a server whose POP3 is down may well serve IMAP.
+fn watched(server: &str, service: Service) -> Box<str> {
+    match service {
+        Service::Imap | Service::Mupdate => server.into(),
+        Service::Pop3 => format!("{server} (pop3)").into(),
+        Service::Lmtp => format!("{server} (lmtp)").into(),
+        Service::Sieve => format!("{server} (sieve)").into(),
     }
 }
 

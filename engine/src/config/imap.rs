@@ -9,6 +9,7 @@ use protocols::imap::config::{
     Autocreate, BackendTls, CapabilityPolicy, CommandPolicy, Config, HostLogin, Limits, LoginPolicy,
     ProxyLogin, ServerInfo, ServerSelection, Timeouts,
 };
+use protocols::login::config::Common;
 use protocols::sasl::{Mechanism, Offer};
 use protocols::secret::Secret;
 
@@ -29,16 +30,15 @@ pub(crate) fn config(
 ) -> Result<Config, ConfError> {
     let default = Config::default();
     let namespace = Arc::new(namespace(imapd, file)?);
-    let server_info = [("on", ServerInfo::On), ("min", ServerInfo::Min), ("off", ServerInfo::Off)];
     let limit = imapd.size("maxmessagesize", 1024, 0)?;
     let append_limit = u64::try_from(limit).ok().filter(|bytes| *bytes > 0);
     Ok(Config {
         servername: servername(imapd),
         version: default.version.clone(),
-        server_info: imapd.choice("serverinfo", &server_info, ServerInfo::On)?,
+        server_info: server_info(imapd)?,
         id_response: imapd.switch("imapidresponse", true)?,
         acl: namespace::policy(imapd, &namespace)?,
-        admins: imapd.list("admins").into_iter().map(|admin| admin.as_bytes().into()).collect(),
+        admins: admins(imapd),
         login: login(imapd, file, tls_offered, secret)?,
         proxy: proxy(imapd)?,
         capabilities: CapabilityPolicy {
@@ -62,6 +62,38 @@ pub(crate) fn config(
 pub(super) fn servername(imapd: &Imapd) -> Box<str> {
     let host = || rustix::system::uname().nodename().to_string_lossy().into();
     imapd.text("servername").map_or_else(host, Box::from)
+}
+
+/// What all protocols beside IMAP are configured with alike.
+pub(crate) fn common(
+    imapd: &Imapd,
+    file: &str,
+    tls_offered: bool,
+    secret: &ProcessSecret,
+) -> Result<Common, ConfError> {
+    let default = Common::default();
+    let namespace = Arc::new(namespace(imapd, file)?);
+    Ok(Common {
+        servername: servername(imapd),
+        version: default.version.clone(),
+        server_info: server_info(imapd)?,
+        acl: namespace::policy(imapd, &namespace)?,
+        admins: admins(imapd),
+        login: login(imapd, file, tls_offered, secret)?,
+        proxy: proxy(imapd)?,
+        serverlist: words(imapd, "serverlist"),
+        backend_login: imapd.duration("client_timeout", DurationUnit::Seconds, default.backend_login)?,
+        namespace,
+    })
+}
+
+fn server_info(imapd: &Imapd) -> Result<ServerInfo, ConfError> {
+    let choices = [("on", ServerInfo::On), ("min", ServerInfo::Min), ("off", ServerInfo::Off)];
+    imapd.choice("serverinfo", &choices, ServerInfo::On)
+}
+
+fn admins(imapd: &Imapd) -> Box<[Box<[u8]>]> {
+    imapd.list("admins").into_iter().map(|admin| admin.as_bytes().into()).collect()
 }
 
 fn words(imapd: &Imapd, key: &str) -> Box<[Box<str>]> {

@@ -10,8 +10,10 @@ mod listen;
 mod lmtp;
 mod namespace;
 mod passwords;
+mod pop3;
 mod review;
 mod serving;
+mod sieve;
 mod standalone;
 mod tls;
 
@@ -29,8 +31,10 @@ pub(crate) use imap::config as imap;
 pub use listen::Listen;
 pub(crate) use lmtp::config as lmtp;
 pub use namespace::namespace;
+pub(crate) use pop3::config as pop3;
 pub use review::{Fate, Review, Reviewed, review};
 pub use serving::{MasterLine, Serving};
+pub(crate) use sieve::config as sieve;
 pub use standalone::{Command, Master, Source, Standalone};
 
 use crate::control::Program;

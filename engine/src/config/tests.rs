@@ -43,6 +43,7 @@ START {
 SERVICES {
   imap cmd=\"imapd -C /x\" listen=\"127.0.0.101:143\" proto=\"tcp4\" prefork=1
   pop3 cmd=\"pop3d -C /x\" listen=\"127.0.0.101:110\" proto=\"tcp4\" prefork=0
+  nntp cmd=\"nntpd -C /x\" listen=\"127.0.0.101:119\" proto=\"tcp4\" prefork=0
   mupdate cmd=\"mupdate -C /x\" listen=\"127.0.0.101:3905\" proto=\"tcp4\" prefork=1
 }
 ";
@@ -66,8 +67,8 @@ fn configuration_of_a_cyrus_frontend_is_read() {
     assert!(matches!(configuration.passwords, PasswordSource::Backend));
     assert_eq!(configuration.directory.server.as_ref(), "127.0.0.1:3905");
     assert_eq!(configuration.directory.retry_delay, Duration::from_secs(2));
-    assert_eq!(configuration.services.len(), 1);
-    let Program::Imap(imap) = &configuration.services[0].program else { panic!("no imap service") };
+    assert_eq!(configuration.services.len(), 2);
+    let Program::Imap(imap) = &configuration.services[0].program else { panic!("no imap") };
     assert_eq!(imap.servername.as_ref(), "frontend");
     assert_eq!(imap.namespace.separator, b'.');
     assert!(!imap.namespace.alt && imap.login.plaintext_allowed && !imap.login.starttls);
@@ -76,6 +77,18 @@ fn configuration_of_a_cyrus_frontend_is_read() {
     assert_eq!(imap.proxy.password_for("backend2").expose(), b"pw-mailproxy");
     assert_eq!(imap.proxy.hosts.len(), 1, "proxy_password and mupdate_password are no hosts");
     assert_eq!(imap.serverlist.len(), 2);
+}
+
+#[test]
+fn pop3_is_configured_and_kpop_refused() {
+    let own = "poptimeout: 20\npopsubfolders: no\npop3_popsubfolders: yes\npopuseacl: yes\n";
+    let services = load(&format!("{IMAPD}{own}"), CYRUS).unwrap().services;
+    let Program::Pop3(pop3) = &services[1].program else { panic!("no pop3") };
+    assert_eq!(pop3.timeout, Duration::from_secs(20 * 60));
+    assert!(pop3.subfolders && pop3.use_acl && pop3.common.login.plaintext_allowed);
+    assert_eq!(pop3.common.servername.as_ref(), "frontend");
+    let error = refused(IMAPD, &CYRUS.replace("pop3d", "pop3d -k"));
+    assert!(error.ends_with("-k (KPOP) is not supported: use GSSAPI"), "{error}");
 }
 
 #[test]
@@ -93,7 +106,7 @@ fn lines_that_are_not_served_are_told() {
     let notes = load(IMAPD, CYRUS).unwrap().notes;
     assert!(notes.iter().any(|(level, text)| *level == Level::Warn
         && text.as_ref()
-            == "cyrus.conf:6: pop3: pop3d is not served by this version: nothing listens for it"));
+            == "cyrus.conf:7: nntp: nntpd is not served by this version: nothing listens for it"));
     assert!(!notes.iter().any(|(_, text)| text.contains("unknown option")));
     let notes = load(&format!("{IMAPD}allowplaintxt: yes\n"), CYRUS).unwrap().notes;
     assert!(notes.iter().any(|(_, text)| text.contains("imapd.conf:25: unknown option allowplaintxt")));
@@ -133,7 +146,7 @@ fn bad_values_are_refused_with_file_and_line() {
     }
     let error = refused(IMAPD, &CYRUS.replace("imapd -C", "imapd -s -C"));
     assert!(error.starts_with("cyrus.conf:5: imap: -s without a certificate"), "{error}");
-    let error = refused(IMAPD, &CYRUS.replace("imapd", "nntpd"));
+    let error = refused(IMAPD, &CYRUS.replace("imapd", "nntpd").replace("pop3d", "nntpd"));
     assert!(error.contains("no service that this version serves"), "{error}");
 }
 
@@ -144,7 +157,7 @@ fn scram_is_offered_where_a_file_has_its_keys() {
     std::fs::write(&passwd, "").unwrap();
     let method = format!("method: passwd_file\nsasl_passwd_file: {}", passwd.display());
     let configuration = load(&IMAPD.replace("method: backend", &method), CYRUS).unwrap();
-    let Program::Imap(imap) = &configuration.services[0].program else { panic!("no imap service") };
+    let Program::Imap(imap) = &configuration.services[0].program else { panic!("no imap") };
     let offered = [Mechanism::Plain, Mechanism::Login, Mechanism::ScramSha256];
     assert_eq!(imap.login.offer.mechanisms, offered);
 }

@@ -296,6 +296,7 @@ impl Host for DirectoryHost {
             Question::Groups { .. } => Reply::Now(Answer::Groups(Err(Unavailable))),
             Question::HomeCopy { .. } => Reply::Now(Answer::HomeCopy(Default::default())),
             Question::DomainOf { .. } => Reply::Now(Answer::Domain(None)),
+            Question::ServiceCapabilities(_) => Reply::Now(Answer::Capabilities(Default::default())),
             Question::OpenBackend { server, service, .. } => {
                 self.slave = Some(session);
                 let around = &self.around;
@@ -317,7 +318,7 @@ impl Host for DirectoryHost {
     fn tell(&mut self, _session: SessionId, notice: Notice) {
         match notice {
             Notice::Log { level, text } => self.around.log.write(level, &text),
-            Notice::Capabilities { .. } | Notice::Home { .. } => {}
+            Notice::Capabilities { .. } | Notice::ServiceCapabilities { .. } | Notice::Home { .. } => {}
         }
     }
 

@@ -168,6 +168,7 @@ impl Bench {
             Question::OpenBackend { .. }
             | Question::SaltPassword { .. }
             | Question::Capabilities
+            | Question::ServiceCapabilities(_)
             | Question::Groups { .. }
             | Question::HomeCopy { .. }
             | Question::DomainOf { .. } => {

@@ -4,6 +4,7 @@ use super::backend::Backend;
 use super::config::{Config, ServerInfo};
 use super::grammar::{IdPair, id_args};
 use super::session::{Phase, Session};
+pub(super) use crate::login::desk::host_of;
 use crate::proxy::{BackendCapabilities, BackendId};
 use crate::wire::LiteralStyle;
 use crate::wire::quote::{nstring_out, quoted_out, string_out};
@@ -205,14 +206,6 @@ impl<'a> List<'a> {
         if let Some(server) = &config.capabilities.mupdate_server {
             self.push(&format!("MUPDATE=mupdate://{server}/"));
         }
-    }
-}
-
-/// The host of an address with port: `192.0.2.1:143`, `[2001:db8::1]:143`.
-pub(super) fn host_of(address: &str) -> &str {
-    match address.strip_prefix('[') {
-        Some(inside) => inside.split(']').next().unwrap_or(inside),
-        None => address.rsplit_once(':').map_or(address, |(host, _)| host),
     }
 }
 

@@ -41,6 +41,7 @@ impl Watch {
             | Question::ScramKeys { .. }
             | Question::SaltPassword { .. }
             | Question::HomeCopy { .. }
+            | Question::ServiceCapabilities(_)
             | Question::Capabilities => Wait::Authentication,
         };
     }

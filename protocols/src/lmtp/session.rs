@@ -309,7 +309,11 @@ impl proxy::Session for Session {
             // All that were sent the message are gone; they are told of by events of their own.
             Event::ForwardBroken { from, left, .. } => self.outbox.discard(from, left),
             Event::Stalled { from: Side::Client, to } => self.message_stands_still(&to),
-            Event::Stalled { .. } | Event::Drained { .. } | Event::ListChanged | Event::BarrierWanted => {}
+            Event::Stalled { .. }
+            | Event::Drained { .. }
+            | Event::Idle { .. }
+            | Event::ListChanged
+            | Event::BarrierWanted => {}
             Event::Drain { .. } => self.draining = true,
         }
         self.advance();

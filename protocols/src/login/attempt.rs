@@ -51,6 +51,11 @@ impl Rules<'_> {
         identity(self.admins, user, groups)
     }
 
+    /// Whether a typed user id is one.
+    pub fn is_name(&self, typed: &[u8]) -> bool {
+        canonical(typed, self).is_some()
+    }
+
     /// The user id as typed, with the domain that he gets where he names none.
     fn in_domain<'a>(&self, typed: &'a [u8]) -> Cow<'a, [u8]> {
         let named = self.domain.and_then(|domain| self.namespace.in_domain(typed, domain.as_bytes()));

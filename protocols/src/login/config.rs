@@ -1,10 +1,87 @@
 //! The part of the configuration that logins of all protocols look at: who may log in here, and how this
 //! frontend logs in to backends. Option names in the comments are those of imapd.conf.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::attempt::Rules;
+use crate::mailbox::Namespace;
+use crate::mailbox::acl::Policy;
 use crate::sasl::{self, Mechanism};
 use crate::secret::Secret;
+
+/// What sessions of POP3, LMTP and ManageSieve are configured with alike.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// `servername`: in the greeting and in session ids.
+    pub servername: Box<str>,
+    /// Version of this program, for the greeting.
+    pub version: Box<str>,
+    /// `serverinfo`.
+    pub server_info: ServerInfo,
+    /// How user ids and mailbox names look outside.
+    pub namespace: Arc<Namespace>,
+    /// How ACLs are read.
+    pub acl: Policy,
+    /// `admins`, canonical.
+    pub admins: Box<[Box<[u8]>]>,
+    /// Who may log in, and how.
+    pub login: LoginPolicy,
+    /// How this frontend logs in to backends.
+    pub proxy: ProxyLogin,
+    /// `serverlist`: servers as in the mailbox list.
+    pub serverlist: Box<[Box<str>]>,
+    /// `client_timeout`: connecting to a backend and logging in there, together.
+    pub backend_login: Duration,
+}
+
+impl Default for Common {
+    /// Cyrus' defaults; a frontend needs `servername`, `proxy.password` and namespace besides.
+    fn default() -> Common {
+        Common {
+            servername: "localhost".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            server_info: ServerInfo::On,
+            namespace: Arc::default(),
+            acl: Policy::default(),
+            admins: Box::default(),
+            login: LoginPolicy::default(),
+            proxy: ProxyLogin::default(),
+            serverlist: Box::default(),
+            backend_login: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Common {
+    /// What a login is decided by, for users of `domain` where they name none.
+    pub fn rules<'a>(
+        &'a self,
+        service: &'static str,
+        domain: Option<&'a str>,
+        subfolders: bool,
+    ) -> Rules<'a> {
+        Rules {
+            service,
+            namespace: &self.namespace,
+            acl: &self.acl,
+            admins: &self.admins,
+            login: &self.login,
+            serverlist: &self.serverlist,
+            domain,
+            subfolders,
+        }
+    }
+
+    /// The first words of a greeting: host, product and version, as far as they are told.
+    pub fn greeting(&self) -> String {
+        match self.server_info {
+            ServerInfo::On => format!("{} Rookery {} ", self.servername, self.version),
+            ServerInfo::Min => format!("{} Rookery ", self.servername),
+            ServerInfo::Off => String::new(),
+        }
+    }
+}
 
 /// `serverinfo`: how much the greeting tells.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -161,6 +161,18 @@ impl Namespace {
         internal
     }
 
+    /// The internal name of a folder of a user, named as below his INBOX.
+    pub fn folder(&self, user: &[u8], folder: &[u8]) -> Vec<u8> {
+        let mut internal = self.inbox(user);
+        internal.push(b'.');
+        internal.extend(folder.iter().map(|byte| match (self.separator, *byte) {
+            (b'/', b'/') => b'.',
+            (b'/', b'.') => b'^',
+            (_, byte) => byte,
+        }));
+        internal
+    }
+
     /// Whether names look as in the alternate namespace to this identity.
     pub fn is_alt_for(&self, who: &Identity) -> bool {
         self.alt && !who.is_admin

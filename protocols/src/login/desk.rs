@@ -1,0 +1,133 @@
+//! What the parts of one session share: outputs, questions, randomness, the log.
+
+use aws_lc_rs::digest;
+use smallvec::SmallVec;
+
+use super::config::Common;
+use crate::outbox::Outbox;
+use crate::proxy::{BackendId, Instant, Level, Notice, Origin, Question, QuestionId};
+
+/// Who asked a question.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    /// The login of the client.
+    Guest,
+    /// The way to the server of his mailbox.
+    Way,
+    /// A connection that is being opened or logged in.
+    Backend(BackendId),
+    /// The session itself.
+    Session,
+}
+
+/// The desk of one session.
+pub(crate) struct Desk {
+    pub(crate) outbox: Outbox,
+    pub(crate) origin: Origin,
+    /// The name of the protocol in the log.
+    protocol: &'static str,
+    asked: SmallVec<[(QuestionId, Purpose); 2]>,
+    next_question: u32,
+    next_backend: u32,
+    next_nonce: u32,
+}
+
+/// What a part of a session works with.
+pub(crate) struct Around<'a> {
+    pub(crate) desk: &'a mut Desk,
+    pub(crate) common: &'a Common,
+    pub(crate) now: Instant,
+}
+
+impl Desk {
+    pub(crate) fn new(protocol: &'static str, origin: Origin) -> Desk {
+        Desk {
+            outbox: Outbox::default(),
+            origin,
+            protocol,
+            asked: SmallVec::new(),
+            next_question: 0,
+            next_backend: 0,
+            next_nonce: 0,
+        }
+    }
+
+    /// Asks the engine.
+    pub(crate) fn ask(&mut self, purpose: Purpose, question: Question) {
+        let id = QuestionId(self.next_question);
+        self.next_question = self.next_question.wrapping_add(1);
+        self.asked.push((id, purpose));
+        self.outbox.ask(id, question);
+    }
+
+    /// Who waits for an answer; `None` when nobody does any longer.
+    pub(crate) fn answers(&mut self, id: QuestionId) -> Option<Purpose> {
+        let at = self.asked.iter().position(|(asked, _)| *asked == id)?;
+        Some(self.asked.remove(at).1)
+    }
+
+    /// Forgets the questions of somebody who no longer waits. Those of connections stay: one that
+    /// stands after all has to be closed.
+    pub(crate) fn forget(&mut self, purpose: Purpose) {
+        self.asked.retain(|(_, asked)| *asked != purpose);
+    }
+
+    /// A number for a new connection.
+    pub(crate) fn new_backend_id(&mut self) -> BackendId {
+        self.next_backend += 1;
+        BackendId(self.next_backend)
+    }
+
+    /// Fresh bytes, used once, made of the randomness that the session was given.
+    pub(crate) fn nonce(&mut self) -> [u8; 18] {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(&self.origin.random);
+        context.update(&self.next_nonce.to_be_bytes());
+        self.next_nonce += 1;
+        let mut nonce = [0; 18];
+        nonce.copy_from_slice(&context.finish().as_ref()[..18]);
+        nonce
+    }
+
+    /// A random number.
+    pub(crate) fn number(&mut self) -> u64 {
+        let nonce = self.nonce();
+        nonce.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    }
+
+    /// An id by which logs are joined.
+    pub(crate) fn session_id(&mut self, common: &Common) -> String {
+        let (started, random) = (self.origin.started_unix, self.number());
+        format!("{}-{started}-1-{random}", common.servername)
+    }
+
+    /// Puts a line in the log. The text holds nothing secret.
+    pub(crate) fn log(&mut self, level: Level, text: String) {
+        self.outbox.tell(Notice::Log { level, text: text.into() });
+    }
+
+    /// Puts a line about a backend in the log.
+    pub(crate) fn log_backend(&mut self, server: &[u8], why: &str) {
+        let (protocol, server) = (self.protocol, server.escape_ascii());
+        self.log(Level::Warn, format!("{protocol} backend {server}: {why}"));
+    }
+
+    /// Puts a line about the client in the log.
+    pub(crate) fn log_client(&mut self, level: Level, text: &str) {
+        let (protocol, host) = (self.protocol, host_of(&self.origin.client_address).to_owned());
+        self.log(level, format!("{protocol}: [{host}] {text}"));
+    }
+
+    /// The client's host.
+    pub(crate) fn client_host(&self) -> &str {
+        host_of(&self.origin.client_address)
+    }
+}
+
+/// The host of an address with port: `192.0.2.1:143`, `[2001:db8::1]:143`.
+pub(crate) fn host_of(address: &str) -> &str {
+    match address.strip_prefix('[') {
+        Some(inside) => inside.split(']').next().unwrap_or(inside),
+        None => address.rsplit_once(':').map_or(address, |(host, _)| host),
+    }
+}

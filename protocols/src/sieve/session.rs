@@ -1,0 +1,699 @@
+//! The machine of one ManageSieve client.
+//!
+//! ```text
+//! Guest ──AUTHENTICATE──> (the list, a connection to the server, login there) ──> User
+//!   ^  ^────── NO ──────────┘                                                      │
+//!   └──────────────────────────── UNAUTHENTICATE ──────────────────────────────────┘
+//!                 sieve_allowreferrals: (the list) ──> Referred ──any command──> BYE
+//! ```
+//! A logged-in client's commands go to the server one by one, as he wrote them; STARTTLS, LOGOUT,
+//! UNAUTHENTICATE and what is not well formed are answered here, so that he can say nothing that the server
+//! would take for the frontend's word.
+
+use std::sync::Arc;
+
+use super::backend::{Login, Ready};
+use super::capabilities::{Asker, items};
+use super::config::Config;
+use super::grammar::{self, Scan, Status, Strings, Verb};
+use super::relay::{Passed, Reply};
+use crate::login::desk::{Around, Desk, Purpose};
+use crate::login::entrance::{Entrance, Step};
+use crate::login::guest::{Accepted, Guest, Outcome};
+use crate::login::link::Look;
+use crate::login::way::Arrival;
+use crate::proxy::{
+    self, Answer, BackendCapabilities, BackendId, Close, Entry, Event, Instant, Notice, Origin, Output,
+    Question, Service, Side, Taken, Then,
+};
+use crate::sasl::{self, SaslError};
+use crate::wire::quote::{LiteralStyle, literal_out};
+
+/// Commands in a row that are none, after which the client is told goodbye.
+const BAD_COMMANDS_MAX: u8 = 10;
+
+/// The last command to a server.
+const LOGOUT: &[u8] = b"LOGOUT\r\n";
+
+/// One client of the frontend.
+pub struct Session {
+    config: Arc<Config>,
+    desk: Desk,
+    entrance: Entrance<Login>,
+    phase: Phase,
+    /// What all servers offer.
+    offered: Arc<BackendCapabilities>,
+    /// Who has logged in, on his way to the server.
+    accepted: Option<Box<Accepted>>,
+    /// The last word of a mechanism, which goes out with the success.
+    last_word: Option<Vec<u8>>,
+    bad_commands: u8,
+    last_input: Option<Instant>,
+    now: Instant,
+    draining: bool,
+}
+
+enum Phase {
+    /// Before the greeting: it tells what the servers offer.
+    Silent,
+    Guest,
+    User(Box<User>),
+    /// He will be told where his scripts are.
+    Referred(Box<[u8]>),
+    Over,
+}
+
+/// A logged-in client.
+struct User {
+    backend: BackendId,
+    server: Box<[u8]>,
+    name: Box<[u8]>,
+    capabilities: Box<[u8]>,
+    /// A script is on its way to the server: its line end is due.
+    in_script: bool,
+    /// The reply that the server owes, and since when it says nothing.
+    reply: Option<(Reply, Instant)>,
+    /// TLS is being set up.
+    securing: bool,
+}
+
+/// The login of the client, and what it works with.
+macro_rules! parts {
+    ($session:expr) => {{
+        let Session { entrance, desk, config, now, .. } = $session;
+        (entrance, Around { desk, common: &config.common, now: *now })
+    }};
+}
+
+impl Session {
+    /// Begins with the greeting.
+    pub fn new(config: Arc<Config>, origin: Origin) -> Session {
+        let guest = Guest::new("sieve", false, origin.tls);
+        let mut desk = Desk::new("sieve", origin);
+        desk.ask(Purpose::Session, Question::ServiceCapabilities(Service::Sieve));
+        Session {
+            config,
+            desk,
+            entrance: Entrance::new(guest),
+            phase: Phase::Silent,
+            offered: Arc::default(),
+            accepted: None,
+            last_word: None,
+            bad_commands: 0,
+            last_input: None,
+            now: Instant::default(),
+            draining: false,
+        }
+    }
+
+    /// Tells which address of ours the client came to, as [`Guest::came_to`].
+    pub fn came_to(&mut self, address: &str) {
+        let (entrance, mut around) = parts!(self);
+        entrance.guest.came_to(address, &mut around);
+    }
+
+    fn tell(&mut self, parts: &[&[u8]]) {
+        self.desk.outbox.write(Side::Client, parts);
+    }
+
+    /// Answers NO with a text, which is one of ours.
+    fn no(&mut self, text: &str) {
+        self.tell(&[b"NO \"", text.as_bytes(), b"\"\r\n"]);
+    }
+
+    /// Looks at input until nothing more can be done with it.
+    fn look(&mut self, side: Side, input: &[u8]) -> Taken {
+        let mut n = 0;
+        loop {
+            let rest = &input[n..];
+            if rest.is_empty() || self.desk.outbox.claims(side) {
+                return Taken { n, then: Then::More };
+            }
+            let look = match side {
+                Side::Client => self.look_at_client(rest),
+                Side::Backend(id) => self.look_at_backend(id, rest),
+            };
+            match look {
+                Look::Took(took) => n += took,
+                Look::More => return Taken { n, then: Then::More },
+                Look::Hold => return Taken { n, then: Then::Hold },
+            }
+        }
+    }
+
+    // ------------------------------------------------------------ the client
+
+    fn look_at_client(&mut self, input: &[u8]) -> Look {
+        match &self.phase {
+            Phase::Silent => return Look::Hold,
+            Phase::Over => return Look::Took(input.len()),
+            Phase::User(user) if user.in_script => return self.end_script(input),
+            Phase::User(user) if user.reply.is_some() || user.securing => return Look::Hold,
+            Phase::Guest if self.entrance.is_underway() || self.entrance.guest.is_busy() => {
+                return Look::Hold;
+            }
+            Phase::User(_) | Phase::Guest | Phase::Referred(_) => {}
+        }
+        if self.draining {
+            return Look::Hold;
+        }
+        let is_response = self.entrance.guest.expects_response();
+        match if is_response { grammar::response(input) } else { grammar::command(input) } {
+            Scan::Whole { strings, len, .. } if is_response => {
+                self.respond(&strings[0]);
+                Look::Took(len)
+            }
+            Scan::Whole { verb, strings, len } => self.obey(verb, &strings, len),
+            Scan::Script { verb, begins, script } => self.script(verb, begins, script),
+            Scan::Bad { len, why } => {
+                self.entrance.guest.cancel();
+                self.bad(why);
+                Look::Took(len)
+            }
+            Scan::More => Look::More,
+            Scan::TooLong => {
+                self.end(b"BYE \"command too long\"\r\n");
+                Look::Took(input.len())
+            }
+        }
+    }
+
+    fn bad(&mut self, why: &str) {
+        self.no(why);
+        self.bad_commands += 1;
+        if self.bad_commands >= BAD_COMMANDS_MAX {
+            self.end(b"BYE \"too many invalid commands\"\r\n");
+        }
+    }
+
+    /// Carries a command out, or sends it on.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what is not the frontend's goes to the server")]
+    fn obey(&mut self, verb: Verb, strings: &Strings<'_>, len: usize) -> Look {
+        self.bad_commands = 0;
+        if let Phase::Referred(server) = &self.phase
+            && verb != Verb::Logout
+        {
+            let referral = [&b"BYE (REFERRAL \"sieve://"[..], server, b"\") \"Try Remote.\"\r\n"].concat();
+            self.end(&referral);
+            return Look::Took(len);
+        }
+        let is_user = matches!(self.phase, Phase::User(_));
+        match verb {
+            Verb::Logout => self.logout(),
+            Verb::Starttls => self.starttls(),
+            Verb::Capability => self.tell_capabilities(),
+            Verb::Unauthenticate if is_user => self.unauthenticate(),
+            Verb::Authenticate if is_user => self.no("Already authenticated"),
+            Verb::Authenticate => self.authenticate(strings),
+            Verb::Noop if !is_user => self.noop(strings.first().map(|tag| &**tag)),
+            _ if is_user => return self.send(len as u64, false),
+            _ => self.no("Authenticate first"),
+        }
+        Look::Took(len)
+    }
+
+    /// A command with a script in a literal.
+    fn script(&mut self, verb: Verb, begins: usize, script: u64) -> Look {
+        let len = begins as u64 + script;
+        if let Phase::User(_) = self.phase {
+            return self.send(len, true);
+        }
+        if let Phase::Referred(_) = self.phase {
+            return self.obey(verb, &Strings::new(), begins);
+        }
+        // The line end behind the script is a command that is none, as with Cyrus.
+        self.no("Authenticate first");
+        self.desk.outbox.discard(Side::Client, len);
+        Look::More
+    }
+
+    /// Sends the next `n` bytes of the client to the server, which owes a reply then.
+    fn send(&mut self, n: u64, in_script: bool) -> Look {
+        let Phase::User(user) = &mut self.phase else { return Look::Hold };
+        user.in_script = in_script;
+        user.reply = Some((Reply::default(), self.now));
+        self.desk.outbox.forward(Side::Client, Side::Backend(user.backend), n);
+        Look::More
+    }
+
+    /// Behind a script nothing but the line end may stand.
+    fn end_script(&mut self, input: &[u8]) -> Look {
+        let n = match input {
+            [b'\n', ..] => 1,
+            [b'\r', b'\n', ..] => 2,
+            [b'\r'] => return Look::More,
+            _ => {
+                self.cut(b"BYE \"Expected EOL\"\r\n");
+                return Look::Took(input.len());
+            }
+        };
+        let Phase::User(user) = &mut self.phase else { return Look::Hold };
+        user.in_script = false;
+        if let Some((_, since)) = &mut user.reply {
+            *since = self.now;
+        }
+        self.desk.outbox.forward(Side::Client, Side::Backend(user.backend), n);
+        Look::More
+    }
+
+    fn logout(&mut self) {
+        self.end(b"OK \"Logout Complete\"\r\n");
+    }
+
+    fn starttls(&mut self) {
+        if self.entrance.guest.is_tls() {
+            self.no("TLS already active");
+        } else if !self.config.common.login.starttls {
+            self.bad("Expected a command. Got something else.");
+        } else {
+            self.tell(&[b"OK \"Begin TLS negotiation now\"\r\n"]);
+            self.entrance.guest.start_tls(&mut self.desk);
+            if let Phase::User(user) = &mut self.phase {
+                user.securing = true;
+            }
+        }
+    }
+
+    /// "The server MUST send a CAPABILITY response" (RFC 5804 section 2.2).
+    fn client_secured(&mut self, result: Result<proxy::TlsInfo, Box<str>>) {
+        if !self.entrance.guest.secured(result, &mut self.desk) {
+            return self.end(b"");
+        }
+        if let Phase::User(user) = &mut self.phase {
+            user.securing = false;
+        }
+        if !matches!(self.phase, Phase::Silent) {
+            self.tell_capabilities();
+        }
+    }
+
+    fn tell_capabilities(&mut self) {
+        let user = match &self.phase {
+            Phase::User(user) => Some((&*user.name, &*user.capabilities)),
+            Phase::Silent | Phase::Guest | Phase::Referred(_) | Phase::Over => None,
+        };
+        let asker = Asker {
+            common: &self.config.common,
+            tls: self.entrance.guest.is_tls(),
+            user,
+            offered: &self.offered,
+        };
+        self.desk.outbox.author(Side::Client, |out| asker.tell(out));
+    }
+
+    fn noop(&mut self, tag: Option<&[u8]>) {
+        let Some(tag) = tag else { return self.tell(&[b"OK \"Done\"\r\n"]) };
+        self.desk.outbox.author(Side::Client, |out| {
+            out.extend_from_slice(b"OK (TAG ");
+            literal_out(out, tag, LiteralStyle::Synchronising);
+            out.extend_from_slice(b") \"Done\"\r\n");
+        });
+    }
+
+    /// UNAUTHENTICATE: nothing of the user stays, and least of all a connection that is logged in as him.
+    fn unauthenticate(&mut self) {
+        self.leave_server();
+        self.phase = Phase::Guest;
+        self.entrance.guest.cancel();
+        self.tell(&[b"OK\r\n"]);
+    }
+
+    // ------------------------------------------------------------ login
+
+    fn authenticate(&mut self, strings: &Strings<'_>) {
+        self.last_word = None;
+        let initial = strings.get(1).map(|text| sasl::decode_base64(text)).transpose();
+        let (entrance, mut around) = parts!(self);
+        let begun = initial.and_then(|initial| {
+            let initial = initial.as_ref().map(crate::secret::Secret::expose);
+            entrance.guest.sasl(&strings[0], initial, &mut around)
+        });
+        self.began(begun);
+    }
+
+    fn respond(&mut self, text: &[u8]) {
+        if text == b"*" {
+            self.entrance.guest.cancel();
+            return self.no("Authentication Error");
+        }
+        let (entrance, mut around) = parts!(self);
+        let begun = match sasl::decode_base64(text) {
+            Ok(response) => entrance.guest.respond(response.expose(), &mut around),
+            Err(error) => {
+                entrance.guest.cancel();
+                Err(error)
+            }
+        };
+        self.began(begun);
+    }
+
+    fn began(&mut self, begun: Result<Outcome, SaslError>) {
+        match begun {
+            Ok(outcome) => self.follow(outcome.into()),
+            Err(_) => self.bad("Authentication Error"),
+        }
+    }
+
+    /// Does what became of the login and the way to the server.
+    fn follow(&mut self, step: Step<Ready>) {
+        match step {
+            Step::Wait => {}
+            Step::Challenge(message) => self.desk.outbox.author(Side::Client, |out| {
+                let mut text = Vec::new();
+                sasl::base64_out(&mut text, &message);
+                literal_out(out, &text, LiteralStyle::Synchronising);
+                out.extend_from_slice(b"\r\n");
+            }),
+            Step::LastWord(message) => {
+                self.last_word = Some(message);
+                let (entrance, mut around) = parts!(self);
+                let outcome = entrance.guest.proven(&mut around);
+                self.follow(outcome.into());
+            }
+            Step::Accepted(accepted) => self.accept(accepted),
+            Step::Refused => self.give_up("Authentication Error"),
+            Step::Unavailable => self.try_later("authentication temporarily unavailable"),
+            Step::Found(entry) => self.found(&entry),
+            Step::At(id, ready) => self.join(id, ready),
+            Step::Ended(arrival) => self.refuse(&arrival),
+        }
+    }
+
+    fn accept(&mut self, accepted: Box<Accepted>) {
+        let session_id = self.desk.session_id(&self.config.common);
+        accepted.log(&session_id, self.entrance.guest.is_tls(), &mut self.desk);
+        let user = accepted.identity.user.clone();
+        let inbox = self.config.common.namespace.inbox(&user);
+        self.entrance.set_out(inbox.into(), user, &mut self.desk);
+        self.accepted = Some(accepted);
+    }
+
+    fn found(&mut self, entry: &Entry) {
+        if self.config.referrals
+            && let Some(server) = entry.location.server()
+        {
+            // A port in a server's name is IMAP's.
+            let host = server.split(|byte| matches!(byte, b':' | b'/')).next().unwrap_or(server);
+            self.entrance.leave_way(&mut self.desk);
+            self.phase = Phase::Referred(host.into());
+            return self.tell_success();
+        }
+        let (entrance, mut around) = parts!(self);
+        let step = entrance.go(entry, &mut around);
+        self.follow(step);
+    }
+
+    fn join(&mut self, backend: BackendId, ready: Ready) {
+        let server: Box<[u8]> = self.entrance.server().into();
+        self.entrance.leave_way(&mut self.desk);
+        let Some(accepted) = self.accepted.take() else { return };
+        let capabilities =
+            ready.capabilities.split_inclusive(|byte| *byte == b'\n').flat_map(items).collect();
+        self.desk.outbox.tell(Notice::ServiceCapabilities {
+            service: Service::Sieve,
+            server: String::from_utf8_lossy(&server).into_owned().into(),
+            capabilities,
+        });
+        self.phase = Phase::User(Box::new(User {
+            backend,
+            server,
+            name: accepted.identity.user,
+            capabilities: ready.capabilities,
+            in_script: false,
+            reply: None,
+            securing: false,
+        }));
+        self.tell_success();
+    }
+
+    /// The OK of AUTHENTICATE, with the last word of the mechanism.
+    fn tell_success(&mut self) {
+        self.accepted = None;
+        self.last_input = Some(self.now);
+        let Some(message) = self.last_word.take() else { return self.tell(&[b"OK\r\n"]) };
+        let mut text = Vec::new();
+        sasl::base64_out(&mut text, &message);
+        self.tell(&[b"OK (SASL \"", &text, b"\")\r\n"]);
+    }
+
+    fn refuse(&mut self, arrival: &Arrival) {
+        match arrival {
+            Arrival::Absent => self.give_up("Mailbox does not exist"),
+            Arrival::Unknown => self.try_later("mailbox list temporarily unavailable"),
+            Arrival::Reserved => self.try_later("Mailbox is currently reserved"),
+            Arrival::Unreachable => self.try_later("Server(s) unavailable to complete operation"),
+            Arrival::Refused(_) => self.try_later("Authentication to backend server failed"),
+        }
+    }
+
+    fn give_up(&mut self, text: &str) {
+        self.be_guest();
+        self.no(text);
+    }
+
+    fn try_later(&mut self, text: &str) {
+        self.be_guest();
+        self.tell(&[b"NO (TRYLATER) \"", text.as_bytes(), b"\"\r\n"]);
+    }
+
+    fn be_guest(&mut self) {
+        self.entrance.leave_way(&mut self.desk);
+        self.accepted = None;
+        self.last_word = None;
+        self.last_input = Some(self.now);
+    }
+
+    // ------------------------------------------------------------ the server
+
+    fn look_at_backend(&mut self, id: BackendId, input: &[u8]) -> Look {
+        match &mut self.phase {
+            Phase::User(user) if user.backend == id => self.pass(input),
+            Phase::User(_) | Phase::Silent | Phase::Guest | Phase::Referred(_) | Phase::Over => {
+                let (entrance, mut around) = parts!(self);
+                let (look, step) = entrance.look(id, input, &mut around);
+                self.follow(step);
+                look
+            }
+        }
+    }
+
+    /// Passes a reply on.
+    fn pass(&mut self, input: &[u8]) -> Look {
+        let Phase::User(user) = &mut self.phase else { return Look::Hold };
+        let from = Side::Backend(user.backend);
+        let mut stray = Reply::default();
+        let is_asked = user.reply.is_some();
+        let reply = match &mut user.reply {
+            Some((reply, since)) => {
+                *since = self.now;
+                reply
+            }
+            None => &mut stray,
+        };
+        match reply.pass(input) {
+            // The server ends: what it says is for the client, and the last that he hears.
+            Passed::Over(n, Status::Bye) => {
+                let n = usize::try_from(n).unwrap_or(usize::MAX).min(input.len());
+                self.cut(&input[..n]);
+                Look::Took(n)
+            }
+            Passed::Over(n, Status::Ok | Status::No) if is_asked => {
+                user.reply = None;
+                self.last_input = Some(self.now);
+                self.desk.outbox.forward(from, Side::Client, n);
+                Look::More
+            }
+            Passed::On(n) if is_asked => {
+                self.desk.outbox.forward(from, Side::Client, n);
+                Look::More
+            }
+            Passed::More => Look::More,
+            Passed::Over(..) | Passed::On(_) => self.broken("reply to nothing", input.len()),
+            Passed::Broken(why) => self.broken(why, input.len()),
+        }
+    }
+
+    fn broken(&mut self, why: &str, here: usize) -> Look {
+        if let Phase::User(user) = &self.phase {
+            let server = user.server.clone();
+            self.desk.log_backend(&server, why);
+        }
+        self.cut(b"BYE (TRYLATER) \"server is out of step\"\r\n");
+        Look::Took(here)
+    }
+
+    /// A connection ended.
+    fn backend_gone(&mut self, id: BackendId) {
+        if matches!(&self.phase, Phase::User(user) if user.backend == id) {
+            return self.cut(b"BYE (TRYLATER) \"connection to the server was lost\"\r\n");
+        }
+        let (entrance, mut around) = parts!(self);
+        let step = entrance.backend_gone(id, &mut around);
+        self.follow(step);
+    }
+
+    /// Leaves the server with LOGOUT, unless it is in the middle of a command: that would be taken for a part
+    /// of it.
+    fn leave_server(&mut self) {
+        let Phase::User(user) = &self.phase else { return };
+        let side = Side::Backend(user.backend);
+        let is_idle = user.reply.is_none() && !user.in_script;
+        if is_idle {
+            self.desk.outbox.write(side, &[LOGOUT]);
+        }
+        self.desk.outbox.close(side, if is_idle { Close::Flush } else { Close::Abort });
+    }
+
+    // ------------------------------------------------------------ ends
+
+    /// Ends the session in order.
+    fn end(&mut self, farewell: &[u8]) {
+        if matches!(self.phase, Phase::Over) {
+            return;
+        }
+        self.leave_server();
+        self.entrance.abandon(&mut self.desk);
+        self.tell(&[farewell]);
+        self.desk.outbox.close(Side::Client, Close::Flush);
+        self.phase = Phase::Over;
+    }
+
+    /// Ends the session because something broke. What is said only reaches a client who is not in the middle
+    /// of a line.
+    fn cut(&mut self, farewell: &[u8]) {
+        let is_inside = match &self.phase {
+            Phase::User(user) => {
+                self.desk.outbox.close(Side::Backend(user.backend), Close::Abort);
+                user.reply.is_some_and(|(reply, _)| reply.is_inside())
+            }
+            Phase::Silent | Phase::Guest | Phase::Referred(_) | Phase::Over => false,
+        };
+        self.entrance.abandon(&mut self.desk);
+        if !matches!(self.phase, Phase::Over) {
+            let how = if is_inside || farewell.is_empty() { Close::Abort } else { Close::Flush };
+            if how == Close::Flush {
+                self.tell(&[farewell]);
+            }
+            self.desk.outbox.close(Side::Client, how);
+        }
+        self.phase = Phase::Over;
+    }
+
+    fn client_deadline(&self) -> Option<Instant> {
+        let allowed = match &self.phase {
+            Phase::User(user) if user.reply.is_some() || user.in_script => return None,
+            Phase::User(_) => self.config.timeout,
+            Phase::Guest if self.entrance.is_underway() || self.entrance.guest.is_busy() => return None,
+            Phase::Guest | Phase::Referred(_) => self.config.login_timeout,
+            Phase::Silent | Phase::Over => return None,
+        };
+        Some(self.last_input? + allowed)
+    }
+
+    fn reply_deadline(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::User(user) if !user.in_script => {
+                user.reply.map(|(_, since)| since + self.config.command_timeout)
+            }
+            Phase::User(_) | Phase::Silent | Phase::Guest | Phase::Referred(_) | Phase::Over => None,
+        }
+    }
+
+    /// The process stops: at once, when nothing is under way.
+    fn goodbye_deadline(&self) -> Option<Instant> {
+        let is_idle = match &self.phase {
+            Phase::User(user) => user.reply.is_none() && !user.in_script,
+            Phase::Guest => !self.entrance.is_underway() && !self.entrance.guest.is_busy(),
+            Phase::Referred(_) => true,
+            Phase::Silent | Phase::Over => false,
+        };
+        (self.draining && is_idle).then_some(Instant(0))
+    }
+
+    fn set_clock(&mut self, now: Instant) {
+        self.now = now;
+        self.last_input.get_or_insert(now);
+    }
+}
+
+impl proxy::Session for Session {
+    fn handle_input(&mut self, side: Side, input: &[u8], now: Instant) -> Taken {
+        self.set_clock(now);
+        if side == Side::Client {
+            self.last_input = Some(now);
+        }
+        self.look(side, input)
+    }
+
+    fn handle_event(&mut self, event: Event, now: Instant) {
+        self.set_clock(now);
+        match event {
+            Event::Answer { id, answer } => {
+                let (entrance, mut around) = parts!(self);
+                match entrance.answered(id, answer, &mut around) {
+                    Ok(step) => self.follow(step),
+                    Err(Answer::Capabilities(offered)) => {
+                        self.offered = offered;
+                        self.tell_capabilities();
+                        self.phase = Phase::Guest;
+                    }
+                    Err(_) => {}
+                }
+            }
+            Event::Eof(Side::Client) | Event::Reset(Side::Client) => self.client_gone(),
+            Event::Eof(Side::Backend(id)) | Event::Reset(Side::Backend(id)) => self.backend_gone(id),
+            Event::Switched { side: Side::Client, result } => self.client_secured(result),
+            Event::Switched { side: Side::Backend(id), result } => {
+                let (entrance, mut around) = parts!(self);
+                let step = entrance.backend_secured(id, result, &mut around);
+                self.follow(step);
+            }
+            Event::ForwardBroken { .. } => {
+                self.cut(b"BYE (TRYLATER) \"connection to the server was lost\"\r\n")
+            }
+            Event::Stalled { .. } => self.cut(b""),
+            Event::Drain { .. } => self.draining = true,
+            Event::Drained { .. } | Event::Idle { .. } | Event::ListChanged | Event::BarrierWanted => {}
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.set_clock(now);
+        let (entrance, mut around) = parts!(self);
+        let step = entrance.handle_timeout(&mut around);
+        self.follow(step);
+        if self.goodbye_deadline().is_some() {
+            self.end(b"BYE (TRYLATER) \"server is shutting down\"\r\n");
+        } else if self.client_deadline().is_some_and(|due| due <= now) {
+            self.end(b"BYE \"idle for too long\"\r\n");
+        } else if self.reply_deadline().is_some_and(|due| due <= now) {
+            self.cut(b"BYE (TRYLATER) \"server does not answer\"\r\n");
+        }
+    }
+
+    fn poll_output(&mut self, scratch: &mut Vec<u8>) -> Option<Output> {
+        self.desk.outbox.poll(scratch)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        if self.last_input.is_none() {
+            // To be told the time.
+            return Some(Instant(0));
+        }
+        let own = [self.client_deadline(), self.reply_deadline(), self.goodbye_deadline()];
+        own.into_iter().flatten().chain(self.entrance.deadline()).min()
+    }
+}
+
+impl Session {
+    /// The client is gone, and his session at the server with him.
+    fn client_gone(&mut self) {
+        if matches!(self.phase, Phase::Over) {
+            return;
+        }
+        self.leave_server();
+        self.entrance.abandon(&mut self.desk);
+        self.desk.outbox.close(Side::Client, Close::Abort);
+        self.phase = Phase::Over;
+    }
+}
