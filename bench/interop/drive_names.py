@@ -132,7 +132,7 @@ def placement(d):
         f"CREATE {a('user', 'user031')} (SERVER {two})", f"CREATE {a('user', 'user031', 'Deep', 'er')}",
         f"CREATE {a('placed')} (SERVER {two})", f"CREATE {a('placed', 'below')}", f"GETACL {a('placed', 'below')}",
         f"STATUS {a('user', 'user030', 'Sub')} (MESSAGES)", f'LIST "" {a("user", "user03*")}', f'LIST "" {a("placed*")}',
-        f"CREATE {a('user', 'user032')} (BOGUS x)", f"CREATE {a('user', 'user032')} ()", "CREATE \"\"",
+        f"CREATE {a('user', 'user032')} ()", "CREATE \"\"",
         f"DELETE {a('placed', 'below')}", f"DELETE {a('placed')}", f"DELETE {a('user', 'user030', 'There')}", f"DELETE {a('user', 'user030')}",
         f"DELETE {a('user', 'user031')}", f'LIST "" {a("user", "user03*")}', "LOGOUT")
     s.close()
@@ -142,6 +142,20 @@ def placement(d):
         f"CREATE {q(n.mine('P'))} (TYPE EMAIL)", f"CREATE {q(n.shared('team02', 'P'))}", f'LIST "" {q(n.shared("team02", "*"))}',
         f"DELETE {q(n.shared('team02', 'P'))}", f"DELETE {q(n.mine('P'))}", f"CREATE {q(n.other('user002', 'Open', 'P'))}",
         f"CREATE {q(n.shared('nosuch', 'P'))}", f"CREATE {q(n.mine('DELETED'))}", f"DELETE {q(n.mine('DELETED'))}", "LOGOUT")
+    s.close()
+
+
+def by_special_use(d):
+    """A special use names the mailbox that has it, here and with the other server's mailbox selected."""
+    n, s = d.names, d.open("user003", "special use")
+    s.group = "special use"
+    use = lambda name: q("\\" + name)
+    say(s, f"STATUS {use('Sent')} (MESSAGES)", f"SELECT {use('Trash')}", "UID SEARCH ALL", f"EXAMINE {use('Archive')}",
+        f"SELECT {q(n.shared('team02', 'docs'))}", f"STATUS {use('Sent')} (MESSAGES)", f"STATUS {use('Nosuch')} (MESSAGES)",
+        f"SELECT {use('Nosuch')}")
+    s.command(f"APPEND {use('Archive')} {{}}", b"Subject: x\r\n\r\nx\r\n")
+    say(s, f"STATUS {q(n.mine('Arch'))} (MESSAGES)", "SELECT INBOX", f"COPY 1 {use('Archive')}",
+        f"STATUS {q(n.mine('Arch'))} (MESSAGES)", "LOGOUT")
     s.close()
 
 
@@ -181,4 +195,4 @@ def odd_names(d):
     s.close()
 
 
-SCENARIOS = [prepare, extended, subscriptions, annotations, quotas, placement, referring, odd_names]
+SCENARIOS = [prepare, extended, subscriptions, annotations, quotas, placement, by_special_use, referring, odd_names]

@@ -10,7 +10,7 @@ SUBSTITUTIONS = [
     (rb"HIGHESTMODSEQ \d+", rb"HIGHESTMODSEQ N"),
     (rb"MODSEQ \(\d+\)", rb"MODSEQ (N)"),
     (rb'INTERNALDATE "(?!05-Jan-2026)[^"]*"', rb'INTERNALDATE "D"'),
-    (rb"(DELETED[./][^ ]*?)[./][0-9A-F]{8}", rb"\1.T"),
+    (rb'(DELETED[./][^"]*?)[./][0-9A-F]{8}', rb"\1.T"),
     (rb"EMAILID \([^)]*\)", rb"EMAILID (E)"),
     (rb"THREADID \([^)]*\)", rb"THREADID (T)"),
 ]
