@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use protocols::proxy::Change;
 
-use super::finish::{Finish, STRAYS_SORTED_MAX};
-use super::leaf::{Encoder, Item, LEAF_BYTES_MAX, LEAF_ENTRIES_MAX, Leaf, Value};
+use super::finish::{Finish, STRAYS_SORTED_MAX, Stray};
+use super::leaf::{Encoder, LEAF_BYTES_MAX, LEAF_ENTRIES_MAX, Leaf, Value};
 use super::node::{Node, PAGE_LEAVES_MAX};
-use super::{Acl, Applied, Cursor, Editor, is_storable_change, key};
+use super::{Acl, Editor, is_storable_change, key};
 
 /// How full leaves and pages are made: a little room is left for what is created later.
 const FILL_LEAF: usize = LEAF_ENTRIES_MAX * 15 / 16;
@@ -16,12 +16,12 @@ const FILL_PAGE: usize = PAGE_LEAVES_MAX * 15 / 16;
 /// Makes a list of entries as a dump brings them.
 ///
 /// Entries in hierarchy order are written to leaves as they come. The others are kept aside in
-/// sorted runs and merged in at the end; of two entries with one name the later counts.
+/// sorted runs and merged in at the end, deletions too; of two with one name the later counts.
 pub struct Builder {
     values: Editor,
     tree: Tree,
     /// Each is sorted but the last.
-    strays: Vec<Vec<Item>>,
+    strays: Vec<Vec<Stray>>,
 }
 
 impl Default for Builder {
@@ -48,25 +48,28 @@ impl Builder {
             }
             Change::Reserved { location, .. } => self.values.hold(location, true, &Acl::none()),
             Change::Deleted { .. } => {
-                self.remove(&key);
+                // What is behind all that came is not there, in the tree or among the strays.
+                if !self.tree.is_behind(&key) {
+                    self.stray(Stray { key, value: None });
+                }
                 return true;
             }
         };
         if self.tree.is_behind(&key) {
             self.tree.push(&key, value);
         } else {
-            self.stray(Item { key, value });
+            self.stray(Stray { key, value: Some(value) });
         }
         true
     }
 
-    fn stray(&mut self, item: Item) {
+    fn stray(&mut self, stray: Stray) {
         if self.strays.last().is_none_or(|run| run.len() >= STRAYS_SORTED_MAX) {
             self.sort_last();
             self.strays.push(Vec::new());
         }
         if let Some(run) = self.strays.last_mut() {
-            run.push(item);
+            run.push(stray);
         }
     }
 
@@ -77,9 +80,10 @@ impl Builder {
         }
     }
 
-    /// Entries so far; those that came twice are counted twice.
+    /// Entries so far; those that came twice or were deleted are counted.
     pub fn len(&self) -> usize {
-        self.tree.len + self.strays.iter().map(Vec::len).sum::<usize>()
+        let strays = self.strays.iter().flatten().filter(|stray| stray.value.is_some());
+        self.tree.len + strays.count()
     }
 
     /// Whether no entry came.
@@ -103,20 +107,6 @@ impl Builder {
         let (root, len) = self.tree.finish();
         let (locations, acls) = self.values.into_interners();
         Finish::new(Editor::assemble(root, len, locations, acls), self.strays)
-    }
-
-    /// A deletion in a dump is rare: what stands is finished and reopened.
-    fn remove(&mut self, key: &[u8]) {
-        let mut editor = std::mem::take(self).finish();
-        if editor.put(key, None) == Applied::Deleted || !editor.is_empty() {
-            let list = editor.publish();
-            let mut cursor = Cursor::at_key(&list, b"");
-            while cursor.advance() {
-                self.tree.push(cursor.key(), cursor.value());
-            }
-        }
-        let (locations, acls) = editor.into_interners();
-        self.values = Editor::assemble(Node::new(), 0, locations, acls);
     }
 }
 

@@ -8,7 +8,7 @@ use std::vec::IntoIter;
 use protocols::proxy::Location;
 
 use super::builder::Tree;
-use super::leaf::{Item, Value};
+use super::leaf::Value;
 use super::table::Interner;
 use super::{Acl, Cursor, Editor, List};
 
@@ -17,6 +17,14 @@ pub(super) const STRAYS_SORTED_MAX: usize = 1024;
 
 /// Up to so many strays are put in one by one, each for about 10 µs; more are merged.
 const STRAYS_PUT_MAX: usize = 50;
+
+/// What did not come in order.
+pub(super) struct Stray {
+    /// The sort key.
+    pub(super) key: Vec<u8>,
+    /// `None`: a deletion.
+    pub(super) value: Option<Value>,
+}
 
 /// A list that wants its strays.
 pub struct Finish(State);
@@ -35,7 +43,7 @@ struct Merge {
     list: Arc<List>,
     /// The key with which the ordered part goes on; `None` when it is at its end.
     next: Option<Vec<u8>>,
-    runs: Vec<IntoIter<Item>>,
+    runs: Vec<IntoIter<Stray>>,
     /// The first stray of each run. Of equal keys the one that came first.
     heads: BinaryHeap<Reverse<Head>>,
     tree: Tree,
@@ -45,13 +53,13 @@ struct Merge {
 
 /// The first stray of a run.
 struct Head {
-    item: Item,
+    stray: Stray,
     run: usize,
 }
 
 impl Head {
     fn order(&self) -> (&[u8], usize) {
-        (&self.item.key, self.run)
+        (&self.stray.key, self.run)
     }
 }
 
@@ -77,10 +85,10 @@ impl Ord for Head {
 
 impl Finish {
     /// Begins with the ordered part and sorted runs, the older ones first.
-    pub(super) fn new(mut editor: Editor, runs: Vec<Vec<Item>>) -> Finish {
+    pub(super) fn new(mut editor: Editor, runs: Vec<Vec<Stray>>) -> Finish {
         if runs.iter().map(Vec::len).sum::<usize>() <= STRAYS_PUT_MAX {
             for stray in runs.into_iter().flatten() {
-                editor.put(&stray.key, Some(stray.value));
+                editor.put(&stray.key, stray.value);
             }
             return Finish(State::Done { editor: Some(Box::new(editor)), leftover: None });
         }
@@ -128,8 +136,8 @@ impl Finish {
 impl Merge {
     /// Takes the next stray of a run among the heads.
     fn draw(&mut self, run: usize) {
-        if let Some(item) = self.runs[run].next() {
-            self.heads.push(Reverse(Head { item, run }));
+        if let Some(stray) = self.runs[run].next() {
+            self.heads.push(Reverse(Head { stray, run }));
         }
     }
 
@@ -144,7 +152,7 @@ impl Merge {
                 return self.step_strays(names);
             }
             let order =
-                self.heads.peek().map_or(Ordering::Less, |Reverse(head)| cursor.key().cmp(&head.item.key));
+                self.heads.peek().map_or(Ordering::Less, |Reverse(head)| cursor.key().cmp(&head.stray.key));
             if order == Ordering::Less {
                 self.tree.push(cursor.key(), cursor.value());
                 stands = cursor.advance();
@@ -171,17 +179,21 @@ impl Merge {
         self.heads.is_empty()
     }
 
-    /// Writes the first stray: of those with its key the last.
+    /// Writes the first stray: of those with its key the last, which may be a deletion.
     fn write_stray(&mut self) {
         let Some(Reverse(mut head)) = self.heads.pop() else { return };
         self.draw(head.run);
-        while self.heads.peek().is_some_and(|Reverse(next)| next.item.key == head.item.key) {
-            self.release(head.item.value);
+        while self.heads.peek().is_some_and(|Reverse(next)| next.stray.key == head.stray.key) {
+            if let Some(value) = head.stray.value {
+                self.release(value);
+            }
             let Some(Reverse(next)) = self.heads.pop() else { break };
             self.draw(next.run);
             head = next;
         }
-        self.tree.push(&head.item.key, head.item.value);
+        if let Some(value) = head.stray.value {
+            self.tree.push(&head.stray.key, value);
+        }
     }
 
     fn release(&mut self, value: Value) {
@@ -221,6 +233,16 @@ mod tests {
                 entry.acl = b"anyone\tlrs\t".as_slice().into();
             }
             changes.push(change);
+        }
+        // Deleted; deleted and there again; deleted before it came, and behind all.
+        for n in (0..count).step_by(7) {
+            changes.push(Change::Deleted { name: changes[n].name().into() });
+        }
+        for n in (0..count).step_by(21) {
+            changes.push(changes[n].clone());
+        }
+        for name in ["user.never", "~~~"] {
+            changes.push(Change::Deleted { name: name.as_bytes().into() });
         }
         changes
     }
