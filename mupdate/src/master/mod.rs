@@ -37,7 +37,7 @@ use query::{Query, Write};
 use stream::Stream;
 
 /// Changes of one connection that are not answered yet.
-pub const COMMITS_MAX: usize = 256;
+pub const COMMITS_MAX: usize = 1024;
 
 /// Octets that wait to be sent before no more of the list is asked for.
 const UNSENT_BYTES_MAX: usize = 2 * AUTHORED_BYTES_MAX;

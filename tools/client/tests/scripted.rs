@@ -100,13 +100,13 @@ fn answers_in_another_order_find_their_commands() {
 }
 
 #[test]
-fn no_more_than_200_commands_wait_for_their_answers() {
-    const ALL: usize = 500;
+fn no_more_than_1000_changes_wait_for_their_answers() {
+    const ALL: usize = 2_500;
     let (endpoint, server) = serve(|mut peer| {
         peer.log_in();
         let mut answered = 0;
         while answered < ALL {
-            let batch = (ALL - answered).min(200);
+            let batch = (ALL - answered).min(1_000);
             for n in answered..answered + batch {
                 peer.expect(&format!("X{n} DELETE \"m{n}\"\r\n"));
             }

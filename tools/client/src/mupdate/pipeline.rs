@@ -6,8 +6,11 @@ use ::mupdate::grammar::{Response, Status};
 
 use super::{Answer, Change, ClientError, Located, Mupdate, lossy};
 
-/// Commands that may be unanswered; a master of ours commits up to 256 at once.
-const COMMANDS_MAX: usize = 200;
+/// Changes that may be unanswered; a master of ours commits up to 1,024 of a connection at once.
+const CHANGES_MAX: usize = 1_000;
+
+/// FINDs that may be unanswered: their answers are longer than they.
+const FINDS_MAX: usize = 200;
 
 /// Bytes of unanswered commands, but for a single longer one: what the sockets in between hold, so
 /// that a server that does not read while it cannot write stops nobody for ever.
@@ -47,7 +50,9 @@ impl<'m, T, F: FnMut(T, Answer)> Pipeline<'m, T, F> {
     /// # Errors
     /// What ends the connection: what became of unanswered commands is unknown.
     pub fn submit(&mut self, change: Change<'_>, value: T) -> Result<(), ClientError> {
-        while self.in_flight.len() >= COMMANDS_MAX || self.bytes >= BYTES_MAX {
+        let is_find = matches!(change, Change::Find { .. });
+        let commands_max = if is_find { FINDS_MAX } else { CHANGES_MAX };
+        while self.in_flight.len() >= commands_max || self.bytes >= BYTES_MAX {
             self.read()?;
         }
         let tag: Box<str> = self.server.tag().into();
@@ -55,7 +60,6 @@ impl<'m, T, F: FnMut(T, Answer)> Pipeline<'m, T, F> {
         change.write(&mut self.server.out, tag.as_bytes());
         let bytes = self.server.out.len() - from;
         self.bytes += bytes;
-        let is_find = matches!(change, Change::Find { .. });
         self.in_flight.push_back(InFlight { tag, bytes, is_find, found: None, value });
         self.server.send_if_much()
     }
