@@ -206,7 +206,7 @@ class Master:
         """The command line."""
         return [self.binary, "-m", "-D", "-C", f"{self.folder}/imapd.conf", "-l", f"{self.address}:{self.port}"]
 
-    def start(self):
+    def start(self, seconds=READY_SECONDS):
         """Starts and waits until it is ready; the seconds that took."""
         path = f"{self.folder}/notify"
         if os.path.exists(path):
@@ -220,7 +220,7 @@ class Master:
             self.process = subprocess.Popen(self.words(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
                                             env={**os.environ, "NOTIFY_SOCKET": path})
         try:
-            while time.monotonic() < begun + READY_SECONDS:
+            while time.monotonic() < begun + seconds:
                 if self.process.poll() is not None:
                     raise RuntimeError(f"mupdate exited {self.process.returncode}: {self.log()}")
                 try:
@@ -230,7 +230,7 @@ class Master:
                     pass
         finally:
             ready.close()
-        raise RuntimeError(f"mupdate was not READY in {READY_SECONDS} s: {self.log()}")
+        raise RuntimeError(f"mupdate was not READY in {seconds} s: {self.log()}")
 
     def log(self):
         """The end of what it has said."""

@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
 """Figures of our MUPDATE master, and of Debian's in the same run where it can.
 
-  master_figures.py BINARIES [--net 127.0.26] [--seconds 5] [--clients 5000] [--names 1000000]
+  master_figures.py BINARIES [--net 127.0.26] [--seconds 5] [--clients 5000] [--names 1200000] [--theirs 30]
+      [--large 10000000]            0 leaves a part out
 
 The load is one Python process with epoll: what it reports is at least what the master can do.
 """
 import argparse
+import itertools
 import os
 import resource
 import selectors
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,9 +22,13 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from bed import MURDER, missing  # noqa: E402
-from master_client import Client, Master, quoted  # noqa: E402
+from master_client import PASSWORD, Client, Master, quoted  # noqa: E402
 
 CHANGES = 400
+AS_CYRUS = ["setpriv", "--reuid=cyrus", "--regid=mail", "--init-groups"]
+# A step that takes longer is ended and said so.
+MOST_SECONDS = 150
+READY_SECONDS = 150
 
 
 def latency(address, changes=CHANGES):
@@ -82,21 +89,151 @@ def idle_clients(master, count):
     return cost
 
 
-def reopening(master, names):
-    """Seconds from a kill -9 to READY with so many names."""
-    writer, batch = master.client(timeout=120), 250
-    begun = time.perf_counter()
-    for n in range(0, names, batch):
-        lines = [b"t%d ACTIVATE " % k + b" ".join(
-            [quoted(f"user.u{k // 6:07d}.folder{k % 6}"), quoted(f"be{k % 8}!default"), quoted(f"u{k // 6:07d}\tlrswipkxtecdan\t")])
-            for k in range(n, n + batch)]
-        writer.send(b"\r\n".join(lines) + b"\r\n")
-        for _ in lines:
-            assert b" OK " in writer.raw_line()
-    pushed = time.perf_counter() - begun
-    size = memory(master.process.pid)
-    master.kill()
-    return pushed, master.start(), size
+def cpu(pid):
+    """Seconds that a process was on a processor."""
+    with open(f"/proc/{pid}/stat") as f:
+        fields = f.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def names(count):
+    """(user, folder) of so many mailboxes, in the order of a Cyrus database."""
+    return ((f"u{n // 6:07d}", n % 6) for n in range(count))
+
+
+def backend(folder, count, master):
+    """A backend's mailboxes.db with so many mailboxes, made by Debian's own converter, and its imapd.conf."""
+    for sub in ("conf/db", "conf/lock", "conf/proc", "spool"):
+        os.makedirs(f"{folder}/{sub}", exist_ok=True)
+    with open(f"{folder}/flat", "w") as f:
+        for user, n in names(count):
+            f.write(f"Nuser\x1f{user}\x1ffolder{n}\t%(T e I {user}-{n} P default V 1 C 1 F 1 M 1795972498 "
+                    f"A %({user} lrswipkxtecdan))\n")
+    conf = f"{folder}/imapd.conf"
+    with open(conf, "w") as f:
+        f.write(f"configdirectory: {folder}/conf\npartition-default: {folder}/spool\ndefaultpartition: default\n"
+                f"servername: be1\nproxyservers: proxy\nmupdate_server: {master}\nmupdate_authname: postman\n"
+                f"mupdate_username: postman\nmupdate_password: {PASSWORD}\n")
+    shutil.chown(folder, "cyrus")
+    for place, folders, files in os.walk(folder):
+        for name in folders + files:
+            shutil.chown(f"{place}/{name}", "cyrus")
+    subprocess.run([*AS_CYRUS, "/usr/lib/cyrus/bin/cvt_cyrusdb", "-C", conf, f"{folder}/flat", "flat",
+                    f"{folder}/conf/mailboxes.db", "twoskip"], check=True, stdout=subprocess.DEVNULL)
+    os.unlink(f"{folder}/flat")
+    return conf
+
+
+def pushed(program, conf, master, most):
+    """`ctl_mboxlist -m`: seconds until it ended or was ended, its and the master's seconds of CPU."""
+    before, began = cpu(master.process.pid), time.perf_counter()
+    tool = subprocess.Popen([*AS_CYRUS, program, "-C", conf, "-m"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.DEVNULL)
+    end, own, done = began + most, 0.0, False
+    while time.perf_counter() < end:
+        ended = os.waitid(os.P_PID, tool.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        own = max(own, cpu(tool.pid))
+        if ended:
+            done = True
+            break
+        time.sleep(0.02)
+    took = time.perf_counter() - began
+    if not done:
+        tool.kill()
+    tool.wait()
+    return took, own, cpu(master.process.pid) - before, done
+
+
+def dumped(client):
+    """UPDATE to its OK: seconds, octets, entries."""
+    began, octets, entries, tail = time.perf_counter(), 0, 0, b""
+    client.socket.settimeout(120)
+    client.send(b"u1 UPDATE\r\n")
+    while b"u1 OK" not in tail:
+        got = client.socket.recv(1 << 20)
+        if not got:
+            raise RuntimeError("the dump was cut short")
+        octets += len(got)
+        entries += got.count(b"\nu1 ")
+        tail = tail[-100:] + got[-100:]
+    return time.perf_counter() - began, octets, entries
+
+
+def followed(binaries, folder, address, master):
+    """A slave of ours: seconds to its first list, and from a kill -9 to serving a live list again; its memory."""
+    slave = Master(binaries, folder, address, options={
+        "mupdate_server": master.address, "mupdate_authname": "postman", "mupdate_username": "postman",
+        "mupdate_password": PASSWORD, "mupdate_retry_delay": "1", "rookery_accept_empty_list": "yes"})
+    slave.words = lambda: [x for x in Master.words(slave) if x != "-m"]
+    try:
+        first = slave.start(READY_SECONDS)
+        time.sleep(3)                           # its copy is written behind
+        size = memory(slave.process.pid)
+        slave.kill()
+        again = slave.start(READY_SECONDS)
+        return first, again, size
+    finally:
+        slave.kill()
+
+
+def of_size(a, folder, ours, count):
+    """What a list of a size costs: memory, opening, dump, a slave."""
+    size = memory(ours.process.pid)
+    ours.kill()
+    took = ours.start(READY_SECONDS)
+    print(f"ours, {count} mailboxes: {size:.0f} MiB, {memory(ours.process.pid):.0f} after a restart; READY {took:.2f} s "
+          f"after kill -9", flush=True)
+    with ours.client(timeout=120) as client:
+        took, octets, entries = dumped(client)
+    print(f"ours, {count} mailboxes: dump of {octets / 2 ** 20:.0f} MiB in {took:.1f} s ({entries} lines)", flush=True)
+    first, again, size = followed(a.binaries, f"{folder}/slave{count}", f"{a.net}.8", ours)
+    print(f"ours, {count} mailboxes: a new slave is live after {first:.1f} s, again {again:.2f} s after kill -9; it has "
+          f"{size:.0f} MiB", flush=True)
+
+
+def pushes(a, folder):
+    """A backend's list pushed by our tool and by Debian's to our master; what a list of that size costs."""
+    place = f"{folder}/push"
+    os.makedirs(place)
+    shutil.copy(f"{a.binaries}/ctl_mboxlist", f"{folder}/ctl_mboxlist")
+    with Master(a.binaries, f"{place}/ours", f"{a.net}.9") as ours:
+        conf = backend(f"{place}/be1", a.names, ours.address)
+        took, own, masters, done = pushed(f"{folder}/ctl_mboxlist", conf, ours, MOST_SECONDS)
+        print(f"our ctl_mboxlist -m, {a.names} mailboxes: {took:.1f} s{'' if done else ' and not at its end'} (CPU: tool "
+              f"{own:.1f} s, master {masters:.1f} s)", flush=True)
+        took, own, _, done = pushed(f"{folder}/ctl_mboxlist", conf, ours, MOST_SECONDS)
+        print(f"our ctl_mboxlist -m again, nothing to do: {took:.1f} s (CPU {own:.1f} s)", flush=True)
+        of_size(a, place, ours, a.names)
+    with Master(a.binaries, f"{place}/theirs", f"{a.net}.9") as ours:
+        took, own, masters, done = pushed("/usr/lib/cyrus/bin/ctl_mboxlist", conf, ours, a.theirs)
+        with ours.client(timeout=120) as client:
+            entries = dumped(client)[2]
+        print(f"Debian's ctl_mboxlist -m on our master: {entries} mailboxes in {took:.1f} s (CPU: tool {own:.1f} s, master "
+              f"{masters:.1f} s){'' if done else f', the whole would take {took * a.names / max(entries, 1):.0f} s'}", flush=True)
+
+
+def large(a, folder):
+    """A list that only our own tool makes quickly enough: `ctl_mboxlist -u -L` into a master's store."""
+    place = f"{folder}/large"
+    ours = Master(a.binaries, place, f"{a.net}.9")
+    store = f"{place}/conf/rookery-master"
+    os.makedirs(store)
+    began = time.perf_counter()
+    tool = subprocess.Popen([f"{a.binaries}/ctl_mboxlist", "-C", f"{place}/imapd.conf", "-u", "-L", "-f", store],
+                            stdin=subprocess.PIPE)
+    lines = (f"user.{user}.folder{n}\t16 be{n % 8}!default {user}\tlrswipkxtecdan\t\n" for user, n in names(a.large))
+    while chunk := "".join(itertools.islice(lines, 10_000)):
+        tool.stdin.write(chunk.encode())
+    tool.stdin.close()
+    assert tool.wait() == 0
+    print(f"our ctl_mboxlist -u, {a.large} mailboxes: {time.perf_counter() - began:.1f} s", flush=True)
+    ours.own()
+    try:
+        took = ours.start(READY_SECONDS)
+        print(f"ours, {a.large} mailboxes: READY after {took:.2f} s", flush=True)
+        of_size(a, place, ours, a.large)
+    finally:
+        ours.kill()
 
 
 def figures(name, address, seconds, changes):
@@ -115,22 +252,26 @@ def main():
     p.add_argument("--net", default="127.0.26")
     p.add_argument("--seconds", type=float, default=5)
     p.add_argument("--clients", type=int, default=5000)
-    p.add_argument("--names", type=int, default=1_000_000)
+    p.add_argument("--names", type=int, default=1_200_000, help="mailboxes of the pushed backend")
+    p.add_argument("--theirs", type=float, default=30, help="seconds that Debian's ctl_mboxlist may push")
+    p.add_argument("--large", type=int, default=10_000_000, help="mailboxes of the large list")
     a = p.parse_args()
+    a.binaries = os.path.abspath(a.binaries)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     folder = tempfile.mkdtemp(prefix="figures-", dir="/tmp")
     os.chmod(folder, 0o755)
     try:
-        with Master(os.path.abspath(a.binaries), f"{folder}/ours", f"{a.net}.9") as ours:
-            figures("ours", ours.address, a.seconds, CHANGES)
+        with Master(a.binaries, f"{folder}/ours", f"{a.net}.9") as ours:
+            if a.seconds:
+                figures("ours", ours.address, a.seconds, CHANGES)
             if a.clients:
                 print(f"ours: {idle_clients(ours, a.clients):.1f} KiB each for {a.clients} logged-in clients", flush=True)
-            if a.names:
-                pushed, took, size = reopening(ours, a.names)
-                print(f"ours: {a.names} names pushed in {pushed:.1f} s, {size:.0f} MiB, READY {took:.2f} s after kill -9",
-                      flush=True)
-        if not missing():
+        if a.names and not missing():
+            pushes(a, folder)
+        if a.large:
+            large(a, folder)
+        if a.seconds and not missing():
             net = f"{a.net.rsplit('.', 1)[0]}.{int(a.net.rsplit('.', 1)[1]) + 100}"
             os.system(f"{MURDER} up {folder}/debian --net {net} --backends 0 --no-frontend --no-log </dev/null >/dev/null 2>&1")
             try:

@@ -1,0 +1,429 @@
+"""Who owns a mailbox: our master, tools and audit where real Cyrus backends contradict each other or break off."""
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import time
+
+import audit
+import master_murder
+from bed import murder_module
+from master_client import Gone, Master
+from master_murder import certificates, ok
+from wire import Lost
+
+WAIT_SECONDS = 60
+THEIRS = "/usr/lib/cyrus/bin/mupdatetest"
+
+
+class Relay:
+    """Stands between a Cyrus instance and the master, so that the instance has an address of its own, and may freeze."""
+
+    def __init__(self, address, source, master, port=3905):
+        self.source, self.master, self.port, self.flows = source, master, port, threading.Event()
+        self.flows.set()
+        self.listener = socket.create_server((address, port), backlog=64)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return
+            try:
+                far = socket.create_connection((self.master, self.port), 5, source_address=(self.source, 0))
+            except OSError:
+                near.close()
+                continue
+            far.settimeout(None)
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=self.pump, args=(one, other), daemon=True).start()
+
+    def pump(self, one, other):
+        try:
+            while data := one.recv(65536):
+                self.flows.wait()
+                other.sendall(data)
+        except OSError:
+            pass
+        for end in (one, other):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def close(self):
+        self.flows.set()
+        self.listener.shutdown(socket.SHUT_RDWR)   # or a connection more would be accepted
+        self.listener.close()
+
+
+class World(master_murder.World):
+    """The murder of `master_murder`; each instance reaches the master through a relay of its own."""
+
+    def __enter__(self):
+        super().__enter__()
+        try:
+            hosts = {"backend1": (5, 11), "backend2": (6, 12), "frontend": (7, 101)}
+            self.relays = {}
+            self.bed.write_configuration()      # what `rookery` reads: without the relays
+            for instance, (at, source) in hosts.items():
+                self.bed.stop(instance)
+                relay = f"{self.net}.{at}"
+                self.relays[instance] = Relay(relay, f"{self.net}.{source}", self.master.address)
+                # A slave that is slow to find out; who asks it must be an administrator.
+                own = {"mupdate_retry_delay": "20", "admins": "cyrus postman"} if instance == "frontend" else {}
+                self.rewrite(instance, {"mupdate_server": relay} | own)
+            for instance in hosts:
+                self.bed.start(instance)
+            for program in ("ctl_mboxlist", "mupdatetest"):
+                shutil.copy(f"{self.bed.binaries}/{program}", f"{self.folder}/{program}")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        for relay in getattr(self, "relays", {}).values():
+            relay.close()
+        super().__exit__()
+
+    def rewrite(self, instance, changes):
+        """Changes lines of an instance's imapd.conf."""
+        with open(self.bed.murder_conf(instance)) as f:
+            lines = [line.partition(":") for line in f.read().splitlines()]
+        with open(self.bed.murder_conf(instance), "w") as f:
+            f.write("".join(f"{key}: {changes.get(key, value.strip())}\n" for key, _, value in lines))
+
+    def ours(self, instance, *words):
+        """Our ctl_mboxlist on an instance: status and output."""
+        return program(f"{self.folder}/ctl_mboxlist", "-C", self.bed.murder_conf(instance), *words)
+
+    def place(self, name):
+        """Where the master has a mailbox."""
+        with self.master.client() as client:
+            rows = client.ok("FIND", name)
+        return (rows[0][1].decode(), rows[0][3].decode()) if rows else None
+
+    def conflicts(self, name):
+        """What the master remembers of a name: (asked, outcome)."""
+        done = subprocess.run([f"{self.bed.binaries}/rookery", "-C", f"{self.master.folder}/imapd.conf", "--json",
+                               "conflicts"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=30, check=False)
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        return [(row["conflict"]["asked"], row["conflict"]["outcome"]) for row in rows
+                if row.get("conflict", {}).get("name") == name]
+
+    def at(self, n):
+        return f"{self.hosts[n - 1]}!default"
+
+
+def program(*words, stdin=None):
+    done = subprocess.run(words, input=stdin or "", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+    return done.returncode, done.stdout
+
+
+def refused(session, line):
+    answer = session.command(line)
+    assert answer.status == "NO", (line, answer.tagged)
+
+
+# ---------------------------------------------------------------- contradictions
+def a_leftover_copy_steals_nothing(world):
+    """An ACL changed on it, a RENAME and a DELETE of it: the owner keeps the mailbox, all is remembered."""
+    for n in (1, 2):
+        admin = world.admin(n)                 # the master learns which address is whose
+        ok(admin, f"CREATE known{n}")
+        admin.close()
+    loser = world.admin(2)
+    ok(loser, "LOCALCREATE team01")
+    refused(loser, "SETACL team01 anyone lrs")
+    assert world.place("team01") == ("MAILBOX", world.at(1)), world.place("team01")
+    assert ("activate", "refused") in world.conflicts("team01"), world.conflicts("team01")
+    refused(loser, "RENAME team01 team01x")
+    assert world.place("team01") == ("MAILBOX", world.at(1)), world.place("team01")
+    refused(loser, "DELETE team01")
+    assert world.place("team01") == ("MAILBOX", world.at(1)), world.place("team01")
+    assert ("delete", "refused") in world.conflicts("team01"), world.conflicts("team01")
+    ok(loser, "LOCALDELETE team01")
+    loser.close()
+    heal(world)
+
+
+def heal(world):
+    """Left-over copies become DELETED.* without a word; the next push tells."""
+    world.push(1, 2, 1, 2)
+    world.agrees()
+
+
+def a_move_onto_a_leftover_copy_ends_with_one_owner(world):
+    for n in (1, 2):
+        copy = world.admin(3 - n)
+        owner, user = world.admin(n), f"user00{n + 2}"          # user003 on 1, user004 on 2
+        ok(copy, f"LOCALCREATE user.{user}")
+        refused(copy, f"SETACL user.{user} anyone lrs")
+        answer = owner.command(f"XFER user.{user} {world.hosts[2 - n]}")
+        kind, place = world.place(f"user.{user}")
+        expected = world.at(3 - n if answer.status == "OK" else n)
+        assert (kind, place) == ("MAILBOX", expected), (answer.tagged, kind, place)
+        for session in (copy, owner):
+            session.close()
+        if answer.status != "OK":
+            again = world.admin(3 - n)
+            ok(again, f"LOCALDELETE user.{user}")
+            again.close()
+        heal(world)
+        reader = world.bed.session(user)
+        assert any(b" 5 EXISTS" in line for line in reader.command("SELECT INBOX").lines), "mail was lost"
+        reader.close()
+
+
+def a_dead_backend_is_replaced_by_ma(world):
+    """Debian's `-ma` of the replacement takes over what the dead one had, which is remembered."""
+    world.bed.stop("backend1", kill=True)
+    copy = world.admin(2)
+    ok(copy, "LOCALCREATE team03")
+    copy.close()
+    assert world.place("team03") == ("MAILBOX", world.at(1))
+    world.tool("backend2", "ctl_mboxlist", "-ma")
+    assert world.place("team03") == ("MAILBOX", world.at(2))
+    assert ("activate", "done") in world.conflicts("team03"), world.conflicts("team03")
+    world.bed.start("backend1")                # its START line's -m gives its own copy up
+    heal(world)
+    assert world.place("team03") == ("MAILBOX", world.at(2))
+
+
+# ---------------------------------------------------------------- audit
+def a_stale_cyrus_frontend_is_found(world):
+    """The Cyrus slave hears nothing of its master for a moment."""
+    address = f"{world.net}.101:3905"
+    world.agrees()
+    wait_until(lambda: stale(world, address) == set(), "frontend in step")
+    world.relays["frontend"].flows.clear()
+    try:
+        admin = world.admin(1)
+        ok(admin, "CREATE team05")
+        admin.close()
+        found = stale(world, address)
+        assert found == {("team05", "stale-frontend")}, found
+    finally:
+        world.relays["frontend"].flows.set()
+    wait_until(lambda: stale(world, address) == set(), "frontend in step again")
+
+
+def stale(world, address):
+    """What audit finds, of a frontend that it could read."""
+    rows = audit.rookery(world.bed, "audit", "--no-wait", "--frontend", address, status=None)
+    [summary] = [row for row in rows if "judged" in row]
+    return audit.problems(rows) if summary["frontends"] else {("", f"unread: {summary}")}
+
+
+def wait_until(condition, what):
+    end = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < end, f"no {what}"
+        time.sleep(0.1)
+
+
+def a_move_whose_source_died_is_found_and_repaired(world):
+    """kill -9 of the source between DEACTIVATE and the end; repaired in the order that audit tells."""
+    push = f"{world.bed.folder}/backend2/mupdatepush"
+    with open(push) as f:
+        wrapper = f.read()
+    with open(push, "w") as f:
+        f.write("#!/bin/sh\nexit 0\n")
+    try:
+        break_a_move(world)
+        world.bed.start("backend2")
+        found = {(name, problem) for name, problem in stale(world, f"{world.net}.101:3905")
+                 if name.startswith("user.user002") and problem != "stale-frontend"}
+        assert found and {problem for _, problem in found} <= {
+            "move-interrupted", "move-not-announced", "not-activated"}, found
+    finally:
+        with open(push, "w") as f:
+            f.write(wrapper)
+    world.push(2, 1)                           # the source first
+    heal(world)
+    places = {place for name, (_, place, _) in world.told().items() if name.startswith("user.user002")}
+    assert len(places) == 1, places
+    assert stale(world, f"{world.net}.101:3905") == set()
+    reader = world.bed.session("user002")
+    assert any(b" 5 EXISTS" in line for line in reader.command("SELECT INBOX").lines), "mail was lost"
+    reader.close()
+
+
+def break_a_move(world):
+    """Ends with the source dead and its user's mailboxes reserved; again when a move was too quick."""
+    for _ in range(10):
+        done = threading.Event()
+
+        def move():
+            admin = world.admin(2)
+            try:
+                admin.command(f"XFER user.user002 {world.hosts[0]}")
+            except Lost:
+                pass
+            admin.close()
+            done.set()
+
+        mover = threading.Thread(target=move, daemon=True)
+        with world.master.client() as client:
+            mover.start()
+            while not done.is_set():
+                rows = client.ok("FIND", "user.user002")
+                if rows and rows[0][1] == b"RESERVE":
+                    world.bed.stop("backend2", kill=True)
+                    break
+        mover.join(WAIT_SECONDS)
+        if world.place("user.user002")[0] == "RESERVE":
+            return
+        if not any(world.bed.pids("backend2")):
+            world.bed.start("backend2")
+        heal(world)
+        if world.place("user.user002") == ("MAILBOX", world.at(1)):
+            admin = world.admin(1)
+            ok(admin, f"XFER user.user002 {world.hosts[1]}")
+            admin.close()
+            heal(world)
+    raise AssertionError("no move could be broken in its middle")
+
+
+# ---------------------------------------------------------------- our tools on our master
+def our_ctl_mboxlist_does_what_debians_does(world):
+    with world.master.client() as client:
+        client.ok("DELETE", "user.user001.Sent")
+        client.ok("ACTIVATE", "user.user001.Ghost", world.at(1), "user001\tlrs\t")
+        client.ok("ACTIVATE", "user.user001.Drafts", f"{world.hosts[0]}!other", "user001\tlrs\t")
+    theirs = world.tool("backend1", "ctl_mboxlist", "-mw")
+    assert world.ours("backend1", "-mw") == (0, theirs) and len(theirs.splitlines()) == 3, theirs
+    assert world.ours("backend1", "--check")[0] == 1
+    assert world.ours("backend1", "-m") == (0, "")
+    assert world.ours("backend1", "--check") == (0, "") and world.tool("backend1", "ctl_mboxlist", "-mw") == ""
+    world.agrees()
+    world.relays["backend1"].close()
+    try:
+        for words in (["--check"], ["-m"], ["-mw"]):
+            assert world.ours("backend1", *words)[0] == 75, words
+    finally:
+        world.relays["backend1"] = Relay(f"{world.net}.5", f"{world.net}.11", world.master.address)
+    assert world.ours("backend1", "--check")[0] == 0
+
+
+def entries(text):
+    """A dump as name -> (server, partition, acl)."""
+    return {name: (row.get("server"), row["partition"], row.get("acl")) for name, row in json.loads(text).items()}
+
+
+def a_master_is_restored_from_its_own_dump(world):
+    slave = Master(world.bed.binaries, f"{world.folder}/slave", f"{world.net}.8", options={
+        "mupdate_server": world.master.address, "mupdate_authname": "postman", "mupdate_username": "postman",
+        "mupdate_password": "pw-postman"})
+    slave.words = lambda: [x for x in Master.words(slave) if x != "-m"]
+    tool, told = f"{world.folder}/ctl_mboxlist", world.told()
+    with slave:
+        with slave.client() as client:
+            assert set(client.entries()) == set(told)
+        assert slave.stop() == 0
+    conf = f"{world.master.folder}/imapd.conf"
+    status, _ = program(tool, "-C", conf, "-d")
+    assert status != 0, "a running master's store is not opened"
+    assert world.master.stop() == 0
+    try:
+        status, dump = program(tool, "-C", conf, "-d")
+        assert status == 0 and len(entries(dump)) == len(told), status
+        status, copy = program(tool, "-C", f"{slave.folder}/imapd.conf", "-d")
+        assert (status, entries(copy)) == (0, entries(dump)), "a frontend's copy is dumped like the master's list"
+        store = f"{world.master.folder}/conf/rookery-master"
+        shutil.move(store, f"{world.folder}/lost")
+        os.makedirs(store)
+        assert program(tool, "-C", conf, "-u", stdin=dump) == (0, "")
+        assert program(tool, "-C", conf, "-d") == (0, dump)
+        world.master.own()
+    finally:
+        world.master.start()
+    assert world.told() == told
+    for instance in ("backend1", "backend2"):
+        assert world.tool(instance, "ctl_mboxlist", "-mw") == "" and world.ours(instance, "--check")[0] == 0
+    world.agrees(WAIT_SECONDS)
+
+
+def mupdatetest_of_both_on_our_master(world):
+    lines = 'F1 FIND "user.user001"\r\nN1 NOOP\r\nB1 BOGUS\r\nL1 LIST "nowhere!"\r\nQ01 LOGOUT\r\n'
+    for mechanism in ("PLAIN", "LOGIN", "SCRAM-SHA-256"):
+        user = [] if mechanism == "LOGIN" else ["-u", "postman"]
+        said = [program(one, "-m", mechanism, *user, "-a", "postman", "-w", "pw-postman", world.master.address,
+                        stdin=lines) for one in (THEIRS, f"{world.folder}/mupdatetest")]
+        theirs, ours = (flat(text) for _, text in said)
+        assert ours == theirs and "Authenticated." in ours, (mechanism, ours, theirs)
+
+
+def flat(text):
+    """What both have to say, whatever is random."""
+    text = re.sub(r"(?m)^((?:[SC]: )?)[A-Za-z0-9+/=]{40,}\r?$", r"\1BASE64", text)
+    return [line for line in re.sub(r"\{\d+\+\}", "{n+}", text).splitlines() if line]
+
+
+def mupdatetest_begins_tls(world):
+    """`-t ""` by Debian's and ours: the same session, and STARTTLS that is not offered is told."""
+    folder = f"{world.folder}/tls"
+    certificates(folder)
+    options = {"allowplaintext": "no", "tls_server_cert": f"{folder}/server.pem", "tls_server_key": f"{folder}/server.key"}
+    lines = "N1 NOOP\r\nQ01 LOGOUT\r\n"
+    words = ["-t", "", "-m", "PLAIN", "-u", "postman", "-a", "postman", "-w", "pw-postman"]
+    with Master(world.bed.binaries, f"{folder}/master", f"{world.net}.3", options=options) as master:
+        for one in (THEIRS, f"{world.folder}/mupdatetest"):
+            status, said = program(one, *words, master.address, stdin=lines)
+            assert status == 0 and "Authenticated." in said and 'N1 OK "Noop done"' in said, (one, status, said)
+            assert "S01 STARTTLS" in said and "Security strength factor: 256" in said, (one, said)
+        plain = [x for x in words if x not in ("-t", "")]
+        status, said = program(f"{world.folder}/mupdatetest", *plain, master.address, stdin=lines)
+        assert "Authentication failed" in said, "no password goes in clear"
+    status, said = program(f"{world.folder}/mupdatetest", *words, world.master.address, stdin=lines)
+    assert status == 1, said
+
+
+# ---------------------------------------------------------------- mupdate_config
+def unified_and_replicated_masters(world):
+    """Real 3.6 pushes to them as it does to a standard one; nothing is refused, all is remembered."""
+    with open(world.bed.murder_conf("backend1")) as f:
+        lines = [x for x in f.read().splitlines() if not x.startswith("mupdate_server:")]
+    local = {name for name, (_, place, _) in world.backends().items() if place.startswith(f"{world.hosts[0]}!")}
+    for mode, place in (("unified", world.at(1)), ("replicated", "default"), ("standard", world.at(1))):
+        folder = f"{world.folder}/{mode}"
+        with Master(world.bed.binaries, folder, f"{world.net}.4", options={"mupdate_config": mode}) as master:
+            conf = f"{folder}/backend1.conf"
+            with open(conf, "w") as f:
+                f.write("\n".join([*lines, f"mupdate_server: {master.address}", f"mupdate_config: {mode}"]) + "\n")
+            world.tool("backend1", "ctl_mboxlist", "-C", conf, "-m")
+            with master.client() as client:
+                found = client.entries()
+                assert set(found) == local and {x[1] for x in found.values()} == {place}, (mode, found)
+                answer = client.command("ACTIVATE", "user.user001", "other!default", "user001\tlrs\t")[-1]
+                assert answer[1] == (b"NO" if mode == "standard" else b"OK"), (mode, answer)
+                assert client.command("RESERVE", "user.user001.Sent", "other!default")[-1][1] == (
+                    b"NO" if mode == "standard" else b"OK"), mode
+            assert master.stop() == 0
+
+
+TESTS = [a_leftover_copy_steals_nothing, a_move_onto_a_leftover_copy_ends_with_one_owner,
+         our_ctl_mboxlist_does_what_debians_does, mupdatetest_of_both_on_our_master, mupdatetest_begins_tls,
+         unified_and_replicated_masters, a_stale_cyrus_frontend_is_found, a_dead_backend_is_replaced_by_ma,
+         a_move_whose_source_died_is_found_and_repaired, a_master_is_restored_from_its_own_dump]
+
+
+def run(report, a):
+    """All of it in one murder."""
+    folder = f"{a.folder}/owners"
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    os.chmod(folder, 0o755)
+    murder_module()
+    try:
+        with World(report, a, folder) as world:
+            for test in TESTS:
+                report.check(f"owners/{test.__name__}", test, world)
+    except (RuntimeError, Gone, Lost) as e:
+        report.fails("owners/murder", f"  test-bed: {e}")
