@@ -409,7 +409,10 @@ impl ListTask {
             let matches = |name: &[u8]| walk.matches(name);
             let judge =
                 Judge { options: &self.options, told: &self.told, config: cx.config, matches: &matches };
-            for name in self.told.subscribed.difference(&self.seen).filter(|name| walk.matches(name)) {
+            for name in self.told.subscribed.difference(&self.seen) {
+                if !walk.matches(name) || !walk.lists(name) {
+                    continue;
+                }
                 if self.draft.len() >= CHUNK_BYTES {
                     break;
                 }
@@ -434,7 +437,7 @@ impl ListTask {
         let Some(walk) = self.walk.as_ref().filter(|_| self.options.owes_parents()) else { return };
         let matches = |name: &[u8]| walk.matches(name);
         let judge = Judge { options: &self.options, told: &self.told, config: cx.config, matches: &matches };
-        for name in self.told.subscribed.iter().filter(|name| !walk.matches(name)) {
+        for name in self.told.subscribed.iter().filter(|name| !walk.matches(name) && walk.lists(name)) {
             for at in memchr::memchr_iter(cx.config.namespace.separator, name) {
                 let parent = &name[..at];
                 let is_told = self.shown.contains(parent) || self.told.subscribed.contains(parent);

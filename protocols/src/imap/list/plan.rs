@@ -75,6 +75,11 @@ pub(super) fn plan(patterns: &[Pattern], namespace: &Namespace, who: &Identity) 
     parts.filter_map(|part| scope.section(*part, patterns)).collect()
 }
 
+/// Whether names of this kind are listed at all: not where their namespace is disabled.
+pub(super) fn is_listed(internal: &[u8], namespace: &Namespace, who: &Identity) -> bool {
+    Scope { namespace, who }.is_open(part_of(internal, namespace, who))
+}
+
 struct Scope<'a> {
     namespace: &'a Namespace,
     who: &'a Identity,

@@ -441,6 +441,21 @@ fn special_uses_are_told_in_every_list_where_that_is_configured() {
 }
 
 #[test]
+fn subscription_in_a_disabled_namespace_is_not_told() {
+    let mut host = host(r#"(SUBSCRIBED) "" "*""#);
+    Arc::make_mut(&mut host.config.namespace).disable_shared = true;
+    host.home = Some(b"backend1".to_vec());
+    let names = ["INBOX", "team02", "user.gone"].map(|name| name.as_bytes().into());
+    let copy = HomeCopy { subscribed: Some(names.into()), special: None };
+    let lines = run(host, &[], usize::MAX, |host, want| match want {
+        "Recall" => host.news(News::Kept(&copy)),
+        want => away(host, want),
+    });
+    assert_eq!(lines.len(), 3);
+    assert_eq!(lines[1], r#"* LIST (\NonExistent \Subscribed) "." user.gone"#);
+}
+
+#[test]
 fn parent_without_a_row_tells_of_the_subscription_below() {
     let mut host = host(r#"(SUBSCRIBED RECURSIVEMATCH) "" "%""#);
     host.home = Some(b"backend1".to_vec());

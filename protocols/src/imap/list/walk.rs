@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::plan::{Part, Section, part_of, plan};
+use super::plan::{Part, Section, is_listed, part_of, plan};
 use crate::mailbox::{Identity, Namespace, Pattern, Rights, names};
 use crate::proxy::{ListPage, ListQuery, ListedEntry, Reserved};
 
@@ -101,6 +101,12 @@ impl Walk {
     /// Whether one of the patterns matches a name.
     pub(super) fn matches(&self, name: &[u8]) -> bool {
         self.patterns.iter().any(|pattern| pattern.matches(name))
+    }
+
+    /// Whether a name that has no row would have one if its mailbox were there.
+    pub(super) fn lists(&self, name: &[u8]) -> bool {
+        let internal = self.namespace.internal(name, &self.who);
+        internal.map_or(true, |internal| is_listed(&internal, &self.namespace, &self.who))
     }
 
     /// The patterns.
