@@ -110,7 +110,7 @@ impl Deeds {
         self.kept.is_empty()
     }
 
-    /// The name is selected: it is not gone.
+    /// The name is selected, or was made anew and the list has it: it is not gone.
     pub(super) fn is_there(&mut self, name: &[u8]) {
         self.kept.retain(|kept| kept.deed.name() != name || matches!(kept.deed, Deed::Made { .. }));
     }

@@ -16,7 +16,7 @@ pub const CYRUS_3_6: &str = "ACL ANNOTATE-EXPERIMENT-1 BINARY CATENATE CHILDREN 
     OBJECTID PREVIEW QRESYNC QUOTA RIGHTS=kxten SAVEDATE SEARCH=FUZZY SORT SORT=DISPLAY SPECIAL-USE STATUS=SIZE \
     THREAD=ORDEREDSUBJECT THREAD=REFERENCES UIDPLUS UNSELECT WITHIN DIGEST=SHA1 LIST-METADATA NO_ATOMIC_RENAME SORT=MODSEQ \
     SORT=UID THREAD=REFS X-CREATEDMODSEQ XLIST X-QUOTA=STORAGE X-QUOTA=MESSAGE X-QUOTA=X-ANNOTATION-STORAGE \
-    X-QUOTA=X-NUM-FOLDERS";
+    X-QUOTA=X-NUM-FOLDERS APPENDLIMIT=4294967295";
 
 /// What a backend offers that no client of a frontend gets: it is the frontend's own, or between
 /// servers, or not built here.
@@ -148,7 +148,7 @@ pub(super) fn after_login(config: &Config, offered: &BackendCapabilities) -> Str
     let mut list = List::new(config);
     ["IMAP4rev1", "LITERAL+", "ID", "ENABLE"].into_iter().for_each(|name| list.push(name));
     if offered.servers == 0 {
-        CYRUS_3_6.split(' ').for_each(|name| list.push(name));
+        CYRUS_3_6.split(' ').filter(|name| is_passed(name)).for_each(|name| list.push(name));
     } else {
         offered.common.iter().filter(|name| is_passed(name)).for_each(|name| list.push(name));
     }

@@ -266,17 +266,27 @@ pub(super) enum Does {
         /// Whether those below it go too.
         below: Below,
     },
+    /// Made this one, and the list has it.
+    Listed(Vec<u8>),
 }
 
 impl Does {
-    fn deed(self, server: &[u8]) -> Deed {
-        match self {
+    /// The list has what was made, behind a barrier.
+    fn is_listed(&mut self) {
+        if let Does::Make(name) | Does::Move { name, .. } = self {
+            *self = Does::Listed(std::mem::take(name));
+        }
+    }
+
+    fn want(self, server: &[u8]) -> Want {
+        Want::Remember(match self {
+            Does::Listed(name) => return Want::IsThere(name),
             Does::Make(name) => Deed::Made { name, server: server.to_vec(), moved_from: None },
             Does::Move { name, server: to } => {
                 Deed::Made { name, server: to, moved_from: Some(server.to_vec()) }
             }
             Does::Take { name, below } => Deed::Gone { name, below },
-        }
+        })
     }
 }
 
@@ -403,7 +413,7 @@ impl Task for Routed {
             // A success is never turned into NO: it goes out whatever became of the barrier. Behind one
             // the list has what the backend told the master, and a deletion may not be told.
             (Step::ExpectBarrier(at), News::Barrier(Ok(()))) => {
-                self.does.retain(|does| matches!(does, Does::Take { .. }));
+                self.does.iter_mut().for_each(Does::is_listed);
                 self.step = Step::Remember(*at);
             }
             (Step::ExpectBarrier(at), News::Barrier(Err(_)) | News::Time) => self.step = Step::Remember(*at),
@@ -462,7 +472,7 @@ impl Task for Routed {
             Step::Remember(at) => {
                 self.step = Step::Remember(at);
                 if let (Some(does), Some(server)) = (self.does.pop(), cx.server(at)) {
-                    return Some(Want::Remember(does.deed(server)));
+                    return Some(does.want(server));
                 }
                 self.step = Step::Over;
                 out.extend_from_slice(&self.held);

@@ -150,6 +150,7 @@ impl Session {
                 }
             }
             Want::Remember(deed) => self.remember(deed),
+            Want::IsThere(name) => self.deeds.iter_mut().for_each(|deeds| deeds.is_there(&name)),
             Want::Keep(news) => self.keep(news),
             Want::Recall => self.recall(),
             Want::Abandon(id) => self.close_backend(id, Close::Abort),

@@ -167,6 +167,8 @@ pub enum Want {
     Unselect,
     /// The session remembers what a backend did, until the mailbox list shows it.
     Remember(Deed),
+    /// The list has this mailbox, which the session may have deleted before.
+    IsThere(Vec<u8>),
     /// Keep what the user's home told of him.
     Keep(HomeNews),
     /// What the user's home told last of him; [`News::Kept`].

@@ -163,6 +163,7 @@ fn described(want: &Want, out: &[u8]) -> String {
         | Want::Unselect
         | Want::Wake(_)
         | Want::Remember(_)
+        | Want::IsThere(_)
         | Want::Dismiss(_)
         | Want::Rejoined(_)
         | Want::GiveUp(_)
