@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use crate::instructions::{self, Against};
 use crate::{cargo, root, target_folder};
 
 /// Which target is fuzzed, and for how long.
@@ -121,6 +122,11 @@ pub fn bench(bench: &Bench) -> Result<bool> {
     match bench.name.as_str() {
         "list" => command.args(["bench", "--package", "mupdate", "--bench", "list", "--"]),
         "store" => command.args(["bench", "--package", "store", "--bench", "open", "--"]),
+        "instructions" => {
+            let is_bless = bench.rest.iter().any(|word| word == "--bless");
+            let against = if is_bless { Against::Nothing } else { Against::TheRecord };
+            return Ok(instructions::count(against, |line| println!("{line}"))?.failed == 0);
+        }
         "master" => return master_figures(bench),
         "compare" => {
             let build = ["build", "--release", "--locked", "--package", "engine", "--package", "bench"];
@@ -131,7 +137,7 @@ pub fn bench(bench: &Bench) -> Result<bool> {
             command = Command::new(binaries.join("rookery-bench"));
             command.arg("compare").arg("--rookeryd").arg(binaries.join("rookeryd"))
         }
-        other => bail!("unknown benchmark {other:?}: expected list, store, master or compare"),
+        other => bail!("unknown benchmark {other:?}: expected list, store, master, instructions or compare"),
     };
     run(command.args(&bench.rest))
 }

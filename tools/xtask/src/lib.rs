@@ -1,6 +1,7 @@
 //! Chores of the project: the test suite, the tidy checks, and front ends to other tools.
 
 pub mod chores;
+pub mod instructions;
 pub mod suite;
 pub mod tally;
 pub mod tidy;

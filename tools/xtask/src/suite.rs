@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 
+use crate::instructions::{self, Against};
 use crate::tally::Tally;
 use crate::{cargo, root, target_folder};
 
@@ -77,12 +78,13 @@ const BUILDS: [(&str, Part); 2] = [
 ];
 
 /// What compiles, and gives way.
-const TESTS_OF_SOURCES: [(&str, Part); 2] = [
+const TESTS_OF_SOURCES: [(&str, Part); 3] = [
     ("clippy", |_, _| {
         let lints = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
         status(nice(&mut cargo()).args(lints))
     }),
     ("unit, transcript, tidy and corpus tests", |_, show| unit(show)),
+    ("instruction counts", |_, show| instruction_counts(show)),
 ];
 
 /// What runs the optimised binaries.
@@ -160,6 +162,11 @@ fn unit(show: &mut Show) -> Result<Tally> {
         tally.failed = 1; // did not compile
     }
     Ok(tally)
+}
+
+fn instruction_counts(show: &mut Show) -> Result<Tally> {
+    let tally = instructions::count(Against::TheRecord, |line| show.line(line))?;
+    Ok(if is_strict() { Tally { failed: tally.failed + tally.skipped, skipped: 0, ..tally } } else { tally })
 }
 
 /// Debian's packages, where they may be installed. They come while the build runs.
