@@ -11,11 +11,8 @@ import normalise
 
 # What a frontend of ours does not show although Cyrus' does.
 CAPABILITIES_LEFT_OUT = {
-    "URLAUTH": "9.25: answered by the frontend itself, never right",
-    "URLAUTH=BINARY": "9.25",
     "SCAN": "removed by Cyrus after 3.6",
     "XMOVE": "removed by Cyrus after 3.6",
-    "COMPRESS=DEFLATE": "not served yet",
     "X-REPLICATION": "private to a backend",
     "X-SIEVE-MAILBOX": "private to a backend",
     "AUTH=SCRAM-SHA-256": "sasl_pwcheck_method: backend needs the password itself",

@@ -12,9 +12,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use driver::deflate::Deflaters;
 use protocols::proxy::{Knowledge, Level};
 
 use crate::backends::{Backends, Offered};
+use crate::bulletin;
 use crate::config::{Configuration, Listen, Source};
 use crate::control::{self, Control, Metrics};
 use crate::directory::{self, Client, DirectoryError, Plan, Surroundings};
@@ -24,6 +26,7 @@ use crate::host::{FrontendHost, Settings, Shared};
 use crate::log::Log;
 use crate::services::Service;
 use crate::shard::{self, Fit, Inbox, InboxReader, Listener, ListenerId, Pipe, ShardConfig, ToShard, Unfit};
+use crate::telemetry::Telemetry;
 use crate::tls::{Tls, TlsError};
 
 /// Descriptors that are no connection: rings, listeners, pipes, the store, the log.
@@ -119,12 +122,7 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
     let all: Vec<Inbox> = inboxes.iter().map(|(inbox, _)| inbox.clone()).collect();
     let mut sockets = Sockets { inherited: prepared.inherited, addresses: Vec::new(), paths: Vec::new() };
     let mut listeners = sockets.listen(&configuration.services, &all)?;
-    for socket in &sockets.inherited {
-        log.write(
-            Level::Warn,
-            &format!("an inherited socket is no listener of cyrus.conf: {}", name(socket)),
-        );
-    }
+    sockets.name_strangers(&log);
     let around = Surroundings {
         log: log.clone(),
         tls: Arc::clone(&tls),
@@ -139,11 +137,15 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         ring: fit.ring,
     };
     let directory = directory::start(plan, around)?;
+    bulletin::start(&configuration.process.directory)?;
+    let telemetry = Telemetry::start(&configuration.process.directory, log.clone())?;
     let shared = Arc::new(Shared {
+        telemetry,
         log,
         tls,
         helpers,
         backends,
+        deflaters: Deflaters::default(),
         directory: directory.client.clone(),
         homes: Homes::default(),
         settings: ArcSwap::from_pointee(Settings::of(&configuration)),
@@ -369,6 +371,14 @@ impl Sockets {
         let socket = listen_unix(path)?;
         self.paths.push(path.into());
         Ok(socket)
+    }
+
+    /// Says which inherited sockets nobody wanted.
+    fn name_strangers(&self, log: &Log) {
+        for socket in &self.inherited {
+            let text = format!("an inherited socket is no listener of cyrus.conf: {}", name(socket));
+            log.write(Level::Warn, &text);
+        }
     }
 
     fn take_inherited(&mut self, is_it: impl Fn(&OwnedFd) -> bool) -> Option<OwnedFd> {

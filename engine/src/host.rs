@@ -8,6 +8,7 @@ use std::time::{self, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand;
+use driver::deflate::Deflaters;
 use driver::layer::Layer;
 use protocols::mailbox::acl::Policy;
 use protocols::proxy::{
@@ -22,6 +23,7 @@ use crate::homes::Homes;
 use crate::log::Log;
 use crate::services::Service;
 use crate::shard::{Accepted, Host, Inbox, ListenerId, PeerAddress, Reply, SessionId};
+use crate::telemetry::Telemetry;
 use crate::tls::Tls;
 
 /// What all frontend shards share.
@@ -34,6 +36,10 @@ pub struct Shared {
     pub helpers: Arc<Helpers>,
     /// What is known of backends.
     pub backends: Backends,
+    /// What writes sessions along.
+    pub(crate) telemetry: Telemetry,
+    /// What compresses connections.
+    pub deflaters: Deflaters,
     /// The mailbox list.
     pub directory: Client,
     /// What home servers told of their users.
@@ -160,6 +166,9 @@ impl Host for FrontendHost {
     fn tell(&mut self, _session: SessionId, notice: Notice) {
         match notice {
             Notice::Log { level, text } => self.shared.log.write(level, &text),
+            Notice::Session { level, service, session_id, text } => {
+                self.shared.log.write_for(&service, &session_id, level, &text);
+            }
             Notice::Capabilities { server, capabilities } => {
                 self.shared.backends.health.answered(&server);
                 if self.shared.backends.offered.seen(&server, capabilities) {
@@ -185,7 +194,13 @@ impl Host for FrontendHost {
     }
 
     fn layer(&mut self, kind: &LayerKind) -> Result<Box<dyn Layer>, Box<str>> {
-        self.shared.tls.layer(kind).map_err(|error| error.to_string().into())
+        match kind {
+            LayerKind::Deflate => self.shared.deflaters.layer(),
+            LayerKind::Telemetry { user, service } => self.shared.telemetry.layer(user, service),
+            LayerKind::TlsServer | LayerKind::TlsClient { .. } => {
+                self.shared.tls.layer(kind).map_err(|error| error.to_string().into())
+            }
+        }
     }
 
     fn ended(&mut self, _session: SessionId) {

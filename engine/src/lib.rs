@@ -1,6 +1,7 @@
 //! The engine: sockets, TLS, backends, the directory, and which listener runs which session.
 
 pub mod backends;
+mod bulletin;
 pub mod config;
 pub mod control;
 pub mod daemon;
@@ -13,4 +14,5 @@ pub mod log;
 pub mod services;
 pub mod shard;
 pub mod standalone;
+mod telemetry;
 pub mod tls;

@@ -148,8 +148,9 @@ impl Line<'_> {
         if self.arguments.contains(&"-N") {
             return Err(self.entry.error("-N (no password check) is not served"));
         }
-        let config =
+        let mut config =
             crate::config::imap(&self.own(), &self.entry.file, self.tls.server.is_some(), self.secret)?;
+        config.service = self.entry.name.as_str().into();
         self.service(Program::Imap(Arc::new(config)))
     }
 

@@ -3,6 +3,7 @@
 //! This crate is pure: no sockets, no clock, no threads, no randomness of its own. A machine is
 //! told bytes, events and the time, and says what it wants (see [`proxy`]).
 
+pub mod bulletin;
 pub mod conf;
 pub mod fuzz;
 pub mod imap;
@@ -10,9 +11,11 @@ pub mod lmtp;
 pub mod login;
 pub mod mailbox;
 mod outbox;
+pub mod places;
 pub mod pop3;
 pub mod proxy;
 pub mod sasl;
+pub mod seats;
 pub mod secret;
 pub mod sieve;
 pub mod wire;

@@ -200,7 +200,14 @@ pub enum LayerKind {
         /// The name that the certificate must carry.
         server_name: Box<str>,
     },
-    /// COMPRESS DEFLATE (RFC 4978), on a side without TLS.
+    /// What passes is written along for the operator. Nothing changes for either end.
+    Telemetry {
+        /// The canonical user.
+        user: Box<[u8]>,
+        /// The service as in cyrus.conf.
+        service: Box<str>,
+    },
+    /// COMPRESS DEFLATE (RFC 4978), under which TLS may be. On a backend side what has come already is deflated.
     Deflate,
 }
 
@@ -647,6 +654,17 @@ pub enum Notice {
         server: Box<str>,
         /// In its order.
         capabilities: Vec<Box<str>>,
+    },
+    /// A line for the log that a client's session writes, without a secret in it.
+    Session {
+        /// How much it matters.
+        level: Level,
+        /// The service as in cyrus.conf.
+        service: Arc<str>,
+        /// The id that joins the lines of a session, also with those of backends.
+        session_id: Box<str>,
+        /// Lower case, no period.
+        text: Box<str>,
     },
     /// A server offered these capabilities after login.
     Capabilities {

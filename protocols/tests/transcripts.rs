@@ -29,12 +29,14 @@ use protocols::imap::{Config, Session};
 use protocols::login::config::Common;
 use protocols::mailbox::names::VirtDomains;
 use protocols::mailbox::{Namespace, Rights};
+use protocols::places::Places;
 use protocols::pop3;
 use protocols::proxy::{
     self, Answer, BackendCapabilities, BackendId, Close, Entry, Event, Finding, Freshness, HEAD_BYTES_MAX,
     HomeCopy, Instant, Knowledge, LayerKind, ListPage, ListedEntry, Location, Notice, OpenError, Opened,
     Origin, Output, PasswordVerdict, Question, QuestionId, Service, Side, TlsInfo, Unavailable,
 };
+use protocols::seats::SeatLimits;
 use protocols::sieve;
 
 /// How the input is cut.
@@ -382,6 +384,26 @@ fn configure(config: &mut Config, option: &str) {
                 _ => ServerSelection::Random,
             }
         }
+        "motd" | "shutdown" | "traced" => {
+            let mut notices = (*config.bulletin.notices()).clone();
+            match name {
+                "motd" => notices.motd = Some(value.into()),
+                "shutdown" => notices.shutdown = Some(value.into()),
+                _ => notices.traced = [value.as_bytes().into()].into(),
+            }
+            config.bulletin.post(notices);
+        }
+        "maxlogins" => {
+            let (user, host) = value.split_once(' ').unwrap();
+            config.seat_limits =
+                SeatLimits { per_user: user.parse().unwrap(), per_host: host.parse().unwrap() };
+            // Somebody else has one.
+            let taken = config.seats.take(b"user001", b"192.0.2.1", SeatLimits { per_user: 9, per_host: 9 });
+            std::mem::forget(taken);
+        }
+        "logfmt" => config.logfmt = true,
+        "proxy-compress" => config.proxy.compress = true,
+        "compressed-max" => config.compression = Places::new(value.parse().unwrap()),
         "xfer-shared" => config.commands.xfer_shared = true,
         "groups" => config.login.groups = true,
         "disconnect-on-vanished" => config.commands.disconnect_on_vanished = true,
@@ -641,11 +663,16 @@ impl World {
                         LayerKind::TlsServer => "tls-server".to_owned(),
                         LayerKind::TlsClient { server_name } => format!("tls-client {server_name}"),
                         LayerKind::Deflate => "deflate".to_owned(),
+                        LayerKind::Telemetry { user, service } => {
+                            format!("telemetry {} {service}", user.escape_ascii())
+                        }
                     };
                     self.switches.push_back(format!("{} {kind}", named(side)));
                 }
                 Output::Close { side, how } => self.close(side, how),
-                Output::Tell(Notice::Log { text, .. }) => self.logs.push(text.into()),
+                Output::Tell(Notice::Log { text, .. } | Notice::Session { text, .. }) => {
+                    self.logs.push(text.into());
+                }
                 Output::Tell(
                     Notice::Capabilities { .. } | Notice::ServiceCapabilities { .. } | Notice::Home { .. },
                 ) => {}
@@ -935,7 +962,8 @@ fn shown(question: &Question) -> String {
 
 /// A mailbox on the first server, with all rights.
 fn listed(name: &str) -> ListedEntry {
-    let location = Location(b"be1!default".as_slice().into());
+    let (name, location) = name.split_once('=').unwrap_or((name, "be1!default"));
+    let location = Location(location.as_bytes().into());
     let entry = Entry { name: name.as_bytes().into(), location, acl: [].into() };
     ListedEntry { entry, reserved: false, rights: Rights::ALL }
 }

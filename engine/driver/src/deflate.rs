@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
-use crate::layer::{Decoded, Layer, LayerError, Step, Wire};
+use crate::layer::{Decoded, Joins, Layer, LayerError, Step, Wire};
 
 /// Connections that may be compressed at a time; each keeps about 420 KiB (measured with zlib-rs).
 pub const COMPRESSED_MAX: usize = 256;
@@ -74,6 +74,10 @@ impl Layer for Deflate {
             }
         }
         Ok(Decoded { consumed, plain: 0..0, step: Step::Progress })
+    }
+
+    fn joins(&self) -> Joins {
+        Joins::Over
     }
 
     fn take_decoded(&mut self, into: &mut Vec<u8>) {

@@ -265,7 +265,10 @@ impl Driver {
     /// Tells the end of input once all that came before has been offered.
     pub(crate) fn tell_end(&mut self, slot: u32) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
-        let undecoded = conn.layer.as_ref().is_some_and(|layer| !layer.wire.is_empty() && !layer.incomplete);
+        let undecoded = conn
+            .layer
+            .as_ref()
+            .is_some_and(|layer| layer.layer.holds_input() || (!layer.wire.is_empty() && !layer.incomplete));
         let unoffered = conn.kept.len() > 0 && conn.wait != Wait::More;
         if !conn.eof_untold || undecoded || unoffered || conn.splicing != Splicing::No {
             return;

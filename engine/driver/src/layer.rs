@@ -102,6 +102,17 @@ impl Wire {
     }
 }
 
+/// How a layer joins what stands on a connection already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Joins {
+    /// Only an empty connection.
+    Alone,
+    /// Over another layer; what was decoded before it came is its own.
+    Over,
+    /// Over another layer; what was decoded before it came stays as it is, for it changes nothing.
+    Beside,
+}
+
 /// A layer of one connection: pure bytes in, bytes out.
 pub trait Layer {
     /// Begins: what must be sent first (a client's hello) is appended to `reply`.
@@ -121,7 +132,17 @@ pub trait Layer {
     /// The other end broke the protocol or could not be verified.
     fn decode(&mut self, wire: &mut [u8], reply: &mut Wire) -> Result<Decoded, LayerError>;
 
-    /// Puts what the last step decoded in memory of its own into the empty `into`; nothing by default.
+    /// How it joins what stands on a connection already.
+    fn joins(&self) -> Joins {
+        Joins::Alone
+    }
+
+    /// Whether it has consumed input that it has not decoded: it is to be called again even if nothing follows.
+    fn holds_input(&self) -> bool {
+        false
+    }
+
+    /// Puts what the last step decoded in memory of its own at the end of `into`; nothing by default.
     fn take_decoded(&mut self, _into: &mut Vec<u8>) {}
 
     /// Encodes all of `plain`, appending to `wire`. Before the handshake is finished the layer

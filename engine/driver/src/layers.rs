@@ -2,12 +2,13 @@
 
 use std::mem;
 
-use protocols::proxy::{Event, Instant, TlsInfo};
+use protocols::proxy::{Event, Instant, Side, TlsInfo};
 
 use crate::conn::{LayerState, Segment};
-use crate::layer::{Decoded, Layer, LayerError, RECORD_BYTES_MAX, Step, Wire};
+use crate::layer::{Decoded, Joins, Layer, LayerError, RECORD_BYTES_MAX, Step, Wire};
 use crate::limits::HANDSHAKES_PER_TURN;
-use crate::turn::BufferId;
+use crate::stack::Stack;
+use crate::turn::{BufferId, Coding};
 use crate::{ConnId, Driver};
 
 /// Decoded bytes that wait on a connection at which no more is decoded: a window.
@@ -27,6 +28,7 @@ impl Driver {
         let leftover = at.kept.len() > 0 || at.layer.is_some();
         match layer {
             Err(why) => self.layer_failed(conn.slot, why),
+            Ok(layer) if layer.joins() != Joins::Alone => self.stack(conn.slot, layer),
             // What was sent in the clear would count as sent under the layer (CVE-2011-0411).
             Ok(_) if leftover => self.layer_failed(conn.slot, "plain bytes behind the switch".into()),
             Ok(layer) => {
@@ -35,6 +37,35 @@ impl Driver {
             }
         }
         self.work();
+    }
+
+    /// Puts a layer over what there is. A server may speak in it at once, so that what stands decoded is the
+    /// layer's; a client has to wait until it is there.
+    fn stack(&mut self, slot: u32, layer: Box<dyn Layer>) {
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        let is_over = layer.joins() == Joins::Over;
+        if is_over && conn.side == Side::Client && conn.kept.len() > 0 {
+            return self.layer_failed(slot, "plain bytes behind the switch".into());
+        }
+        let (session, side) = (conn.session, conn.side);
+        let early = if is_over { mem::take(&mut conn.kept).bytes().to_vec() } else { Vec::new() };
+        match conn.layer.take() {
+            None => {
+                self.put_layer(slot, layer);
+                if let Some(state) = self.conns.at_mut(slot).and_then(|conn| conn.layer.as_mut()) {
+                    state.wire = early;
+                }
+            }
+            Some(mut state) => {
+                let unsent = self.turn.walk(conn.out).filter(|(_, coding)| *coding == Coding::Plain);
+                let before = unsent.map(|(source, _)| source.len()).sum();
+                state.layer = Box::new(Stack::new(state.layer, layer, early, before));
+                conn.layer = Some(state);
+                self.notify(session, Event::Switched { side, result: Ok(TlsInfo::default()) });
+            }
+        }
+        self.settle_queue(slot);
+        self.pump(slot);
     }
 
     /// Puts a layer on a connection and sends its first words.
@@ -99,7 +130,8 @@ impl Driver {
     /// Decodes what was kept undecoded.
     pub(crate) fn decode_more(&mut self, slot: u32) {
         let Some(state) = self.conns.at_mut(slot).and_then(|conn| conn.layer.as_mut()) else { return };
-        if state.wire.is_empty() || state.incomplete || !self.may_decode(slot) {
+        let is_done = state.wire.is_empty() || state.incomplete;
+        if (is_done && !state.layer.holds_input()) || !self.may_decode(slot) {
             return;
         }
         let Some(state) = self.conns.at_mut(slot).and_then(|conn| conn.layer.as_mut()) else { return };
@@ -160,12 +192,15 @@ impl Driver {
     fn decode(&mut self, slot: u32, buffer: Option<BufferId>, wire: &mut [u8]) -> usize {
         let mut at = 0;
         let (mut reply, mut own) = (Wire::default(), Vec::new());
-        while at < wire.len() {
+        loop {
             let Some(conn) = self.conns.at_mut(slot) else { return wire.len() };
             if conn.kept.len() >= DECODED_AHEAD_BYTES_MAX {
                 return at;
             }
             let Some(state) = &mut conn.layer else { return wire.len() };
+            if at == wire.len() && !state.layer.holds_input() {
+                return at;
+            }
             let decoded = state.layer.decode(&mut wire[at..], &mut reply);
             state.layer.take_decoded(&mut own);
             if !reply.is_empty() {
@@ -193,7 +228,6 @@ impl Driver {
                 return at;
             }
         }
-        at
     }
 
     /// What a decoding step amounted to; `false` when decoding ends for the moment.

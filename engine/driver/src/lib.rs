@@ -31,6 +31,7 @@ mod pool;
 mod send;
 mod session;
 mod splice;
+mod stack;
 mod table;
 mod timed;
 mod turn;

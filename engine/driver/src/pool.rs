@@ -160,7 +160,10 @@ pub(crate) struct Released {
 impl Conn {
     /// Whether nothing of a session is on it, in either direction.
     fn is_clean(&self) -> bool {
-        let decoded = self.layer.as_ref().is_none_or(|layer| layer.established && layer.wire.is_empty());
+        let decoded = self
+            .layer
+            .as_ref()
+            .is_none_or(|layer| layer.established && layer.wire.is_empty() && !layer.layer.holds_input());
         self.session != NONE
             && decoded
             && self.finish == Finish::No

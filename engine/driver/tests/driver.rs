@@ -356,6 +356,45 @@ fn deflate_needs_no_handshake_and_goes_both_ways() {
 }
 
 #[test]
+fn deflate_stands_over_another_layer_from_behind_the_ok_on() {
+    for seed in 1..20 {
+        let mut world = World::new(seed, Limits::default(), Carriage::Copied);
+        let session = toy(|news, queue| match news {
+            News::Begin => {
+                let layer = LayerKind::TlsServer;
+                queue.push_back((Output::Switch { side: Side::Client, layer }, Vec::new()));
+                MORE
+            }
+            News::Input(side, b"COMPRESS\n") => {
+                write(queue, side, b"OK\n");
+                queue.push_back((Output::Switch { side, layer: LayerKind::Deflate }, Vec::new()));
+                Taken { n: 9, then: Then::More }
+            }
+            News::Input(side, input) if input.ends_with(b"\n") && !input.starts_with(b"C") => {
+                write(queue, side, &[b"echo ", input].concat());
+                Taken { n: input.len(), then: Then::More }
+            }
+            News::Input(..) | News::Event(_) | News::Time => MORE,
+        });
+        let client = world.client(session, sends([record(b"hello"), one_record(b"COMPRESS\n")].concat()));
+        world.settle();
+        let (mut end, mut wire) = (Deflaters::default().layer().unwrap(), Wire::default());
+        end.encode(b"hello\n", &mut wire).unwrap();
+        world.peer(client).to_send.extend(one_record(wire.bytes()));
+        world.settle();
+        let plain = decode(&world.peer(client).got.clone()[7..]);
+        assert!(plain.starts_with(b"OK\n"), "seed {seed}: {plain:?}");
+        let (mut wire, mut told) = (plain[3..].to_vec(), Vec::new());
+        while !wire.is_empty() {
+            let decoded = end.decode(&mut wire, &mut Wire::default()).unwrap();
+            end.take_decoded(&mut told);
+            wire.drain(..decoded.consumed);
+        }
+        assert_eq!(told, b"echo hello\n", "seed {seed}");
+    }
+}
+
+#[test]
 fn bulk_into_a_layer_is_sealed_piece_by_piece_and_what_is_not_taken_stops_it() {
     for seed in 1..8 {
         let mut world = World::new(seed, Limits::default(), Carriage::Spliceable);

@@ -1,17 +1,21 @@
 //! The options of an IMAP service.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use protocols::conf::{ConfError, DurationUnit, Imapd, options};
 use protocols::imap::config::{
-    Autocreate, BackendTls, CapabilityPolicy, CommandPolicy, Config, HostLogin, Limits, LoginPolicy,
-    ProxyLogin, ServerInfo, ServerSelection, Timeouts,
+    Autocreate, BackendTls, COMPRESSED_MAX, CapabilityPolicy, CommandPolicy, Config, HostLogin, Limits,
+    LoginPolicy, ProxyLogin, ServerInfo, ServerSelection, Timeouts,
 };
 use protocols::login::config::Common;
+use protocols::places::Places;
 use protocols::sasl::{Mechanism, Offer};
+use protocols::seats::{SeatLimits, Seats};
 use protocols::secret::Secret;
+
+use crate::bulletin::BULLETIN;
 
 use super::{ProcessSecret, namespace, wrong};
 
@@ -20,6 +24,12 @@ const TIMEOUT_MIN: Duration = Duration::from_secs(30 * 60);
 
 /// Iterations that are claimed for users who do not exist: what SCRAM passwords usually have.
 pub(super) const FAKE_ITERATIONS: u32 = 4096;
+
+/// One process has one memory, however often its configuration is read.
+static COMPRESSION: LazyLock<Places> = LazyLock::new(|| Places::new(COMPRESSED_MAX));
+
+/// As little does a session end when the configuration is read.
+static SEATS: LazyLock<Seats> = LazyLock::new(Seats::default);
 
 /// Reads the configuration of the IMAP sessions of one service; `imapd` is that service's view.
 pub(crate) fn config(
@@ -54,8 +64,22 @@ pub(crate) fn config(
         autocreate: autocreate(imapd)?,
         timeouts: timeouts(imapd)?,
         limits: Limits { append_bytes_max: append_limit },
+        compression: COMPRESSION.clone(),
+        service: "imap".into(),
+        bulletin: BULLETIN.clone(),
+        seats: SEATS.clone(),
+        seat_limits: SeatLimits {
+            per_user: count(imapd, file, "maxlogins_per_user")?,
+            per_host: count(imapd, file, "maxlogins_per_host")?,
+        },
+        logfmt: imapd.switch("rookery_logfmt", default.logfmt)?,
         namespace,
     })
+}
+
+/// A number of things; 0 is no limit.
+fn count(imapd: &Imapd, file: &str, key: &str) -> Result<u32, ConfError> {
+    u32::try_from(imapd.integer(key, 0)?).map_err(|_| wrong(imapd, file, key, "expected a number from 0 on"))
 }
 
 /// `servername`, else the name of this host.
@@ -169,6 +193,7 @@ pub(super) fn proxy(imapd: &Imapd) -> Result<ProxyLogin, ConfError> {
         hosts: hosts(imapd),
         starttls: imapd.choice("rookery_backend_starttls", &starttls, BackendTls::WhenNeeded)?,
         send_id: imapd.switch("rookery_send_id", true)?,
+        compress: imapd.switch("proxy_compress", false)?,
     })
 }
 

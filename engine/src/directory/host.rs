@@ -317,15 +317,17 @@ impl Host for DirectoryHost {
 
     fn tell(&mut self, _session: SessionId, notice: Notice) {
         match notice {
-            Notice::Log { level, text } => self.around.log.write(level, &text),
             Notice::Capabilities { .. } | Notice::ServiceCapabilities { .. } | Notice::Home { .. } => {}
+            Notice::Log { level, text } | Notice::Session { level, text, .. } => {
+                self.around.log.write(level, &text);
+            }
         }
     }
 
     fn layer(&mut self, kind: &LayerKind) -> Result<Box<dyn Layer>, Box<str>> {
         match kind {
             LayerKind::Deflate => self.deflaters.layer(),
-            LayerKind::TlsServer | LayerKind::TlsClient { .. } => {
+            LayerKind::TlsServer | LayerKind::TlsClient { .. } | LayerKind::Telemetry { .. } => {
                 self.around.tls.layer(kind).map_err(|error| error.to_string().into())
             }
         }

@@ -41,13 +41,25 @@ impl Facility {
 /// `<PRI>Mmm dd hh:mm:ss ident[pid]: text` for syslog, without PRI and with a line end for stderr.
 /// Times are UTC; syslog daemons put their own in its place. Control characters, which could forge
 /// a line, become `?`.
-pub(super) fn line(settings: &Settings, level: Level, text: &str, now: SystemTime, pid: u32) -> String {
+/// `service` stands in the place of the program's name.
+pub(super) fn line(
+    settings: &Settings,
+    level: Level,
+    service: Option<&str>,
+    text: &str,
+    now: SystemTime,
+    pid: u32,
+) -> String {
     let mut line = String::with_capacity(text.len() + 64);
     if settings.target == Target::Syslog {
         push(&mut line, format_args!("<{}>", u32::from(settings.facility.0) * 8 + severity(level)));
     }
     push_time(&mut line, now);
-    push(&mut line, format_args!(" {}[{pid}]: ", settings.ident));
+    match (service, settings.ident.rsplit_once('/')) {
+        (None, _) => push(&mut line, format_args!(" {}[{pid}]: ", settings.ident)),
+        (Some(service), Some((prefix, _))) => push(&mut line, format_args!(" {prefix}/{service}[{pid}]: ")),
+        (Some(service), None) => push(&mut line, format_args!(" {service}[{pid}]: ")),
+    }
     for c in text.chars() {
         if line.len() >= LINE_BYTES_MAX {
             break;
@@ -118,10 +130,12 @@ mod tests {
 
     #[test]
     fn syslog_lines_have_priority_time_ident_and_pid() {
-        let text = line(&settings(Target::Syslog), Level::Info, "starting", at(1_795_302_249), 42);
+        let text = line(&settings(Target::Syslog), Level::Info, None, "starting", at(1_795_302_249), 42);
         assert_eq!(text, "<182>Nov 21 23:04:09 frontend/rookeryd[42]: starting");
-        let text = line(&settings(Target::Stderr), Level::Warn, "x", at(0), 1);
+        let text = line(&settings(Target::Stderr), Level::Warn, None, "x", at(0), 1);
         assert_eq!(text, "Jan  1 00:00:00 frontend/rookeryd[1]: x\n");
+        let text = line(&settings(Target::Stderr), Level::Warn, Some("imap"), "x", at(0), 1);
+        assert_eq!(text, "Jan  1 00:00:00 frontend/imap[1]: x\n");
     }
 
     #[test]
@@ -134,13 +148,13 @@ mod tests {
 
     #[test]
     fn line_ends_in_a_text_cannot_forge_a_line() {
-        let text = line(&settings(Target::Stderr), Level::Info, "a\r\nb\0c", at(0), 1);
+        let text = line(&settings(Target::Stderr), Level::Info, None, "a\r\nb\0c", at(0), 1);
         assert!(text.ends_with("a??b?c\n"));
     }
 
     #[test]
     fn long_texts_are_cut() {
-        let text = line(&settings(Target::Syslog), Level::Info, &"é".repeat(9000), at(0), 1);
+        let text = line(&settings(Target::Syslog), Level::Info, None, &"é".repeat(9000), at(0), 1);
         assert!(text.len() <= LINE_BYTES_MAX + 1);
     }
 

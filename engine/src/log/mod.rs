@@ -67,6 +67,8 @@ struct Shared {
 
 enum Message {
     Line(Level, Box<str>),
+    /// Of a session, under the name of its service.
+    Session(Level, Arc<str>, Box<str>),
     /// Tell this sender when all that was queued before is written.
     Flush(SyncSender<()>),
 }
@@ -105,6 +107,20 @@ impl Log {
         }
     }
 
+    /// Queues a line of a session: `prefix/service[pid]: text sessionid=<id>`, as if a process of Cyrus had
+    /// written it.
+    pub fn write_for(&self, service: &Arc<str>, session_id: &str, level: Level, text: &str) {
+        if !self.is_on(level) {
+            return;
+        }
+        let has_id = text.contains("SESSIONID=<") || text.contains("sessionid=");
+        let text = if has_id { text.into() } else { format!("{text} sessionid=<{session_id}>") };
+        let message = Message::Session(level, Arc::clone(service), text.into());
+        if let Err(TrySendError::Full(_)) = self.0.lines.try_send(message) {
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Changes the least level (configuration read again).
     pub fn set_least(&self, least: Level) {
         self.0.least.store(least as u8, Ordering::Relaxed);
@@ -124,7 +140,8 @@ fn work(mut writer: Writer, queue: &Receiver<Message>, dropped: &dyn Fn() -> u64
     while let Ok(first) = queue.recv() {
         for message in iter::once(first).chain(queue.try_iter().take(LINES_MAX)) {
             match message {
-                Message::Line(level, text) => writer.write(level, &text),
+                Message::Line(level, text) => writer.write(level, None, &text),
+                Message::Session(level, service, text) => writer.write(level, Some(&service), &text),
                 Message::Flush(done) => {
                     writer.end_batch();
                     // Who waits may have gone.
@@ -134,9 +151,11 @@ fn work(mut writer: Writer, queue: &Receiver<Message>, dropped: &dyn Fn() -> u64
         }
         match dropped() {
             0 => {}
-            lines => {
-                writer.write(Level::Warn, &format!("{lines} log lines dropped: more than can be written"))
-            }
+            lines => writer.write(
+                Level::Warn,
+                None,
+                &format!("{lines} log lines dropped: more than can be written"),
+            ),
         }
         writer.end_batch();
         thread::sleep(REST);
@@ -151,8 +170,9 @@ struct Writer {
 }
 
 impl Writer {
-    fn write(&mut self, level: Level, text: &str) {
-        let line = format::line(&self.settings, level, text, SystemTime::now(), std::process::id());
+    fn write(&mut self, level: Level, service: Option<&str>, text: &str) {
+        let now = SystemTime::now();
+        let line = format::line(&self.settings, level, service, text, now, std::process::id());
         match self.settings.target {
             Target::Stderr => {
                 self.pending.extend_from_slice(line.as_bytes());
@@ -212,7 +232,7 @@ mod tests {
             .iter()
             .filter_map(|message| match message {
                 Message::Line(_, text) => Some(text),
-                Message::Flush(_) => None,
+                Message::Session(..) | Message::Flush(_) => None,
             })
             .collect();
         assert_eq!(texts, ["two".into(), "three".into()]);

@@ -137,7 +137,7 @@ impl Tls {
                     .map_err(|_| TlsError::BadName(server_name.clone()))?;
                 layer::client(compiled.client_for(server_name)?, name).map_err(refused)
             }
-            LayerKind::Deflate => Err(TlsError::NotConfigured),
+            LayerKind::Deflate | LayerKind::Telemetry { .. } => Err(TlsError::NotConfigured),
         }
     }
 }

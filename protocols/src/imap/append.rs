@@ -29,6 +29,19 @@ pub(super) struct Append {
     answered: bool,
     /// A NO that may not be the last word.
     held: Vec<u8>,
+    /// What the message takes the place of, where one server can do both.
+    replaces: Option<Passage>,
+    /// It was sent as REPLACE.
+    is_passed_on: bool,
+}
+
+/// A message of the selected mailbox that a new one replaces (RFC 8508).
+#[derive(Debug)]
+pub(super) struct Passage {
+    /// Where the mailbox is selected.
+    pub(super) backend: BackendId,
+    /// Its number, or `UID ` and its UID.
+    pub(super) message: Vec<u8>,
 }
 
 enum Step {
@@ -85,7 +98,19 @@ impl Append {
             step: Step::Routing,
             answered: false,
             held: Vec::new(),
+            replaces: None,
+            is_passed_on: false,
         }
+    }
+
+    /// The message takes the place of another one, if it goes to the server of that one.
+    pub(super) fn replaces(&mut self, passage: Passage) {
+        self.replaces = Some(passage);
+    }
+
+    /// Whether the server does all of a REPLACE.
+    pub(super) fn is_passed_on(&self) -> bool {
+        self.is_passed_on
     }
 
     /// An APPEND that is refused with this text before it is routed.
@@ -107,7 +132,7 @@ impl Append {
     }
 
     /// Answers NO; a literal that the client sends unasked is read away first.
-    fn refuse(&mut self, text: &'static [u8]) {
+    pub(super) fn refuse(&mut self, text: &'static [u8]) {
         self.step = match literal::at_line_end(&self.rest) {
             Some(announced) if !announced.sync => Step::Discard(announced.len, text),
             Some(_) | None => Step::Refuse(text),
@@ -226,7 +251,18 @@ impl Append {
 
     fn send_head(&mut self, id: BackendId, cx: &Context<'_>, out: &mut Vec<u8>) -> Want {
         let announced = literal::at_line_end(&self.rest);
-        push(out, &[cx.tag, b" APPEND "]);
+        push(out, &[cx.tag, b" "]);
+        match self.replaces.as_ref().filter(|old| old.backend == id && cx.offer(id).has(Offer::REPLACE)) {
+            None => out.extend_from_slice(b"APPEND "),
+            Some(Passage { message, .. }) => {
+                self.is_passed_on = true;
+                let (uid, message) = match message.strip_prefix(b"UID ") {
+                    Some(message) => (&b"UID "[..], message),
+                    None => (&b""[..], &message[..]),
+                };
+                push(out, &[uid, b"REPLACE ", message, b" "]);
+            }
+        }
         name_out(out, &self.mailbox);
         out.push(b' ');
         announce(&self.rest, announced, cx.offer(id), out);

@@ -20,6 +20,7 @@ use crate::proxy::{
     TlsInfo,
 };
 use crate::sasl::{self, SaslError};
+use crate::seats::Full;
 use crate::secret::Secret;
 use crate::wire::line;
 
@@ -181,11 +182,14 @@ impl Session {
                 }
                 if matches!(self.stage(), Some(Stage::Securing)) {
                     self.set_stage(Stage::Idle);
+                } else if matches!(self.phase, Phase::User(_)) && self.reading == Reading::Wait {
+                    self.reading = Reading::Command { asked: 0 };
                 }
             }
             Err(why) => {
                 let host = host_of(&self.origin.client_address).to_owned();
-                self.log(Level::Notice, format!("imap: [{host}] no TLS: {why}"));
+                let layer = if self.is_compressed() { "compression" } else { "TLS" };
+                self.log(Level::Notice, format!("imap: [{host}] no {layer}: {why}"));
                 self.end(b"");
             }
         }
@@ -408,20 +412,26 @@ impl Session {
         now: Instant,
     ) {
         let tls = self.is_tls();
-        let session_id = self.session_id();
         let host = host_of(&self.origin.client_address).to_owned();
+        match self.config.seats.take(&identity.user, host.as_bytes(), self.config.seat_limits) {
+            Ok(None) => {}
+            Ok(Some(seat)) => self.rare().seat = Some(seat),
+            Err(full) => return self.turn_away(decided, &identity, full),
+        }
+        let session_id = self.session_id();
         let (user, mechanism) = (identity.user.escape_ascii(), decided.attempt.mechanism());
         let layer = if tls { "+TLS" } else { "" };
         self.log(
             Level::Info,
             format!("login: [{host}] {user} {mechanism}{layer} User logged in SESSIONID=<{session_id}>"),
         );
+        self.log_event("login.good", &identity.user, mechanism, None);
         let text = match (decided.how, tls) {
             (How::Login, _) => "User logged in",
             (How::Authenticate, false) => "Success (no protection)",
             (How::Authenticate, true) => "Success (tls protection)",
         };
-        let capabilities = after_login(&self.config, &offered);
+        let capabilities = after_login(&self.config, &offered, self.is_compressed());
         let line = format!("OK [CAPABILITY {capabilities}] {text} SESSIONID=<{session_id}>");
         self.reply(&decided.tag, line.as_bytes());
         let home =
@@ -441,6 +451,7 @@ impl Session {
             offered,
         });
         self.reading = Reading::Command { asked: 0 };
+        self.begin_telemetry();
         self.settle(now);
     }
 
@@ -451,6 +462,62 @@ impl Session {
             let task = Box::new(Settle::new(&user.inbox));
             self.start(b"", task, now);
         }
+    }
+
+    /// Writes the session along from here on, if the operator wants it.
+    fn begin_telemetry(&mut self) {
+        let Phase::User(user) = &self.phase else { return };
+        let user = user.identity.user.clone();
+        let is_traced = self.rare.as_ref().is_some_and(|rare| rare.is_traced);
+        if is_traced || !self.config.bulletin.notices().traced.contains(&user) {
+            return;
+        }
+        self.rare().is_traced = true;
+        let service = (&*self.config.service).into();
+        self.outbox.switch(Side::Client, LayerKind::Telemetry { user, service });
+        self.reading = Reading::Wait;
+    }
+
+    /// Refuses a login that is one too many, without a pause: the password was right.
+    fn turn_away(&mut self, decided: &Deciding, identity: &Identity, full: Full) {
+        let limits = self.config.seat_limits;
+        let host = host_of(&self.origin.client_address).to_owned();
+        let user = identity.user.escape_ascii().to_string();
+        let mut why = Vec::new();
+        if limits.per_host > 0 {
+            why.push(format!("{} of {} from {host}", full.host, limits.per_host));
+        }
+        if limits.per_user > 0 {
+            why.push(format!("{} of {} for {user}", full.user, limits.per_user));
+        }
+        let text = format!("NO [LIMIT] Too many open connections ({})", why.join(", "));
+        self.log(Level::Notice, format!("badlogin: [{host}] {user} too many open connections"));
+        if let Some(home) = decided.home {
+            self.close_backend(home, Close::Flush);
+        }
+        self.reply(&decided.tag, text.as_bytes());
+        self.set_stage(Stage::Idle);
+    }
+
+    /// A login as a line of `key=value`, with the keys of upstream's releases from 2025 on.
+    fn log_event(&mut self, event: &str, user: &[u8], mechanism: &str, error: Option<&str>) {
+        if !self.config.logfmt {
+            return;
+        }
+        let host = host_of(&self.origin.client_address).to_owned();
+        let session_id = self.session_id();
+        let mut line = format!("event={event} sessionid={}", logfmt_value(&session_id));
+        line.push_str(&format!(" r.clienthost={}", logfmt_value(&format!("[{host}]"))));
+        line.push_str(&format!(" u.username={}", logfmt_value(&user.escape_ascii().to_string())));
+        line.push_str(&format!(
+            " login.mech={} login.tls={}",
+            logfmt_value(mechanism),
+            u8::from(self.is_tls())
+        ));
+        if let Some(error) = error {
+            line.push_str(&format!(" error={}", logfmt_value(error)));
+        }
+        self.log(Level::Info, line);
     }
 
     fn take_named_domain(&mut self) -> Option<Box<Domain>> {
@@ -465,6 +532,9 @@ impl Session {
         self.bad_commands = 0;
         self.leave_backends(now);
         (self.selected, self.deeds, self.papers) = (None, None, None);
+        if let Some(rare) = &mut self.rare {
+            rare.seat = None;
+        }
         let Phase::User(user) = &mut self.phase else { return };
         self.phase = Phase::Guest(Box::new(Guest::again(user.tls, user.domain.take())));
         self.reply(tag, b"OK Completed");
@@ -474,7 +544,18 @@ impl Session {
     fn refuse(&mut self, deciding: &Deciding, why: &str, now: Instant) {
         let host = host_of(&self.origin.client_address).to_owned();
         let (user, mechanism) = (deciding.attempt.authcid().escape_ascii(), deciding.attempt.mechanism());
-        self.log(Level::Notice, format!("badlogin: [{host}] {mechanism} {user} [{why}]"));
+        // As Cyrus says it, which is what fail2ban's filter looks for.
+        let text = match deciding.how {
+            How::Login => {
+                format!("badlogin: [{host}] {mechanism} {user} SASL(-13): authentication failure: {why}")
+            }
+            How::Authenticate => {
+                format!("badlogin: [{host}] {mechanism} {user} [SASL(-13): authentication failure: {why}]")
+            }
+        };
+        self.log(Level::Notice, text);
+        let authcid = deciding.attempt.authcid().to_vec();
+        self.log_event("login.bad", &authcid, mechanism, Some(why));
         let text: &'static [u8] = match deciding.how {
             How::Login => b"NO Login failed: authentication failure",
             How::Authenticate => b"NO authentication failure",
@@ -500,6 +581,12 @@ impl Session {
         self.reply(&deciding.tag, LOGIN_UNAVAILABLE);
         self.set_stage(Stage::Idle);
     }
+}
+
+/// A value of logfmt: bare where it can be, else quoted.
+fn logfmt_value(value: &str) -> String {
+    let is_bare = !value.is_empty() && value.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '"' | '='));
+    if is_bare { value.to_owned() } else { format!("{value:?}") }
 }
 
 /// What a client is told whose message is none of the mechanism.

@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
+use super::compress::Compressing;
 use super::grammar::Verb;
 use super::login::{Login, Release};
 use super::numbers::Numbers;
+use crate::places::Place;
 use crate::proxy::{BackendId, Instant, Side, Stamp};
 
 pub use crate::login::backend::LoginAs;
@@ -52,6 +54,20 @@ impl Offer {
     pub const BINARY: Offer = Offer(1 << 16);
     /// QUOTASET (RFC 9208).
     pub const QUOTASET: Offer = Offer(1 << 17);
+    /// COMPRESS=DEFLATE (RFC 4978).
+    pub const COMPRESS: Offer = Offer(1 << 18);
+    /// REPLACE (RFC 8508).
+    pub const REPLACE: Offer = Offer(1 << 19);
+    /// UTF8=ACCEPT (RFC 6855).
+    pub const UTF8_ACCEPT: Offer = Offer(1 << 20);
+    /// UIDONLY (RFC 9586).
+    pub const UIDONLY: Offer = Offer(1 << 21);
+    /// NOTIFY (RFC 5465).
+    pub const NOTIFY: Offer = Offer(1 << 22);
+    /// MULTISEARCH (RFC 7377).
+    pub const MULTISEARCH: Offer = Offer(1 << 23);
+    /// URLAUTH (RFC 4467).
+    pub const URLAUTH: Offer = Offer(1 << 24);
 
     /// Reads what stands behind `CAPABILITY` in a response or response code.
     pub fn read(capabilities: &[u8]) -> Offer {
@@ -70,7 +86,7 @@ impl Offer {
     }
 }
 
-const NAMES: [(&str, Offer); 18] = [
+const NAMES: [(&str, Offer); 25] = [
     ("LITERAL+", Offer::LITERAL_PLUS),
     ("LITERAL-", Offer::LITERAL_MINUS),
     ("STARTTLS", Offer::STARTTLS),
@@ -89,6 +105,13 @@ const NAMES: [(&str, Offer); 18] = [
     ("LIST-STATUS", Offer::LIST_STATUS),
     ("BINARY", Offer::BINARY),
     ("QUOTASET", Offer::QUOTASET),
+    ("COMPRESS=DEFLATE", Offer::COMPRESS),
+    ("REPLACE", Offer::REPLACE),
+    ("UTF8=ACCEPT", Offer::UTF8_ACCEPT),
+    ("UIDONLY", Offer::UIDONLY),
+    ("NOTIFY", Offer::NOTIFY),
+    ("MULTISEARCH", Offer::MULTISEARCH),
+    ("URLAUTH", Offer::URLAUTH),
 ];
 
 /// A tag as it is kept while its command is in flight.
@@ -97,7 +120,7 @@ pub(super) type Tag = SmallVec<[u8; 24]>;
 /// One backend connection of a session.
 ///
 /// ```text
-/// Opening ──Opened──> Login ──> Ready ──LOGOUT──> Leaving ──BYE, EOF──> (gone)
+/// Opening ──Opened──> Login ──(Compressing)──> Ready ──LOGOUT──> Leaving ──BYE, EOF──> (gone)
 ///    └── error ──> (gone) <── refused, deadline ──┘
 /// ```
 pub struct Backend {
@@ -130,8 +153,10 @@ pub(super) enum Phase {
     Opening(Box<LoginAs>, Instant),
     /// Greeting, TLS, SASL; until the deadline.
     Login(Box<Login>, Instant),
-    /// Logged in.
-    Ready,
+    /// Logged in; COMPRESS is being agreed on, until the deadline.
+    Compressing(Box<Compressing>, Instant),
+    /// Logged in, compressed if it has a place.
+    Ready(#[expect(dead_code, reason = "free when the connection goes")] Option<Place>),
     /// LOGOUT was sent; until the deadline.
     Leaving(Instant),
 }
@@ -250,7 +275,7 @@ impl Backend {
 
     /// Logged in and not leaving.
     pub(super) fn is_ready(&self) -> bool {
-        matches!(self.phase, Phase::Ready)
+        matches!(self.phase, Phase::Ready(_))
     }
 
     /// The release that its greeting named.
@@ -261,7 +286,9 @@ impl Backend {
     /// Login is over.
     pub(super) fn be_ready(&mut self, offer: Offer, release: Option<Release>) {
         (self.offer, self.release) = (offer, release);
-        self.phase = Phase::Ready;
+        if !self.is_ready() {
+            self.phase = Phase::Ready(None);
+        }
     }
 
     /// Whether a command of the client is in flight here.

@@ -36,6 +36,9 @@ impl Session {
         if self.task.is_some() {
             return self.offer_client_line(input, now);
         }
+        if asked == 0 && self.config.bulletin.is_down() && self.is_sent_away() {
+            return self.send_away();
+        }
         if asked == 0 && self.selected.is_some() {
             match self.relay_commands(input) {
                 Progress::Took(0) => {}
@@ -66,6 +69,22 @@ impl Session {
         }
     }
 
+    /// Whether `msg/shutdown` concerns the client.
+    fn is_sent_away(&self) -> bool {
+        self.user().is_some_and(|user| !user.identity.is_admin)
+    }
+
+    /// Says goodbye once what is under way is answered.
+    fn send_away(&mut self) -> Progress {
+        if self.is_client_busy() {
+            return Progress::Hold;
+        }
+        let notices = self.config.bulletin.notices();
+        let text = notices.shutdown.as_deref().unwrap_or("server is shutting down");
+        self.end(&[b"* BYE [ALERT] ", text.as_bytes(), b"\r\n"].concat());
+        Progress::Hold
+    }
+
     /// Waits until the head of a command is whole, asking for its literals, and acts on it.
     fn collect(
         &mut self,
@@ -75,17 +94,15 @@ impl Session {
         asked: usize,
         now: Instant,
     ) -> Progress {
-        if command.verb == Verb::Append
-            && matches!(self.phase, Phase::User(_))
-            && !names_by_literal(command.args)
-        {
+        let streams = matches!(command.verb, Verb::Append | Verb::Replace);
+        if streams && matches!(self.phase, Phase::User(_)) && !names_by_literal(command.verb, command.args) {
             return self.act(command, line.len, now);
         }
         match head::extent(input, HEAD_LITERAL_BYTES_MAX, HEAD_BYTES_MAX) {
             Ok(Extent::Complete { len }) => self.act_on_head(&input[..len], now),
             Ok(Extent::Partial { .. }) => Progress::More,
             Ok(Extent::Literal { announced, begins }) => {
-                if command.verb == Verb::Append && begins > line.len {
+                if streams && begins > line.len {
                     // The second literal of an APPEND is the message.
                     return self.act_on_head(&input[..begins], now);
                 }
@@ -207,8 +224,12 @@ impl Session {
     }
 }
 
-/// Whether the mailbox of an APPEND is a literal at the end of this line.
-fn names_by_literal(args: &[u8]) -> bool {
-    let first_line = args.split(|byte| *byte == b'\n').next().unwrap_or_default();
+/// Whether the mailbox of an APPEND or REPLACE is a literal at the end of this line.
+fn names_by_literal(verb: Verb, args: &[u8]) -> bool {
+    let mut first_line = args.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    if verb == Verb::Replace {
+        let space = first_line.iter().position(|byte| *byte == b' ');
+        first_line = space.map_or(first_line, |space| &first_line[space + 1..]);
+    }
     Cursor::new(line::without_end(first_line)).take_announced_at_end().is_some()
 }

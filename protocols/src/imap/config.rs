@@ -6,11 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bulletin::Bulletin;
 use crate::login::attempt::Rules;
 use crate::mailbox::Namespace;
 use crate::mailbox::acl::Policy;
+use crate::places::Places;
+use crate::seats::{SeatLimits, Seats};
 
 pub use crate::login::config::{BackendTls, HostLogin, LoginPolicy, ProxyLogin, ServerInfo};
+
+/// Connections of one process that may be compressed at a time; each keeps about 420 KiB.
+pub const COMPRESSED_MAX: usize = 256;
 
 /// The configuration of all IMAP sessions of one service of a frontend.
 #[derive(Clone, Debug)]
@@ -50,6 +56,18 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// How large things may be.
     pub limits: Limits,
+    /// What the connections of the process may have that are compressed.
+    pub compression: Places,
+    /// The service as in cyrus.conf.
+    pub service: Arc<str>,
+    /// What the operator puts up.
+    pub bulletin: Bulletin,
+    /// Who has how many sessions.
+    pub seats: Seats,
+    /// `maxlogins_per_user`, `maxlogins_per_host`.
+    pub seat_limits: SeatLimits,
+    /// `rookery_logfmt`: logins are logged as upstream's newer releases do, too.
+    pub logfmt: bool,
 }
 
 impl Default for Config {
@@ -73,6 +91,12 @@ impl Default for Config {
             autocreate: Autocreate::default(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
+            compression: Places::new(COMPRESSED_MAX),
+            service: "imap".into(),
+            bulletin: Bulletin::default(),
+            seats: Seats::default(),
+            seat_limits: SeatLimits::default(),
+            logfmt: false,
         }
     }
 }

@@ -165,11 +165,14 @@ impl Session {
             (Ok(_), Phase::Login(login, _)) if login.is_securing() => {
                 self.with_login(id, now, Login::secured);
             }
+            (Ok(_), Phase::Compressing(..)) => self.backend_compressed(id, now),
             // `/tls`: the greeting comes over it.
             (Ok(_), _) => {}
             (Err(why), _) => {
                 let server = self.backends[at].server().escape_ascii().to_string();
-                self.log(Level::Warn, format!("imap backend {server}: no TLS: {why}"));
+                let is_compressing = matches!(self.backends[at].phase, Phase::Compressing(..));
+                let layer = if is_compressing { "compression" } else { "TLS" };
+                self.log(Level::Warn, format!("imap backend {server}: no {layer}: {why}"));
                 self.backend_gone(id, now);
             }
         }
@@ -201,6 +204,13 @@ impl Session {
     }
 
     fn logged_in(&mut self, at: usize, ready: Ready, now: Instant) {
+        if let Some(ready) = self.begin_compression(at, ready) {
+            self.be_logged_in(at, ready, now);
+        }
+    }
+
+    /// A connection is the session's to use.
+    pub(super) fn be_logged_in(&mut self, at: usize, ready: Ready, now: Instant) {
         let backend = &mut self.backends[at];
         let id = backend.id();
         backend.be_ready(ready.offer, ready.release);
@@ -297,8 +307,9 @@ impl Session {
         match &backend.phase {
             Phase::Opening(..) => return Progress::Hold,
             Phase::Login(..) => return self.look_at_login(at, input, now),
+            Phase::Compressing(..) => return self.look_at_compressing(at, input, now),
             Phase::Leaving(_) => return Progress::Took(input.len()),
-            Phase::Ready => {}
+            Phase::Ready(_) => {}
         }
         if backend.flow != Flow::Start {
             self.pass_rest(at, input)
@@ -437,9 +448,11 @@ impl Session {
             return;
         }
         match backend.phase {
-            Phase::Opening(..) | Phase::Login(..) => self.login_failed(id, Tried::Failed, now),
+            Phase::Opening(..) | Phase::Login(..) | Phase::Compressing(..) => {
+                self.login_failed(id, Tried::Failed, now)
+            }
             Phase::Leaving(_) => {}
-            Phase::Ready => self.ready_backend_gone(&backend, now),
+            Phase::Ready(_) => self.ready_backend_gone(&backend, now),
         }
     }
 

@@ -6,12 +6,14 @@ use super::acl::{AclQuestion, AclTask};
 use super::append::Append;
 use super::backend::Extensions;
 use super::copy::{Action, By, CopyTask};
+use super::esearch::Esearch;
 use super::folder::{self, Create, Subscribe};
 use super::grammar::{
     AclArgs, Command, Verb, annotation_args, append_head, copy_args, create_args, deleteacl_args,
-    enable_args, first_mailbox, getacl_args, getmetadata_args, getquota_args, getquotaroot_args, list_args,
-    listrights_args, lsub_args, mailbox_args, myrights_args, rename_args, select_args, setacl_args,
-    setmetadata_args, setquota_args, status_args, subscribe_args, xfer_args,
+    enable_args, esearch_args, first_mailbox, genurlauth_args, getacl_args, getmetadata_args, getquota_args,
+    getquotaroot_args, list_args, listrights_args, lsub_args, mailbox_args, myrights_args, rename_args,
+    replace_head, select_args, setacl_args, setmetadata_args, setquota_args, status_args, subscribe_args,
+    urlfetch_args, xfer_args,
 };
 use super::idle::Idle;
 use super::list::{ListTask, Word};
@@ -21,10 +23,12 @@ use super::namespace::NamespaceTask;
 use super::passing;
 use super::quota::QuotaTask;
 use super::referral::{Kind, Refer};
+use super::replace::Replace;
 use super::route::Effect;
 use super::select::{Leave, Select};
 use super::session::{Phase, Plus, Session};
 use super::task::Task;
+use super::urlauth::{ResetKeys, UrlTask};
 use crate::mailbox::Identity;
 use crate::proxy::{HomeNews, Instant};
 use crate::wire::SyntaxError;
@@ -58,6 +62,7 @@ impl Session {
             Verb::Id => self.id(tag, command.args),
             Verb::Logout => self.logout(tag),
             Verb::Enable => self.enable(tag, command.args, now),
+            Verb::Compress => self.compress(tag, command.args),
             Verb::Unauthenticate => self.unauthenticate(tag, now),
             Verb::Login => self.bad(tag, b"BAD Already logged in"),
             Verb::Authenticate => self.bad(tag, b"BAD Already authenticated"),
@@ -89,6 +94,7 @@ impl Session {
             Verb::Idle if self.config.commands.idle => Ok(Box::new(Idle::new())),
             Verb::Namespace => Ok(Box::new(NamespaceTask::new())),
             Verb::Append => self.begin_append(command),
+            Verb::Replace => self.begin_replace(command),
             Verb::Status => self.begin_status(command),
             Verb::Create => self.begin_create(command),
             Verb::Delete => self.begin_delete(command),
@@ -109,6 +115,11 @@ impl Session {
             Verb::GetMetadata | Verb::SetMetadata | Verb::GetAnnotation | Verb::SetAnnotation => {
                 self.begin_metadata(command)
             }
+            Verb::Esearch => Ok(Box::new(Esearch::new(&self.arguments(command, esearch_args)?))),
+            Verb::GenUrlAuth => Ok(Box::new(UrlTask::generate(self.arguments(command, genurlauth_args)?))),
+            Verb::UrlFetch => Ok(Box::new(UrlTask::fetch(self.arguments(command, urlfetch_args)?))),
+            Verb::ResetKey if command.args.is_empty() => Ok(Box::new(ResetKeys::new())),
+            Verb::ResetKey => self.begin_passed_on(command),
             Verb::Xfer => self.begin_xfer(command),
             Verb::XWarmup | Verb::Reconstruct => self.begin_passed_on(command),
             Verb::XApplePushService | Verb::SetUserGroup | Verb::UnsetUserGroup | Verb::GetJmapAccess => {
@@ -161,6 +172,19 @@ impl Session {
         kind: Kind,
     ) -> Box<dyn Task> {
         if self.refers(verb) { Box::new(Refer::new(name, mailbox, task, kind)) } else { task }
+    }
+
+    fn begin_replace(&self, command: &Command<'_>) -> Begun {
+        let (message, head) = self.arguments(command, replace_head)?;
+        let append = match self.internal(&head.mailbox) {
+            _ if self.selected.is_none() => {
+                return Ok(Box::new(Append::refused(head.rest, b"BAD Please select a mailbox first")));
+            }
+            Ok(name) => Append::new(name, &head.mailbox, head.rest),
+            Err(_) => return Ok(Box::new(Append::refused(head.rest, b"NO Invalid mailbox name"))),
+        };
+        let message = [if command.uid { b"UID ".as_slice() } else { b"" }, message].concat();
+        Ok(Box::new(Replace::new(message, append)))
     }
 
     fn begin_status(&self, command: &Command<'_>) -> Begun {

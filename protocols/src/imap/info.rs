@@ -14,13 +14,13 @@ use crate::wire::quote::{nstring_out, quoted_out, string_out};
 pub const CYRUS_3_6: &str = "ACL ANNOTATE-EXPERIMENT-1 BINARY CATENATE CHILDREN CONDSTORE \
     CREATE-SPECIAL-USE ESEARCH ESORT LIST-EXTENDED LIST-MYRIGHTS LIST-STATUS METADATA MOVE MULTIAPPEND NAMESPACE \
     OBJECTID PREVIEW QRESYNC QUOTA RIGHTS=kxten SAVEDATE SEARCH=FUZZY SORT SORT=DISPLAY SPECIAL-USE STATUS=SIZE \
-    THREAD=ORDEREDSUBJECT THREAD=REFERENCES UIDPLUS UNSELECT WITHIN DIGEST=SHA1 LIST-METADATA NO_ATOMIC_RENAME SORT=MODSEQ \
+    THREAD=ORDEREDSUBJECT THREAD=REFERENCES UIDPLUS UNSELECT URLAUTH URLAUTH=BINARY WITHIN DIGEST=SHA1 LIST-METADATA NO_ATOMIC_RENAME SORT=MODSEQ \
     SORT=UID THREAD=REFS X-CREATEDMODSEQ XLIST X-QUOTA=STORAGE X-QUOTA=MESSAGE X-QUOTA=X-ANNOTATION-STORAGE \
     X-QUOTA=X-NUM-FOLDERS APPENDLIMIT=4294967295";
 
 /// What a backend offers that no client of a frontend gets: it is the frontend's own, or between
 /// servers, or not built here.
-const NOT_PASSED: [&str; 29] = [
+const NOT_PASSED: [&str; 24] = [
     "IMAP4rev1",
     "IMAP4rev2",
     "LITERAL+",
@@ -32,15 +32,10 @@ const NOT_PASSED: [&str; 29] = [
     "STARTTLS",
     "LOGINDISABLED",
     "COMPRESS=DEFLATE",
-    "URLAUTH",
-    "URLAUTH=BINARY",
     "NOTIFY",
-    "REPLACE",
     "UTF8=ACCEPT",
     "UTF8=ONLY",
     "UIDONLY",
-    "MULTISEARCH",
-    "SEARCHRES",
     "UNAUTHENTICATE",
     "JMAPACCESS",
     "MAILBOX-REFERRALS",
@@ -144,7 +139,7 @@ pub(super) fn before_login(config: &Config, tls: bool) -> String {
 }
 
 /// The capabilities of a logged-in client: what all backends offer, and what is the frontend's own.
-pub(super) fn after_login(config: &Config, offered: &BackendCapabilities) -> String {
+pub(super) fn after_login(config: &Config, offered: &BackendCapabilities, compressed: bool) -> String {
     let mut list = List::new(config);
     ["IMAP4rev1", "LITERAL+", "ID", "ENABLE"].into_iter().for_each(|name| list.push(name));
     if offered.servers == 0 {
@@ -164,6 +159,9 @@ pub(super) fn after_login(config: &Config, offered: &BackendCapabilities) -> Str
         list.push(&format!("{APPEND_LIMIT}{limit}"));
     }
     list.push("UNAUTHENTICATE");
+    if !compressed {
+        list.push("COMPRESS=DEFLATE");
+    }
     list.text
 }
 
@@ -222,7 +220,7 @@ impl Session {
     pub(super) fn capabilities(&self) -> String {
         match &self.phase {
             Phase::Guest(guest) => before_login(&self.config, guest.is_tls()),
-            Phase::User(user) => after_login(&self.config, &user.offered),
+            Phase::User(user) => after_login(&self.config, &user.offered, self.is_compressed()),
         }
     }
 
@@ -309,8 +307,11 @@ mod tests {
             .into(),
             servers: 2,
         };
-        let text = after_login(&Config::default(), &offered);
-        assert_eq!(text, "IMAP4rev1 LITERAL+ ID ENABLE QRESYNC LOGINDISABLED IDLE UNAUTHENTICATE");
+        let text = after_login(&Config::default(), &offered, false);
+        assert_eq!(
+            text,
+            "IMAP4rev1 LITERAL+ ID ENABLE QRESYNC LOGINDISABLED IDLE UNAUTHENTICATE COMPRESS=DEFLATE"
+        );
     }
 
     #[test]
@@ -319,7 +320,7 @@ mod tests {
             let mut config = Config::default();
             config.capabilities.append_limit = ours;
             let common = theirs.iter().map(|name| Box::from(*name)).collect();
-            let text = after_login(&config, &BackendCapabilities { common, servers: 2 });
+            let text = after_login(&config, &BackendCapabilities { common, servers: 2 }, false);
             text.split(' ').find(|name| name.starts_with("APPENDLIMIT")).map(str::to_owned)
         };
         assert_eq!(told(None, &["APPENDLIMIT=5000"]).as_deref(), Some("APPENDLIMIT=5000"));
@@ -333,7 +334,7 @@ mod tests {
     fn suppressed_capabilities_are_left_out() {
         let mut config = Config::default();
         config.capabilities.suppressed = ["ID".into(), "ACL".into()].into();
-        let text = after_login(&config, &BackendCapabilities::default());
+        let text = after_login(&config, &BackendCapabilities::default(), true);
         assert!(text.starts_with("IMAP4rev1 LITERAL+ ENABLE ANNOTATE"));
     }
 

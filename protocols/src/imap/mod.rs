@@ -6,6 +6,7 @@ mod session;
 
 mod auth;
 mod client;
+mod compress;
 mod dispatch;
 mod info;
 mod relay;
@@ -31,6 +32,7 @@ mod append;
 pub mod copy;
 mod creatable;
 pub mod deeds;
+mod esearch;
 mod folder;
 mod idle;
 pub mod list;
@@ -42,9 +44,11 @@ mod placement;
 pub mod quota;
 mod referral;
 mod relocate;
+mod replace;
 mod route;
 mod select;
 mod settle;
+mod urlauth;
 
 #[cfg(test)]
 mod testing;

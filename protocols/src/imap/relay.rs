@@ -21,16 +21,19 @@ pub(super) const FLIGHTS_MAX: usize = 64;
 const PART_BYTES_MIN: usize = 2048;
 
 /// Whether a command in the selected state goes to the selected backend as it is.
-fn is_relayed(verb: Verb) -> bool {
+fn is_relayed(command: &Command<'_>) -> bool {
+    // ESEARCH that says where it searches may concern other servers.
+    if command.verb == Verb::Esearch {
+        return !command.args.get(..3).is_some_and(|begin| begin.eq_ignore_ascii_case(b"IN "));
+    }
     matches!(
-        verb,
+        command.verb,
         Verb::Noop
             | Verb::Check
             | Verb::Expunge
             | Verb::Fetch
             | Verb::Store
             | Verb::Search
-            | Verb::Esearch
             | Verb::Sort
             | Verb::Thread
             | Verb::UidBatches
@@ -102,7 +105,7 @@ impl Session {
             };
             let line = &input[n..=n + lf];
             let Ok(command) = Command::parse(line) else { break };
-            if !is_relayed(command.verb) {
+            if !is_relayed(&command) {
                 break;
             }
             if !may_send(&self.backends[at], command.tag) {
@@ -172,7 +175,7 @@ impl Session {
             return Progress::More;
         }
         match Command::parse(input) {
-            Ok(command) if is_relayed(command.verb) && input.len() > command.args_at => {
+            Ok(command) if is_relayed(&command) && input.len() > command.args_at => {
                 self.relay_first_part(at, command, input)
             }
             Ok(_) | Err(_) => Progress::Took(0),
@@ -469,7 +472,7 @@ impl Session {
         Progress::Claimed
     }
 
-    fn response_goes_on(&mut self, at: usize, flow: Flow) {
+    pub(super) fn response_goes_on(&mut self, at: usize, flow: Flow) {
         self.backends[at].flow = flow;
         if flow == Flow::Relaying {
             self.speaking = Some(self.backends[at].id());

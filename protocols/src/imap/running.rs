@@ -31,6 +31,8 @@ pub(super) struct Running {
     finds: Vec<u8>,
     /// The part of the list that it asked for last.
     lists: Asked,
+    /// Memory for what it authors, before it is known for whom.
+    drafts: Vec<u8>,
 }
 
 impl Session {
@@ -39,12 +41,15 @@ impl Session {
         self.bad_commands = 0;
         let tag = Tag::from_slice(tag);
         let (awaits, finds, lists) = (SmallVec::new(), Vec::new(), Asked::default());
-        self.task = Some(Box::new(Running { tag, task, wake: None, last_news: now, awaits, finds, lists }));
+        let drafts = Vec::new();
+        self.task =
+            Some(Box::new(Running { tag, task, wake: None, last_news: now, awaits, finds, lists, drafts }));
     }
 
     /// Carries out what the task wants until it wants nothing.
     pub(super) fn run_task(&mut self, now: Instant) {
-        let mut out = std::mem::take(&mut self.drafts);
+        let mut out =
+            self.task.as_mut().map(|running| std::mem::take(&mut running.drafts)).unwrap_or_default();
         while self.may_task_speak() {
             let Some(mut running) = self.task.take() else { break };
             out.clear();
@@ -55,8 +60,8 @@ impl Session {
                 None => break,
             }
         }
-        if out.capacity() <= HEAD_BYTES_MAX && self.task.is_some() {
-            self.drafts = out;
+        if let Some(running) = self.task.as_mut().filter(|_| out.capacity() <= HEAD_BYTES_MAX) {
+            running.drafts = out;
         }
     }
 
@@ -255,7 +260,6 @@ impl Session {
 
     pub(super) fn finish_task(&mut self) {
         self.task = None;
-        self.drafts = Vec::new();
         self.forget_questions(Purpose::Task);
         self.close_admin_connections();
         self.backends.iter_mut().for_each(|backend| backend.serves_task = false);
@@ -328,7 +332,7 @@ impl Session {
         self.run_task(now);
         match verdict {
             Some(Line::Taken | Line::Drop) => Progress::Took(line.len()),
-            Some(Line::Hold | Line::Relay | Line::Whole) | None => Progress::Hold,
+            Some(Line::Hold | Line::Relay | Line::Reworded(_) | Line::Whole) | None => Progress::Hold,
         }
     }
 
@@ -370,10 +374,22 @@ impl Session {
             Some(Line::Relay) => self.pass(at, Flow::Relaying, line, input),
             Some(Line::Drop) => self.pass(at, Flow::Dropping, line, input),
             Some(Line::Whole) => self.offer_whole(at, input, now),
+            Some(Line::Reworded(n)) => self.pass_reworded(at, n.min(line.len() - 1)),
             Some(Line::Hold) | None => Progress::Hold,
         };
         self.run_task(now);
         progress
+    }
+
+    /// Passes a response on whose first `n` bytes read otherwise for the client.
+    fn pass_reworded(&mut self, at: usize, n: usize) -> Progress {
+        let mut out = Vec::new();
+        if let Some(running) = &mut self.task {
+            running.task.reword(&mut out);
+        }
+        self.tell_client(&[&out]);
+        self.response_goes_on(at, Flow::Relaying);
+        Progress::Took(n)
     }
 
     /// What no task wants to see.
@@ -406,6 +422,7 @@ impl Session {
                 Progress::Claimed
             }
             Some(Line::Taken | Line::Drop) => Progress::Took(len),
+            Some(Line::Reworded(n)) => self.pass_reworded(at, n.min(len - 1)),
             Some(Line::Whole | Line::Hold) | None => Progress::Hold,
         }
     }
@@ -416,6 +433,7 @@ impl Session {
         let verdict = self.show_line(side, input, now);
         let progress = match verdict {
             Some(Line::Relay | Line::Whole) => self.pass_part(at, Flow::Relaying, input),
+            Some(Line::Reworded(n)) => self.pass_reworded(at, n.min(input.len() - 1)),
             Some(Line::Drop | Line::Taken) => self.pass_part(at, Flow::Dropping, input),
             Some(Line::Hold) | None => Progress::Hold,
         };

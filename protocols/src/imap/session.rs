@@ -27,10 +27,12 @@ use super::timing::Watch;
 use super::withheld::Withheld;
 use crate::mailbox::Identity;
 use crate::outbox::Outbox;
+use crate::places::Place;
 use crate::proxy::{
     self, Answer, BackendCapabilities, BackendId, Close, Event, Instant, Level, Notice, Origin, Output,
     Question, QuestionId, Side, Taken, Then,
 };
+use crate::seats::Seat;
 
 /// No moment yet.
 pub(super) const UNTOLD: Instant = Instant(u64::MAX);
@@ -51,8 +53,8 @@ pub struct Session {
     pub(super) papers: Option<Box<Papers>>,
     /// What he did and the list does not show.
     pub(super) deeds: Option<Box<Deeds>>,
-    /// What the task authors, before it is known for whom.
-    pub(super) drafts: Vec<u8>,
+    /// What few sessions have.
+    pub(super) rare: Option<Box<Rare>>,
     pub(super) asked: SmallVec<[(QuestionId, Purpose); 1]>,
     /// The connection that is in the middle of a response to the client.
     pub(super) speaking: Option<BackendId>,
@@ -68,6 +70,17 @@ pub struct Session {
     next_backend: u32,
     next_own_tag: u32,
     next_nonce: u32,
+}
+
+/// What few sessions have.
+#[derive(Default)]
+pub(super) struct Rare {
+    /// The client's connection is compressed.
+    pub(super) compressed: Option<Place>,
+    /// He is counted.
+    pub(super) seat: Option<Seat>,
+    /// His connection is written along.
+    pub(super) is_traced: bool,
 }
 
 /// Who the client is.
@@ -218,7 +231,7 @@ impl Session {
             outbox: Outbox::default(),
             papers: None,
             deeds: None,
-            drafts: Vec::new(),
+            rare: None,
             asked: SmallVec::new(),
             speaking: None,
             last_input: UNTOLD,
@@ -232,7 +245,15 @@ impl Session {
         };
         let greeting = info::greeting(&session.config, session.is_tls());
         session.tell_client(&[&greeting]);
+        if let Some(text) = &session.config.bulletin.notices().motd {
+            session.tell_client(&[b"* OK [ALERT] ", text.as_bytes(), b"\r\n"]);
+        }
         session
+    }
+
+    /// What few sessions have; this one has it from here on.
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
     /// Writes to the client. The caller knows that nobody is speaking.
@@ -247,7 +268,8 @@ impl Session {
 
     /// Puts a line in the log. The text holds nothing secret.
     pub(super) fn log(&mut self, level: Level, text: String) {
-        self.outbox.tell(Notice::Log { level, text: text.into() });
+        let (service, session_id) = (Arc::clone(&self.config.service), self.session_id());
+        self.outbox.tell(Notice::Session { level, service, session_id, text: text.into() });
     }
 
     /// The logged-in client.

@@ -226,6 +226,9 @@ pub enum Line {
     /// The task decides when it sees the whole response: call again with its literals (at most
     /// `HEAD_BYTES_MAX`; past it the response is relayed).
     Whole,
+    /// Goes to the client as [`Line::Relay`] does, its first so many bytes replaced by what
+    /// [`Task::reword`] gives; more than them is there.
+    Reworded(usize),
     /// Not yet: offer it again after the next news.
     Hold,
 }
@@ -253,6 +256,9 @@ pub trait Task {
     fn relays_untagged(&self, _backend: BackendId) -> bool {
         false
     }
+
+    /// Appends what stands in the place of the front of a line behind [`Line::Reworded`].
+    fn reword(&mut self, _out: &mut Vec<u8>) {}
 
     /// Whether the task cannot go on before this connection says something: one that is silent for too
     /// long is given up.

@@ -143,10 +143,10 @@ impl Session {
 
     fn backend_deadline(&self, backend: &Backend) -> Option<(Instant, Due)> {
         match &backend.phase {
-            BackendPhase::Opening(_, deadline) | BackendPhase::Login(_, deadline) => {
-                Some((*deadline, Due::Login(backend.id())))
-            }
-            BackendPhase::Ready => {
+            BackendPhase::Opening(_, deadline)
+            | BackendPhase::Login(_, deadline)
+            | BackendPhase::Compressing(_, deadline) => Some((*deadline, Due::Login(backend.id()))),
+            BackendPhase::Ready(_) => {
                 let is_home = self.user().and_then(|user| user.home.as_deref()) == Some(backend.server());
                 let is_needed = is_home || backend.serves_task || self.is_selected(backend.id());
                 let until = backend.last_use + self.config.timeouts.backend_idle;

@@ -172,6 +172,8 @@ pub struct ProxyLogin {
     pub starttls: BackendTls,
     /// Tell backends the client's address and the session id by ID.
     pub send_id: bool,
+    /// `proxy_compress`: backends that offer COMPRESS are asked for it (IMAP).
+    pub compress: bool,
 }
 
 impl Default for ProxyLogin {
@@ -184,6 +186,7 @@ impl Default for ProxyLogin {
             hosts: Box::default(),
             starttls: BackendTls::WhenNeeded,
             send_id: true,
+            compress: false,
         }
     }
 }

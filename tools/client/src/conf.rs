@@ -90,6 +90,7 @@ pub fn backend(imapd: &Imapd, server: &str) -> Result<(Endpoint, ImapLogin), Con
         hosts: Box::new([own]),
         starttls: imapd.choice("rookery_backend_starttls", &starttls, BackendTls::WhenNeeded)?,
         send_id: false,
+        compress: false,
     };
     Ok((endpoint, ImapLogin { proxy, authzid: Box::default() }))
 }

@@ -286,7 +286,7 @@ impl World {
                 Op::Layer { conn, kind } => {
                     let layer: Result<Box<dyn Layer>, Box<str>> = match kind {
                         LayerKind::TlsServer => Ok(Box::new(Xor::default())),
-                        LayerKind::TlsClient { .. } => Err("none".into()),
+                        LayerKind::TlsClient { .. } | LayerKind::Telemetry { .. } => Err("none".into()),
                         LayerKind::Deflate => Deflaters::default().layer(),
                     };
                     self.driver.switch(conn, layer);

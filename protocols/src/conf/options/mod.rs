@@ -65,6 +65,7 @@ const OWN: &[Known] = &[
     own("rookery_list_path", Kind::Text),
     own("rookery_lmtp_envelope_timeout", Kind::Duration),
     own("rookery_lmtp_verify", Kind::Choice(&["backend", "list"])),
+    own("rookery_logfmt", Kind::Switch),
     own("rookery_master_path", Kind::Text),
     own("rookery_metrics_listen", Kind::Text),
     own("rookery_mupdate_starttls", Kind::Choice(&["never", "needed", "offered", "required"])),

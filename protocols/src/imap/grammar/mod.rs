@@ -15,6 +15,7 @@ mod command;
 mod response;
 pub mod responses;
 mod set;
+pub mod url;
 mod verb;
 
 pub use args::*;

@@ -59,6 +59,28 @@ pub fn append_head(args: &[u8]) -> Result<AppendHead<'_>, SyntaxError> {
     Ok(AppendHead { mailbox, rest: cursor.rest(), rest_at: cursor.position() })
 }
 
+/// Reads the message of a REPLACE and the head of what takes its place.
+///
+/// ```text
+/// replace = "REPLACE" SP seq-number SP mailbox append-message      RFC 8508 section 5
+/// ```
+///
+/// # Errors
+/// No number, no mailbox, or nothing behind it.
+pub fn replace_head(args: &[u8]) -> Result<(&[u8], AppendHead<'_>), SyntaxError> {
+    let mut cursor = Cursor::new(args);
+    let message = if cursor.take_if(b'*') {
+        &args[..1]
+    } else {
+        cursor.number()?;
+        &args[..cursor.position()]
+    };
+    cursor.sp()?;
+    let begins = cursor.position();
+    let head = append_head(&args[begins..])?;
+    Ok((message, AppendHead { rest_at: begins + head.rest_at, ..head }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

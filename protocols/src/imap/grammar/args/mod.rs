@@ -6,16 +6,19 @@
 mod acl;
 mod copy;
 mod create;
+mod esearch;
 mod list;
 mod login;
 mod mailbox;
 mod metadata;
 mod quota;
 mod select;
+mod url;
 
 pub use acl::{AclArgs, deleteacl_args, getacl_args, listrights_args, myrights_args, setacl_args};
-pub use copy::{AppendHead, CopyArgs, append_head, copy_args};
+pub use copy::{AppendHead, CopyArgs, append_head, copy_args, replace_head};
 pub use create::{CreateArgs, CreateParameters, Destination, create_args};
+pub use esearch::{EsearchArgs, Source, SourceKind, esearch_args};
 pub use list::{ListArgs, ListReturn, ListSelection, list_args, lsub_args};
 pub use login::{AuthenticateArgs, IdPair, LoginArgs, authenticate_args, enable_args, id_args, login_args};
 pub use mailbox::{
@@ -28,3 +31,4 @@ pub use metadata::{
 };
 pub use quota::{QuotaResource, SetQuotaArgs, getquota_args, getquotaroot_args, setquota_args};
 pub use select::{Qresync, SelectArgs, select_args};
+pub use url::{FetchedUrl, genurlauth_args, urlfetch_args};
