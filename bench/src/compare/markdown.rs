@@ -20,8 +20,10 @@ pub(super) fn report(comparison: &Comparison, found: &Found) -> String {
         let (must, goal) = (budget.must.text(), budget.goal.text());
         let _ = writeln!(out, "| {} | {seen} | {must} | {goal} | {word} |", budget.row);
     }
-    out += "\n## CPU microseconds for one operation, and operations for one second of CPU\n\n";
-    out += &costs(&kinds, &found.rows, true);
+    if !found.rows.is_empty() {
+        out += "\n## CPU microseconds for one operation, and operations for one second of CPU\n\n";
+        out += &costs(&kinds, &found.rows, true);
+    }
     if !found.idle.is_empty() {
         let _ = write!(
             out,
@@ -32,9 +34,11 @@ pub(super) fn report(comparison: &Comparison, found: &Found) -> String {
     }
     out += "\n## Our cost by theirs: median (least to most) of the alternations\n\n";
     out += &ratios(&kinds, found);
-    out += "\n## Latency: p50 / p99 / p99.9\n\nIn the closed loop, load and backend on one core: who is faster has \
-        more operations under way at the backend.\n\n";
-    out += &latencies(&kinds, &found.rows);
+    if !found.rows.is_empty() {
+        out += "\n## Latency: p50 / p99 / p99.9\n\nIn the closed loop, load and backend on one core: who is faster has \
+            more operations under way at the backend.\n\n";
+        out += &latencies(&kinds, &found.rows);
+    }
     out + &failures(comparison, found)
 }
 
