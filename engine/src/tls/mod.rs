@@ -182,7 +182,7 @@ fn server(
     tickets: &Arc<dyn ProducesTickets>,
 ) -> Result<ServerConfig, TlsError> {
     let builder =
-        ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions).map_err(refused)?;
+        ServerConfig::builder_with_provider(serving()).with_protocol_versions(versions).map_err(refused)?;
     let builder = match &settings.client_certificates {
         ClientCertificates::Off => builder.with_no_client_auth(),
         ClientCertificates::Optional { ca_file, ca_dir } => {
@@ -201,6 +201,7 @@ fn server(
         .with_single_cert(chain, files::key(&pair.key)?)
         .map_err(|error| files::bad(&pair.key, "private key", error))?;
     config.max_fragment_size = Some(FRAGMENT_BYTES);
+    config.ignore_client_order = true;
     config.ticketer = Arc::clone(tickets);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     // One ticket is enough and costs 4 µs; two is the library's default.
@@ -241,6 +242,21 @@ fn versions(words: &[Box<str>]) -> Result<Vec<&'static SupportedProtocolVersion>
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// Our suites in the order in which a server prefers them: AES-128 with SHA-256 first, as RFC 8446 section 9.1
+/// has everybody implement. Processors hash SHA-256 by instruction and SHA-384 not: with it first, as
+/// clients have it, SHA-384 took 5.6 % of a login.
+fn serving() -> Arc<CryptoProvider> {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    // A stable sort: what is equal stays in the library's order, TLS 1.3 before 1.2.
+    provider.cipher_suites.sort_by_key(|suite| {
+        let is_tls12 = suite.tls13().is_none();
+        let hashes_slowly = suite.suite().as_str().is_some_and(|name| name.ends_with("_SHA384"));
+        let is_chacha = suite.suite().as_str().is_some_and(|name| name.contains("CHACHA20"));
+        (is_tls12, is_chacha, hashes_slowly)
+    });
+    Arc::new(provider)
 }
 
 fn refused(error: impl ToString) -> TlsError {

@@ -397,3 +397,26 @@ fn assert_error(error: Option<String>, part: &str) {
     let error = error.expect("an error");
     assert!(error.contains(part), "{error}");
 }
+
+#[test]
+fn server_chooses_the_suite_whose_hash_processors_have() {
+    let world = World::new();
+    let versions = versions(&[]).unwrap();
+    let tickets = rustls::crypto::aws_lc_rs::Ticketer::new().unwrap();
+    let config = server(&world.settings(), &world.pair("server"), &versions, &tickets).unwrap();
+    let roots = Arc::new(files::roots(Some(&world.path("ca")), None).unwrap());
+    let theirs = client(&roots, None, &versions).unwrap();
+    let first = theirs.crypto_provider().cipher_suites[0].suite();
+    assert_eq!(first, rustls::CipherSuite::TLS13_AES_256_GCM_SHA384, "the client would choose another");
+    let name = ServerName::try_from("mail.test").unwrap();
+    let mut c = rustls::ClientConnection::new(theirs, name).unwrap();
+    let mut s = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+    let mut wire = Vec::new();
+    c.write_tls(&mut wire).unwrap();
+    s.read_tls(&mut wire.as_slice()).unwrap();
+    s.process_new_packets().unwrap();
+    let suite = s.negotiated_cipher_suite().unwrap().suite();
+    assert_eq!(suite, rustls::CipherSuite::TLS13_AES_128_GCM_SHA256);
+    let all = |provider: &CryptoProvider| provider.cipher_suites.len();
+    assert_eq!(all(&serving()), all(&provider()), "none is left out");
+}
