@@ -14,7 +14,9 @@ const TARGETS: &[Target] = &[
     ("lmtp_grammar", protocols::fuzz::lmtp_grammar),
     ("lmtp_message", protocols::fuzz::lmtp_message),
     ("names", protocols::fuzz::names),
+    ("pop3_session", protocols::fuzz::pop3_session),
     ("sasl", protocols::fuzz::sasl),
+    ("sieve_session", protocols::fuzz::sieve_session),
     ("wire", protocols::fuzz::wire),
 ];
 

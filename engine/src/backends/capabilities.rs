@@ -35,6 +35,8 @@ pub struct Offered {
     common: ArcSwap<Common>,
     /// Where it is kept; one writer at a time.
     file: Mutex<Option<PathBuf>>,
+    /// What a server offers that was never seen; `None` is IMAP's.
+    unseen: Option<fn() -> Vec<Box<str>>>,
 }
 
 /// What was worked out for a list.
@@ -56,7 +58,12 @@ impl Offered {
             Err(error) => (BTreeMap::new(), Some(error)),
         };
         let (by_server, file) = (Mutex::new(known), Mutex::new(Some(path)));
-        (Offered { by_server, common: ArcSwap::default(), file }, error)
+        (Offered { by_server, file, ..Offered::default() }, error)
+    }
+
+    /// Of a protocol in which a server that was never seen offers this; kept in no file.
+    pub fn of(unseen: fn() -> Vec<Box<str>>) -> Offered {
+        Offered { unseen: Some(unseen), ..Offered::default() }
     }
 
     /// Notes what a server offers; whether that is news, which somebody has to save.
@@ -80,7 +87,7 @@ impl Offered {
             return Arc::clone(&known.offered);
         }
         let by_server = lock(&self.by_server);
-        let offered = Arc::new(common(&by_server, &servers(locations)));
+        let offered = Arc::new(common(&by_server, &servers(locations), self.unseen.unwrap_or(cyrus_3_6)));
         // Under the lock, so that nothing older is stored behind what `seen` cleared.
         self.common.store(Arc::new(Common { of: Some(locations.clone()), offered: Arc::clone(&offered) }));
         offered
@@ -103,6 +110,10 @@ impl Offered {
     }
 }
 
+fn cyrus_3_6() -> Vec<Box<str>> {
+    CYRUS_3_6.split_ascii_whitespace().map(Box::from).collect()
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -118,6 +129,7 @@ fn servers(locations: &Locations) -> BTreeSet<Box<str>> {
 fn common(
     by_server: &BTreeMap<Box<str>, Vec<Box<str>>>,
     servers: &BTreeSet<Box<str>>,
+    default: fn() -> Vec<Box<str>>,
 ) -> BackendCapabilities {
     let (seen, unseen): (Vec<_>, Vec<_>) = servers.iter().partition(|server| by_server.contains_key(*server));
     let mut offers: Vec<&Vec<Box<str>>> = seen.iter().filter_map(|server| by_server.get(*server)).collect();
@@ -126,7 +138,7 @@ fn common(
     }
     let Some((first, others)) = offers.split_first() else { return BackendCapabilities::default() };
     let mut common = (*first).clone();
-    let default: Vec<Box<str>> = CYRUS_3_6.split_ascii_whitespace().map(Box::from).collect();
+    let default = default();
     for other in others.iter().copied().chain((!unseen.is_empty()).then_some(&default)) {
         common.retain(|name| other.iter().any(|offered| offered.eq_ignore_ascii_case(name)));
     }

@@ -39,7 +39,6 @@ impl Default for Settings {
 }
 
 /// The backends as the shards of a process know them.
-#[derive(Default)]
 pub struct Backends {
     /// What could not be reached lately.
     pub health: Health,
@@ -47,6 +46,16 @@ pub struct Backends {
     pub offered: Offered,
     /// What they offer in ManageSieve.
     pub sieve: Offered,
+}
+
+impl Default for Backends {
+    fn default() -> Backends {
+        Backends {
+            health: Health::default(),
+            offered: Offered::default(),
+            sieve: Offered::of(protocols::sieve::cyrus_3_6),
+        }
+    }
 }
 
 impl Backends {

@@ -3,6 +3,7 @@
 //! `fuzz/` runs them under libFuzzer; `tests/corpora.rs` replays its corpora with a stable compiler.
 
 mod conf;
+mod front;
 mod imap;
 mod lmtp;
 mod names;
@@ -10,6 +11,7 @@ mod sasl;
 mod wire;
 
 pub use conf::conf;
+pub use front::{pop3_session, sieve_session};
 pub use imap::{backend_response, imap_grammar};
 pub use lmtp::{lmtp_grammar, lmtp_message};
 pub use names::names;

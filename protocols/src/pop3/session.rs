@@ -234,7 +234,6 @@ impl Session {
         if !self.allows_plaintext() {
             self.bad(b"-ERR [AUTH] USER command only available under a layer\r\n");
         } else if self.user.is_some() {
-            self.user = None;
             self.bad(b"-ERR [AUTH] Must give PASS command\r\n");
         } else if !self.entrance.guest.is_name(user, &self.config.common) {
             self.bad(b"-ERR [AUTH] Invalid user\r\n");
@@ -280,7 +279,7 @@ impl Session {
     fn respond(&mut self, text: &[u8]) {
         if text == b"*" {
             self.entrance.guest.cancel();
-            return self.bad(b"-ERR [AUTH] authenticating: bad protocol / cancel\r\n");
+            return self.bad(b"-ERR [AUTH] Client canceled authentication\r\n");
         }
         let (entrance, mut around) = parts!(self);
         let begun = match sasl::decode_base64(text.trim_ascii()) {

@@ -5,6 +5,15 @@ use crate::login::config::Common;
 use crate::proxy::BackendCapabilities;
 use crate::wire::quote::quoted_out;
 
+/// What Cyrus 3.6 offers, as items that can be compared with a server's.
+pub fn cyrus_3_6() -> Vec<Box<str>> {
+    let words = |line: &&'static str| {
+        let (name, value) = line.split_once(' ').unwrap_or((line, ""));
+        value.split(' ').map(move |word| format!("{name} {word}").into())
+    };
+    CYRUS_3_6.iter().flat_map(words).collect()
+}
+
 /// What every server offers as long as none was seen: Cyrus 3.6.
 const CYRUS_3_6: [&str; 3] = [
     "SIEVE encoded-character comparator-i;ascii-numeric fileinto reject ereject vacation vacation-seconds notify \
@@ -70,7 +79,7 @@ impl Asker<'_> {
             }
             Some((_, server)) => out.extend_from_slice(server),
         }
-        if !self.tls && self.common.login.starttls {
+        if !self.tls && self.common.login.starttls && self.user.is_none() {
             line_out(out, "STARTTLS", None);
         }
         if let Some((user, _)) = self.user {

@@ -8,5 +8,6 @@ pub mod grammar;
 mod relay;
 mod session;
 
+pub use capabilities::cyrus_3_6;
 pub use config::Config;
 pub use session::Session;
