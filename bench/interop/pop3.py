@@ -394,7 +394,7 @@ ROOKERY = [poplib_reads_and_deletes, quit_deletes, going_without_quit_deletes_no
 # What the Cyrus frontend does wrong: a test that it passes sees nothing.
 CYRUS_FAILS = [(going_without_quit_deletes_nothing, "it sends QUIT for the client"),
                (fresh_inbox_is_found, "it does not ask the master")]
-OPTIONS = ["--tls", "--no-log", "--set", "frontend:popsubfolders=yes", "--set", "backend:popsubfolders=yes",
+OPTIONS = ["--tls", "--no-log", "--set", "frontend:failedloginpause=0", "--set", "frontend:popsubfolders=yes", "--set", "backend:popsubfolders=yes",
            "--set", "backend3:popminpoll=5m"]
 
 

@@ -8,6 +8,7 @@ pub mod carrier;
 pub mod client;
 pub mod dice;
 pub mod host;
+pub mod lines;
 mod machines;
 pub mod message;
 pub mod net;

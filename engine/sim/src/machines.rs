@@ -6,12 +6,15 @@ use std::time::Duration;
 use mupdate::master::{self, Connection};
 use mupdate::slave::{self, Slave, Starttls};
 use protocols::imap::config::{Config, Timeouts};
+use protocols::login::config::Common;
 use protocols::mailbox::Namespace;
 use protocols::proxy::{Origin, Session};
 use protocols::sasl::{Credentials, Mechanism, Offer};
 use protocols::secret::Secret;
+use protocols::{pop3, sieve};
 
 use crate::backend::PROXY_PASSWORD;
+use crate::lines::Kind;
 
 /// What the frontends are configured with.
 pub(crate) fn imap_config() -> Config {
@@ -22,6 +25,28 @@ pub(crate) fn imap_config() -> Config {
     config.proxy.password = Secret::new(PROXY_PASSWORD.as_bytes());
     config.timeouts = Timeouts { backend_idle: Duration::from_secs(5), ..Timeouts::default() };
     config
+}
+
+/// The machine of a client of POP3 or ManageSieve.
+pub(crate) fn line_session(kind: Kind, origin: Origin) -> Box<dyn Session> {
+    let imap = imap_config();
+    let common = Common {
+        servername: imap.servername,
+        namespace: imap.namespace,
+        login: imap.login,
+        proxy: imap.proxy,
+        ..Common::default()
+    };
+    match kind {
+        Kind::Pop3 => {
+            let config = pop3::Config { common, ..pop3::Config::default() };
+            Box::new(pop3::Session::new(Arc::new(config), origin))
+        }
+        Kind::Sieve => {
+            let config = sieve::Config { common, ..sieve::Config::default() };
+            Box::new(sieve::Session::new(Arc::new(config), origin))
+        }
+    }
 }
 
 /// The machine that follows the master.

@@ -13,6 +13,7 @@ use crate::backend::Backend;
 use crate::client::Client;
 use crate::dice::Dice;
 use crate::host::{Dial, Host, Stored, contents};
+use crate::lines::{Kind, LineClient, Server};
 use crate::machines;
 use crate::net::{Net, Owner, Weather};
 use crate::registrar::{Registrar, Truth};
@@ -25,6 +26,10 @@ const FRONTENDS: usize = 2;
 const BACKENDS: usize = 3;
 const USERS: usize = 4;
 const CLIENTS: usize = 8;
+
+/// Clients of POP3 and ManageSieve, numbered from here on.
+const LINE_CLIENTS: usize = 6;
+const LINE_CLIENTS_FROM: usize = 1 << 20;
 
 /// Faults happen until then.
 const FAULTS_END: Instant = Instant(20_000_000_000);
@@ -67,6 +72,9 @@ pub struct World {
     master: Host,
     clients: Vec<Client>,
     clients_to_come: usize,
+    line_clients: Vec<LineClient>,
+    /// The POP3 and ManageSieve servers of the backends.
+    servers: Vec<Server>,
     registrar: Registrar,
     wakes: BTreeSet<(Instant, Owner)>,
     /// When those who are down come back.
@@ -93,6 +101,11 @@ fn mailboxes() -> Vec<(String, usize)> {
         all.push((format!("shared{n}"), n));
     }
     all
+}
+
+/// The users whose home a backend is.
+fn users_of(backend: usize) -> impl Iterator<Item = String> {
+    (0..USERS).filter(move |n| n % BACKENDS == backend).map(user)
 }
 
 fn server(n: usize) -> String {
@@ -138,7 +151,9 @@ impl World {
             backends: backends.collect(),
             master: master(stored),
             clients: Vec::new(),
-            clients_to_come: CLIENTS,
+            clients_to_come: CLIENTS + LINE_CLIENTS,
+            line_clients: Vec::new(),
+            servers: (0..BACKENDS).map(|n| Server::new(users_of(n))).collect(),
             registrar: Registrar::default(),
             wakes: BTreeSet::new(),
             revivals: Vec::new(),
@@ -192,8 +207,14 @@ impl World {
                 let active = self.now < FAULTS_END;
                 self.registrar.turn(&mut self.net, self.now, &mut self.dice, active);
             }
+            Owner::Client(n) if n >= LINE_CLIENTS_FROM => {
+                self.line_clients[n - LINE_CLIENTS_FROM].turn(&mut self.net, self.now, &mut self.dice);
+            }
             Owner::Client(n) => self.clients[n].turn(&mut self.net, self.now, &mut self.dice),
-            Owner::Backend(n) => self.backends[n].turn(&mut self.net, self.now, &mut self.dice),
+            Owner::Backend(n) => {
+                self.backends[n].turn(&mut self.net, self.now, &mut self.dice);
+                self.servers[n].turn(&mut self.net, self.now, &mut self.dice);
+            }
             Owner::Frontend(n) if self.frontends_up[n] => {
                 let dials = self.frontends[n].turn(&mut self.net, self.now, &mut self.dice);
                 for dial in dials {
@@ -236,7 +257,17 @@ impl World {
                     ours
                 })
             }
-            Service::Mupdate | Service::Pop3 | Service::Lmtp | Service::Sieve => None,
+            Service::Pop3 | Service::Sieve => {
+                let kind = if dial.service == Service::Pop3 { Kind::Pop3 } else { Kind::Sieve };
+                let to = self.backends.iter().position(|at| at.name == dial.server && at.is_up());
+                to.map(|to| {
+                    let (ours, theirs) = self.net.connect(me, Owner::Backend(to));
+                    self.servers[to].accept(kind, theirs);
+                    self.wakes.insert((self.now, Owner::Backend(to)));
+                    ours
+                })
+            }
+            Service::Mupdate | Service::Lmtp => None,
         };
         self.frontends[from].dialled(dial, end, &mut self.net, self.now);
         self.wake(Instant(self.now.0 + 1), me);
@@ -258,6 +289,9 @@ impl World {
         for n in 0..self.clients.len() {
             self.wake(self.now, Owner::Client(n));
         }
+        for n in 0..self.line_clients.len() {
+            self.wake(self.now, Owner::Client(LINE_CLIENTS_FROM + n));
+        }
         let now = self.now;
         let back: Vec<_> = self.revivals.iter().filter(|(at, _)| *at <= now).map(|(_, who)| *who).collect();
         self.revivals.retain(|(at, _)| *at > now);
@@ -278,6 +312,10 @@ impl World {
             return;
         }
         self.clients_to_come -= 1;
+        let has_room = self.line_clients.len() < LINE_CLIENTS;
+        if self.clients.len() == CLIENTS || (has_room && self.dice.per_mille(500)) {
+            return self.line_client_comes(frontend);
+        }
         let name = user(self.dice.below(USERS));
         let number = self.clients.len();
         let (ours, theirs) = self.net.connect(Owner::Client(number), Owner::Frontend(frontend));
@@ -289,6 +327,18 @@ impl World {
         }
         let steps = 5 + self.dice.below(30);
         self.clients.push(Client::new(&name, ours, boxes, steps, self.trace));
+        self.wake(self.now, Owner::Frontend(frontend));
+    }
+
+    fn line_client_comes(&mut self, frontend: usize) {
+        let kind = if self.dice.per_mille(500) { Kind::Pop3 } else { Kind::Sieve };
+        let name = user(self.dice.below(USERS));
+        let number = LINE_CLIENTS_FROM + self.line_clients.len();
+        let (ours, theirs) = self.net.connect(Owner::Client(number), Owner::Frontend(frontend));
+        let session = machines::line_session(kind, self.origin());
+        self.frontends[frontend].carrier.accept(session, theirs, &mut self.net, self.now);
+        let steps = 3 + self.dice.below(20);
+        self.line_clients.push(LineClient::new(kind, &name, ours, steps));
         self.wake(self.now, Owner::Frontend(frontend));
     }
 
@@ -319,7 +369,10 @@ impl World {
         }
         self.net.reset_all(who, self.now);
         match who {
-            Owner::Backend(n) => self.backends[n].set_up(false),
+            Owner::Backend(n) => {
+                self.backends[n].set_up(false);
+                self.servers[n].die();
+            }
             Owner::Frontend(n) => self.frontends_up[n] = false,
             Owner::Master => self.master_up = false,
             Owner::Client(_) => return,
@@ -349,6 +402,7 @@ impl World {
         self.now >= FAULTS_END + Duration::from_secs(60)
             && self.clients_to_come == 0
             && self.clients.iter().all(|client| client.over)
+            && self.line_clients.iter().all(|client| client.over)
     }
 
     fn judge(&mut self) {
@@ -369,6 +423,19 @@ impl World {
         }
         for backend in &mut self.backends {
             outcome.violations.append(&mut backend.violations);
+        }
+        for client in &mut self.line_clients {
+            outcome.violations.append(&mut client.violations);
+            outcome.answered_ok += client.answered_ok;
+            if !client.over {
+                outcome.violations.push(format!("{} waits for ever", client.mark));
+            }
+            if !client.quit && self.servers.iter().any(|server| server.quits.contains(&client.mark)) {
+                outcome.violations.push(format!("{} did not say QUIT, and his server heard it", client.mark));
+            }
+        }
+        for server in &mut self.servers {
+            outcome.violations.append(&mut server.violations);
         }
         outcome.violations.append(&mut self.registrar.violations);
         outcome.changes = self.registrar.acknowledged;

@@ -1,0 +1,492 @@
+//! POP3 and ManageSieve in the simulated murder: clients that check what they see, servers that check what
+//! they are asked and by whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use protocols::proxy::Instant;
+use protocols::sieve::grammar::{Scan, Verb, command};
+
+use crate::backend::PROXY_PASSWORD;
+use crate::dice::Dice;
+use crate::message;
+use crate::net::{Broken, EndId, Net, Read};
+
+/// Bytes of the largest message or script.
+const BODY_BYTES_MAX: usize = 150_000;
+
+/// Messages in a maildrop at the start.
+const MESSAGES: u64 = 6;
+
+/// Which protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// POP3.
+    Pop3,
+    /// ManageSieve.
+    Sieve,
+}
+
+/// The POP3 and ManageSieve servers of one backend.
+#[derive(Default)]
+pub struct Server {
+    /// The users whose home it is.
+    users: BTreeSet<String>,
+    /// Seeds of the messages of a user.
+    drops: BTreeMap<String, Vec<u64>>,
+    /// Scripts by user and name.
+    scripts: BTreeMap<(String, String), Vec<u8>>,
+    peers: Vec<Peer>,
+    /// Clients that said QUIT here, by the mark that they left.
+    pub quits: BTreeSet<String>,
+    /// What must not happen and did.
+    pub violations: Vec<String>,
+}
+
+struct Peer {
+    kind: Kind,
+    end: EndId,
+    input: Vec<u8>,
+    out: Vec<u8>,
+    user: Option<String>,
+    deleted: BTreeSet<usize>,
+    mark: Option<String>,
+    closing: bool,
+}
+
+impl Server {
+    /// Servers of these users.
+    pub fn new(users: impl IntoIterator<Item = String>) -> Server {
+        let users: BTreeSet<String> = users.into_iter().collect();
+        let drops = users.iter().map(|user| (user.clone(), (0..MESSAGES).collect())).collect();
+        Server { users, drops, ..Server::default() }
+    }
+
+    /// Takes a connection.
+    pub fn accept(&mut self, kind: Kind, end: EndId) {
+        let out: &[u8] = match kind {
+            Kind::Pop3 => b"+OK ready\r\n",
+            Kind::Sieve => b"\"SIEVE\" \"fileinto\"\r\n\"SASL\" \"PLAIN\"\r\nOK\r\n",
+        };
+        self.peers.push(Peer {
+            kind,
+            end,
+            input: Vec::new(),
+            out: out.to_vec(),
+            user: None,
+            deleted: BTreeSet::new(),
+            mark: None,
+            closing: false,
+        });
+    }
+
+    /// Dies: its connections are gone, what it stored stays.
+    pub fn die(&mut self) {
+        self.peers.clear();
+    }
+
+    /// Reads, answers, sends.
+    pub fn turn(&mut self, net: &mut Net, now: Instant, dice: &mut Dice) {
+        for mut peer in std::mem::take(&mut self.peers) {
+            let mut over = false;
+            loop {
+                match net.read(peer.end, 64 * 1024, now, dice) {
+                    Read::Bytes(bytes) => peer.input.extend_from_slice(&bytes),
+                    Read::Nothing => break,
+                    Read::Eof | Read::Reset => {
+                        over = true;
+                        break;
+                    }
+                }
+            }
+            match peer.kind {
+                Kind::Pop3 => self.serve_pop3(&mut peer),
+                Kind::Sieve => self.serve_sieve(&mut peer),
+            }
+            match net.send(peer.end, &peer.out, now, dice) {
+                Ok(n) => drop(peer.out.drain(..n)),
+                Err(Broken) => over = true,
+            }
+            if over || (peer.closing && peer.out.is_empty()) {
+                net.close(peer.end, now);
+            } else {
+                self.peers.push(peer);
+            }
+        }
+    }
+
+    fn log_in(&mut self, peer: &mut Peer, response: &[u8]) -> bool {
+        let message = STANDARD.decode(response).unwrap_or_default();
+        let parts: Vec<String> =
+            message.split(|byte| *byte == 0).map(|part| String::from_utf8_lossy(part).into_owned()).collect();
+        let [user, proxy, password] = parts.as_slice() else { return false };
+        if proxy != "proxy" || password != PROXY_PASSWORD {
+            self.violations.push(format!("{:?} server: {proxy} logs in", peer.kind));
+            return false;
+        }
+        if !self.users.contains(user) {
+            self.violations.push(format!("{:?} server: {user} is at home elsewhere", peer.kind));
+        }
+        peer.user = Some(user.clone());
+        true
+    }
+
+    fn serve_pop3(&mut self, peer: &mut Peer) {
+        while let Some(lf) = peer.input.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = peer.input.drain(..=lf).collect();
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            let words: Vec<&str> = line.split(' ').collect();
+            match (peer.user.clone(), words.as_slice()) {
+                (None, ["CAPA"]) => peer.out.extend_from_slice(b"+OK\r\nSASL PLAIN\r\n.\r\n"),
+                (None, ["AUTH", "PLAIN", response]) => {
+                    let is_in = self.log_in(peer, response.as_bytes());
+                    peer.out.extend_from_slice(if is_in { b"+OK in\r\n" } else { b"-ERR [AUTH]\r\n" });
+                }
+                (Some(user), words) => self.obey_pop3(peer, &user, words),
+                (None, _) => self.violations.push(format!("POP3 server: a guest says {line}")),
+            }
+        }
+    }
+
+    fn obey_pop3(&mut self, peer: &mut Peer, user: &str, words: &[&str]) {
+        let seeds = self.drops.get(user).cloned().unwrap_or_default();
+        let number = words.get(1).and_then(|word| word.parse::<usize>().ok()).unwrap_or(0);
+        match words {
+            ["NOOP", mark] => {
+                peer.mark = Some((*mark).to_owned());
+                peer.out.extend_from_slice(format!("+OK {user}\r\n").as_bytes());
+            }
+            ["STAT"] => peer.out.extend_from_slice(format!("+OK {} 0\r\n", seeds.len()).as_bytes()),
+            ["RETR", _] => match seeds.get(number.wrapping_sub(1)) {
+                Some(seed) => {
+                    let bytes = (seed * 7919 * 13) as usize % BODY_BYTES_MAX;
+                    let body = STANDARD.encode(message::write(user, *seed, bytes));
+                    peer.out.extend_from_slice(format!("+OK\r\n{body}\r\n.\r\n").as_bytes());
+                }
+                None => peer.out.extend_from_slice(b"-ERR no such message\r\n"),
+            },
+            ["DELE", _] => {
+                peer.deleted.insert(number);
+                peer.out.extend_from_slice(b"+OK\r\n");
+            }
+            ["QUIT"] => {
+                self.quits.extend(peer.mark.clone());
+                let left = seeds.iter().enumerate().filter(|(n, _)| !peer.deleted.contains(&(n + 1)));
+                self.drops.insert(user.to_owned(), left.map(|(_, seed)| *seed).collect());
+                peer.out.extend_from_slice(b"+OK\r\n");
+                peer.closing = true;
+            }
+            words => self.violations.push(format!("POP3 server: {words:?}")),
+        }
+    }
+
+    fn serve_sieve(&mut self, peer: &mut Peer) {
+        loop {
+            let (verb, strings, len) = match command(&peer.input) {
+                Scan::Whole { verb, strings, len } => {
+                    (verb, strings.iter().map(|string| string.to_vec()).collect::<Vec<_>>(), len)
+                }
+                Scan::Script { verb, begins, script } => {
+                    let end = begins + script as usize;
+                    if peer.input.len() < end + 2 {
+                        return;
+                    }
+                    let name = script_name(&peer.input[..begins]);
+                    (verb, vec![name, peer.input[begins..end].to_vec()], end + 2)
+                }
+                Scan::More => return,
+                Scan::Bad { .. } | Scan::TooLong => {
+                    self.violations.push("ManageSieve server: no command".into());
+                    peer.closing = true;
+                    return;
+                }
+            };
+            peer.input.drain(..len);
+            self.obey_sieve(peer, verb, &strings);
+        }
+    }
+
+    fn obey_sieve(&mut self, peer: &mut Peer, verb: Verb, strings: &[Vec<u8>]) {
+        let text = |at: usize| String::from_utf8_lossy(strings.get(at).map_or(&[], |s| s)).into_owned();
+        match (verb, peer.user.clone()) {
+            (Verb::Authenticate, None) => {
+                let is_in = self.log_in(peer, strings.get(1).map_or(&[], |response| response));
+                peer.out.extend_from_slice(if is_in { b"OK\r\n" } else { b"NO\r\n" });
+            }
+            (Verb::PutScript, Some(user)) => {
+                self.scripts.insert((user, text(0)), strings[1].clone());
+                peer.out.extend_from_slice(b"OK\r\n");
+            }
+            (Verb::GetScript, Some(user)) => match self.scripts.get(&(user, text(0))) {
+                Some(script) => {
+                    peer.out.extend_from_slice(format!("{{{}}}\r\n", script.len()).as_bytes());
+                    peer.out.extend_from_slice(script);
+                    peer.out.extend_from_slice(b"\r\nOK\r\n");
+                }
+                None => peer.out.extend_from_slice(b"NO (NONEXISTENT) \"none\"\r\n"),
+            },
+            (Verb::Noop, Some(user)) => peer.out.extend_from_slice(format!("OK \"{user}\"\r\n").as_bytes()),
+            (Verb::Logout, _) => peer.closing = true,
+            (verb, _) => self.violations.push(format!("ManageSieve server: {verb:?}")),
+        }
+    }
+}
+
+/// The name in `PUTSCRIPT "name" {n+}`.
+fn script_name(head: &[u8]) -> Vec<u8> {
+    head.split(|byte| *byte == b'"').nth(1).unwrap_or_default().to_vec()
+}
+
+/// A client of POP3 or ManageSieve.
+pub struct LineClient {
+    kind: Kind,
+    user: String,
+    /// Tells this client from all others.
+    pub mark: String,
+    end: EndId,
+    input: Vec<u8>,
+    out: Vec<u8>,
+    awaits: Vec<Awaited>,
+    steps_left: usize,
+    is_in: bool,
+    /// He has said QUIT or LOGOUT.
+    pub quit: bool,
+    /// What his script must be, once a PUTSCRIPT of it was answered.
+    script: Option<Vec<u8>>,
+    /// The connection has ended.
+    pub over: bool,
+    /// Commands that were answered well.
+    pub answered_ok: usize,
+    /// What must not happen and did.
+    pub violations: Vec<String>,
+}
+
+/// The reply that is due.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Awaited {
+    Greeting,
+    Login,
+    /// One line that names the user.
+    Name,
+    Line,
+    Message,
+    Put(Vec<u8>),
+    Script,
+}
+
+impl LineClient {
+    /// A client that has connected and will log in as `user`.
+    pub fn new(kind: Kind, user: &str, end: EndId, steps: usize) -> LineClient {
+        LineClient {
+            kind,
+            user: user.to_owned(),
+            mark: format!("client{}", end.0),
+            end,
+            input: Vec::new(),
+            out: Vec::new(),
+            awaits: vec![Awaited::Greeting],
+            steps_left: steps,
+            is_in: false,
+            quit: false,
+            script: None,
+            over: false,
+            answered_ok: 0,
+            violations: Vec::new(),
+        }
+    }
+
+    /// Reads, checks, says the next thing.
+    pub fn turn(&mut self, net: &mut Net, now: Instant, dice: &mut Dice) {
+        if self.over {
+            return;
+        }
+        loop {
+            match net.read(self.end, 32 * 1024, now, dice) {
+                Read::Bytes(bytes) => self.input.extend_from_slice(&bytes),
+                Read::Nothing => break,
+                Read::Eof | Read::Reset => return self.end(net, now),
+            }
+        }
+        while self.take_reply() {}
+        if self.awaits.is_empty() {
+            if self.steps_left == 0 && !self.quit && dice.per_mille(300) {
+                // Goes without a word.
+                return self.end(net, now);
+            }
+            self.speak(dice);
+        }
+        match net.send(self.end, &self.out, now, dice) {
+            Ok(n) => drop(self.out.drain(..n)),
+            Err(Broken) => self.end(net, now),
+        }
+    }
+
+    fn end(&mut self, net: &mut Net, now: Instant) {
+        self.over = true;
+        net.close(self.end, now);
+    }
+
+    fn say(&mut self, line: &str, awaited: Awaited) {
+        self.out.extend_from_slice(line.as_bytes());
+        self.out.extend_from_slice(b"\r\n");
+        self.awaits.push(awaited);
+    }
+
+    fn speak(&mut self, dice: &mut Dice) {
+        if self.quit {
+            return;
+        }
+        if !self.is_in {
+            let plain = STANDARD.encode(format!("\0{}\0pw-{}", self.user, self.user));
+            return match self.kind {
+                Kind::Pop3 => self.say(&format!("AUTH PLAIN {plain}"), Awaited::Login),
+                Kind::Sieve => self.say(&format!("AUTHENTICATE \"PLAIN\" \"{plain}\""), Awaited::Login),
+            };
+        }
+        if self.steps_left == 0 {
+            self.quit = true;
+            let word = if self.kind == Kind::Pop3 { "QUIT" } else { "LOGOUT" };
+            return self.say(word, Awaited::Line);
+        }
+        // Some at once: the next is said before the last is answered.
+        for _ in 0..1 + dice.below(4) {
+            if self.steps_left > 0 {
+                self.steps_left -= 1;
+                match self.kind {
+                    Kind::Pop3 => self.speak_pop3(dice),
+                    Kind::Sieve => self.speak_sieve(dice),
+                }
+            }
+        }
+    }
+
+    fn speak_pop3(&mut self, dice: &mut Dice) {
+        match dice.below(4) {
+            0 => self.say(&format!("NOOP {}", self.mark), Awaited::Name),
+            1 => self.say("STAT", Awaited::Line),
+            2 => self.say(&format!("RETR {}", 1 + dice.below(4)), Awaited::Message),
+            _ => self.say(&format!("DELE {}", 1 + dice.below(3)), Awaited::Line),
+        }
+    }
+
+    fn speak_sieve(&mut self, dice: &mut Dice) {
+        match dice.below(3) {
+            0 => self.say(&format!("NOOP \"{}\"", self.mark), Awaited::Name),
+            1 => {
+                let bytes_max = [50, 5000, BODY_BYTES_MAX][dice.below(3)];
+                let bytes = dice.below(bytes_max);
+                let script = message::write(&self.user, dice.roll(), bytes);
+                let head = format!("PUTSCRIPT \"{}\" {{{}+}}\r\n", self.mark, script.len());
+                self.out.extend_from_slice(head.as_bytes());
+                self.out.extend_from_slice(&script);
+                self.say("", Awaited::Put(script));
+            }
+            _ => self.say(&format!("GETSCRIPT \"{}\"", self.mark), Awaited::Script),
+        }
+    }
+
+    /// Takes one whole reply; whether there was one.
+    fn take_reply(&mut self) -> bool {
+        let Some(awaited) = self.awaits.first().cloned() else {
+            return self.take_unasked();
+        };
+        let Some(len) = self.reply_len(&awaited) else { return false };
+        let reply: Vec<u8> = self.input.drain(..len).collect();
+        self.awaits.remove(0);
+        self.check(awaited, &reply);
+        true
+    }
+
+    /// A goodbye.
+    fn take_unasked(&mut self) -> bool {
+        let Some(lf) = self.input.iter().position(|byte| *byte == b'\n') else { return false };
+        let line: Vec<u8> = self.input.drain(..=lf).collect();
+        if !line.starts_with(b"BYE") && !line.starts_with(b"-ERR") {
+            self.violation(&format!("unasked {}", line.escape_ascii()));
+        }
+        true
+    }
+
+    /// Bytes of the reply at the front of the input, once it is whole.
+    fn reply_len(&self, awaited: &Awaited) -> Option<usize> {
+        let line_end = |from: usize| Some(from + self.input[from..].iter().position(|b| *b == b'\n')? + 1);
+        let first = line_end(0)?;
+        if self.kind == Kind::Pop3 {
+            let is_multi = *awaited == Awaited::Message && self.input.starts_with(b"+OK");
+            return if is_multi {
+                self.input.windows(5).position(|at| at == b"\r\n.\r\n").map(|at| at + 5)
+            } else {
+                Some(first)
+            };
+        }
+        let mut at = 0;
+        loop {
+            let end = line_end(at)?;
+            let line = &self.input[at..end];
+            if [&b"OK"[..], b"NO", b"BYE"].iter().any(|word| line.starts_with(word)) {
+                return Some(end);
+            }
+            at = end;
+            if let Some(digits) = line.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}\r\n")) {
+                at += std::str::from_utf8(digits).ok()?.parse::<usize>().ok()?;
+                if at > self.input.len() {
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn violation(&mut self, what: &str) {
+        self.violations.push(format!("{:?} client {} of {}: {what}", self.kind, self.mark, self.user));
+    }
+
+    fn check(&mut self, awaited: Awaited, reply: &[u8]) {
+        let text = String::from_utf8_lossy(reply).into_owned();
+        let is_ok = if self.kind == Kind::Pop3 { text.starts_with("+OK") } else { text.contains("OK") };
+        if text.starts_with("BYE") {
+            self.quit = true;
+            return self.awaits.clear();
+        }
+        self.answered_ok += usize::from(is_ok);
+        match awaited {
+            Awaited::Login if is_ok => self.is_in = true,
+            Awaited::Login if text.contains("[AUTH]") || text.contains("Authentication Error") => {
+                self.violation(&format!("right password is wrong: {text}"));
+            }
+            Awaited::Name if is_ok && !text.contains(&self.user) => {
+                self.violation(&format!("what was meant for another: {text}"));
+            }
+            Awaited::Message if is_ok => self.check_message(reply),
+            Awaited::Put(script) if is_ok => self.script = Some(script),
+            Awaited::Script if self.script.is_some() => self.check_script(reply, is_ok),
+            Awaited::Greeting
+            | Awaited::Login
+            | Awaited::Name
+            | Awaited::Line
+            | Awaited::Message
+            | Awaited::Put(_)
+            | Awaited::Script => {}
+        }
+    }
+
+    fn check_message(&mut self, reply: &[u8]) {
+        let body = reply.split(|byte| *byte == b'\n').nth(1).unwrap_or_default().trim_ascii();
+        let message = STANDARD.decode(body).unwrap_or_default();
+        match message::check(&message) {
+            Ok(user) if user == self.user => {}
+            Ok(user) => self.violation(&format!("a message of {user}")),
+            Err(why) => self.violation(why),
+        }
+    }
+
+    fn check_script(&mut self, reply: &[u8], is_ok: bool) {
+        let expected = self.script.clone().unwrap_or_default();
+        let head = format!("{{{}}}\r\n", expected.len());
+        let is_same =
+            is_ok && reply.strip_prefix(head.as_bytes()).is_some_and(|rest| rest.starts_with(&expected));
+        if !is_same {
+            self.violation("a script is not what it was");
+        }
+    }
+}
