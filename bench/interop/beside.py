@@ -27,7 +27,7 @@ class Beside(Bed):
         """The Cyrus frontend's own, with an address, a folder and a password source of its own."""
         os.makedirs(self.conf("conf/socket"), exist_ok=True)
         with open(f"{self.folder}/frontend/imapd.conf") as f:
-            lines = [x for x in f.read().splitlines() if not re.match("sasl_(pwcheck|auxprop|sasldb)|configdir", x)]
+            lines = [x for x in f.read().splitlines() if not re.match("sasl_(pwcheck|auxprop|sasldb)|configdir|failedlog", x)]
         lines += [f"configdirectory: {self.conf('conf')}", f"sasl_pwcheck_method: {method}", "failedloginpause: 0"]
         keys = {x.split(":")[0] for x in more}
         lines = [x for x in lines if x.split(":")[0] not in keys]

@@ -83,7 +83,7 @@ DIALOGUES = {
                 b"CHECKSCRIPT {5+}\r\nkeep;\r\n", 'CHECKSCRIPT "keep;"', "LISTSCRIPTS", 'SETACTIVE "main"', "LISTSCRIPTS",
                 'GETSCRIPT "main"', b"GETSCRIPT {4+}\r\nmain\r\n", 'RENAMESCRIPT "main" "other"', 'DELETESCRIPT "other"',
                 'SETACTIVE ""', 'DELETESCRIPT "other"', 'DELETESCRIPT "none"', 'PUTSCRIPT "a/b" "keep;"',
-                'NOOP "x"', "NOOP", b'PUTSCRIPT "big" {40000+}\r\n' + b"# comment\r\n" * 3636 + b"keep\r\n\r\n",
+                'NOOP "x"', "NOOP", b'PUTSCRIPT "big" {40000+}\r\n' + b"# comment\r\n" * 3636 + b"keep\r\n",
                 "LISTSCRIPTS", "UNAUTHENTICATE", "LISTSCRIPTS", f'AUTHENTICATE "PLAIN" "{RIGHT}"', "LISTSCRIPTS",
                 "LOGOUT"],
     "for another": [f'AUTHENTICATE "PLAIN" "{plain("user001", "user002", "pw-user002")}"',

@@ -92,6 +92,16 @@ fn pop3_is_configured_and_kpop_refused() {
 }
 
 #[test]
+fn sieve_refers_only_where_it_is_told_to() {
+    let cyrus = CYRUS.replace("pop3d", "timsieved");
+    for (own, referrals) in [("", false), ("sieve_allowreferrals: yes\n", true)] {
+        let services = load(&format!("{IMAPD}{own}timeout: 5\n"), &cyrus).unwrap().services;
+        let Program::Sieve(sieve) = &services[1].program else { panic!("no sieve") };
+        assert_eq!((sieve.referrals, sieve.timeout), (referrals, Duration::from_secs(10 * 60)));
+    }
+}
+
+#[test]
 fn list_is_guarded_as_by_default_in_mupdate_and_unified_names_its_server() {
     let standard = load(IMAPD, CYRUS).unwrap().directory;
     assert_eq!(standard.hold_back_percent, 20);

@@ -17,8 +17,6 @@ pub struct Config {
     pub timeout: Duration,
     /// A client that has not logged in after so long is sent away.
     pub login_timeout: Duration,
-    /// APOP is offered: the source of passwords knows them, and `allowapop` is on.
-    pub apop: bool,
 }
 
 /// The least `poptimeout`: "such a timer MUST be of at least 10 minutes' duration" (RFC 1939 section 3).
@@ -32,7 +30,6 @@ impl Default for Config {
             use_acl: false,
             timeout: TIMEOUT_MIN,
             login_timeout: Duration::from_secs(3 * 60),
-            apop: false,
         }
     }
 }
