@@ -408,7 +408,18 @@ def unified_and_replicated_masters(world):
             assert master.stop() == 0
 
 
-TESTS = [a_leftover_copy_steals_nothing, a_move_onto_a_leftover_copy_ends_with_one_owner,
+def dash_a_is_the_master_where_it_is_named(world):
+    """`mupdate -a`, by `mupdate_server`; anywhere else a slave that follows it."""
+    named = {"mupdate_server": f"{world.net}.4", "mupdate_authname": "postman", "mupdate_username": "postman",
+             "mupdate_password": "pw-postman"}
+    here = Master(world.bed.binaries, f"{world.folder}/auto", f"{world.net}.4", options=named)
+    here.words = lambda: ["-a" if x == "-m" else x for x in Master.words(here)]
+    with here, here.client() as client:
+        assert client.greeting[-1][-1] == b"(master)", client.greeting
+        client.ok("ACTIVATE", "user.auto", world.at(1), "auto\tlrs\t")
+
+
+TESTS = [dash_a_is_the_master_where_it_is_named, a_leftover_copy_steals_nothing, a_move_onto_a_leftover_copy_ends_with_one_owner,
          our_ctl_mboxlist_does_what_debians_does, mupdatetest_of_both_on_our_master, mupdatetest_begins_tls,
          unified_and_replicated_masters, a_stale_cyrus_frontend_is_found, a_dead_backend_is_replaced_by_ma,
          a_move_whose_source_died_is_found_and_repaired, a_master_is_restored_from_its_own_dump]

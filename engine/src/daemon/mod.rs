@@ -8,6 +8,7 @@
 //! Nothing before the frontend starts a thread: credentials and signal masks belong to threads, and
 //! later ones inherit those of the first.
 
+mod auto;
 mod beside;
 pub mod mupdate;
 mod notify;

@@ -8,6 +8,7 @@ use protocols::conf::ConfError;
 use protocols::proxy::Level;
 use rustix::fs::Mode;
 
+use super::auto;
 use super::notify::{Manager, State};
 use super::pid_file::PidFile;
 use super::sys::{self, Signal, Signals};
@@ -26,6 +27,9 @@ pub struct Options {
     /// Be the master
     #[arg(short = 'm')]
     pub master: bool,
+    /// Be the master if mupdate_server names this host, else a slave
+    #[arg(short = 'a')]
+    pub auto: bool,
     /// Configuration file
     #[arg(short = 'C', value_name = "FILE", default_value = "/etc/imapd.conf")]
     pub config: PathBuf,
@@ -73,6 +77,8 @@ fn serve(options: &Options) -> Result<(), Failure> {
         let sent = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
         sent.map_err(|error| Failure::new(EX_UNAVAILABLE, error))?;
     }
+    let is_master = options.master || (options.auto && auto::is_master(&options.config)?);
+    let options = &Options { master: is_master, ..options.clone() };
     let secret = process_secret()?;
     let configuration = read(options, &secret).map_err(|error| Failure::new(EX_CONFIG, error))?;
     let signals = Signals::block().map_err(|error| Failure::new(EX_UNAVAILABLE, error))?;
@@ -196,7 +202,8 @@ mod tests {
         assert_eq!(options.services, Some("/b".into()));
         assert_eq!(options.listen.as_deref(), Some("127.0.0.1:3905"));
         let slave = Options::try_parse_from(["mupdate"]).unwrap();
-        assert!(!slave.master);
+        assert!(!slave.master && !slave.auto);
+        assert!(Options::try_parse_from(["mupdate", "-a"]).unwrap().auto);
         assert_eq!(slave.config.to_str(), Some("/etc/imapd.conf"));
     }
 }
