@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn the_host_that_is_named_is_the_master() {
         assert_eq!(decided("mupdate_server: 127.0.0.1:3905\n"), Ok(true));
-        // TEST-NET-1 (RFC 5737) is nobody's.
+        // An address that stands in documentation and on no host.
         assert_eq!(decided("mupdate_server: 192.0.2.7\n"), Ok(false));
         assert_eq!(decided("servername: x\n"), Err(EX_CONFIG));
         assert_eq!(decided("mupdate_server: :3905\n"), Err(EX_CONFIG));
