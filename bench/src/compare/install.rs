@@ -19,7 +19,7 @@ pub(super) const NODELAY_SEEN: &str = "HAProxy and Rookery set it on both sides,
     what it sends, nginx's mail proxy and Cyrus never set it";
 /// Where Debian keeps Dovecot's programs.
 const DOVECOT_PROGRAMS: &str = "/usr/lib/dovecot";
-const PACKAGES: [&str; 10] = [
+const PACKAGES: [&str; 9] = [
     "nginx",
     "libnginx-mod-mail",
     "haproxy",
@@ -29,9 +29,9 @@ const PACKAGES: [&str; 10] = [
     "cyrus-murder",
     "cyrus-pop3d",
     "db-util",
-    // Else a mail server comes with Cyrus.
-    "msmtp-mta",
 ];
+/// Cyrus wants a program that sends mail: this one comes with it where there is none, instead of a server.
+const SENDMAIL: (&str, &str) = ("/usr/sbin/sendmail", "msmtp-mta");
 /// These conflict with Cyrus' packages and are unpacked, not installed.
 const UNPACKED: [&str; 2] = ["dovecot-imapd", "dovecot-pop3d"];
 /// Says that no service is to be started by its installation.
@@ -43,7 +43,10 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// This is not root, or apt-get fails.
 pub(super) fn install(folder: &Path) -> Result<()> {
     ensure!(rustix::process::geteuid().is_root(), "--system installs packages, which wants root");
-    let missing: Vec<&str> = PACKAGES.into_iter().filter(|package| !is_installed(package)).collect();
+    let mut missing: Vec<&str> = PACKAGES.into_iter().filter(|package| !is_installed(package)).collect();
+    if !missing.is_empty() && !Path::new(SENDMAIL.0).exists() {
+        missing.push(SENDMAIL.1);
+    }
     if !missing.is_empty() {
         let had_policy = Path::new(POLICY).exists();
         if !had_policy {
