@@ -37,9 +37,9 @@ pub use serving::{MasterLine, Serving};
 pub(crate) use sieve::config as sieve;
 pub use standalone::{Command, Master, Source, Standalone};
 
-use crate::control::Program;
 use crate::helpers::PasswordSource;
 use crate::log::Facility;
+use crate::program::Program;
 use crate::services::{self, Service};
 
 /// Where configuration text comes from: files, or a map in memory.
@@ -73,6 +73,9 @@ pub struct Configuration {
     /// What the operator should know, for the log.
     pub notes: Vec<(Level, Box<str>)>,
 }
+
+/// The user that Cyrus runs as; `rookery_user` names another.
+const USER: &str = "cyrus";
 
 /// What concerns the process as a whole.
 #[derive(Clone, Debug)]
@@ -206,7 +209,7 @@ fn process(imapd: &Imapd, file: &str) -> Result<Process, ConfError> {
         control_socket: Some(control_socket(imapd, Path::new(directory), Program::Rookeryd)),
         metrics: metrics(imapd)?,
         directory: directory.into(),
-        user: imapd.text("rookery_user").unwrap_or(crate::daemon::USER).into(),
+        user: imapd.text("rookery_user").unwrap_or(USER).into(),
         umask: umask(imapd)?,
         shards,
         syslog_prefix: imapd.text("syslog_prefix").map(Box::from),
@@ -223,7 +226,7 @@ fn process(imapd: &Imapd, file: &str) -> Result<Process, ConfError> {
 /// name of its own: it may stand beside a frontend and share its files.
 pub fn control_socket(imapd: &Imapd, configdirectory: &Path, program: Program) -> PathBuf {
     match (imapd.text("rookery_control_socket"), program) {
-        (None, _) => crate::control::default_path(configdirectory, program),
+        (None, _) => program.control_socket(configdirectory),
         (Some(path), Program::Rookeryd) => path.into(),
         (Some(path), Program::Mupdate) => format!("{path}-mupdate").into(),
     }

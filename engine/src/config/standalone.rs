@@ -13,7 +13,7 @@ use super::{
     Directory, Listen, Process, ProcessSecret, Reader, backends, check_options, control_socket, directory,
     missing, process, tls,
 };
-use crate::control::Program;
+use crate::program::Program;
 
 /// The service whose options it reads when no line of cyrus.conf names another.
 const SERVICE: &str = "mupdate";

@@ -39,15 +39,15 @@ mod metrics;
 mod protocol;
 mod server;
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use crate::program::Program;
 pub use client::{AskError, Connection};
 pub use latency::measure;
 pub use metrics::Metrics;
 pub use protocol::{
-    Accepted, Ask, Conflict, HeldBackDump, Latency, Mailbox, Program, Reservation, ShardLoad, SlowCommand,
-    State, Status, UnfinishedMove,
+    Accepted, Ask, Conflict, HeldBackDump, Latency, Mailbox, Reservation, ShardLoad, SlowCommand, State,
+    Status, UnfinishedMove,
 };
 pub use server::{Control, Watched, start, start_if};
 
@@ -65,14 +65,6 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long one answer may take in all: it holds on to the list as it was when it was asked.
 pub const ANSWER_MAX: Duration = Duration::from_secs(600);
-
-/// Where a program's socket is unless an option says otherwise.
-pub fn default_path(configdirectory: &Path, program: Program) -> PathBuf {
-    configdirectory.join("socket").join(match program {
-        Program::Rookeryd => "rookery",
-        Program::Mupdate => "rookery-mupdate",
-    })
-}
 
 #[cfg(test)]
 mod tests;

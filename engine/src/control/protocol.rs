@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::program::Program;
+
 /// A question.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
@@ -103,26 +105,6 @@ pub struct SlowCommand {
     pub server: Option<String>,
     /// How long it took, in microseconds.
     pub us: u64,
-}
-
-/// Which program answers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Program {
-    /// A frontend.
-    Rookeryd,
-    /// The MUPDATE master, or a slave that stands alone.
-    Mupdate,
-}
-
-impl Program {
-    /// Its name, as it is started.
-    pub fn name(self) -> &'static str {
-        match self {
-            Program::Rookeryd => "rookeryd",
-            Program::Mupdate => "mupdate",
-        }
-    }
 }
 
 /// How a daemon is.

@@ -15,10 +15,11 @@ use protocols::proxy::Level;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::answer::{Answering, answer};
-use super::protocol::{Ask, End, Program};
+use super::protocol::{Ask, End};
 use super::{CONNECTIONS_MAX, IDLE_MAX, REQUEST_BYTES_MAX, WRITE_TIMEOUT};
 use crate::directory::Client;
 use crate::log::Log;
+use crate::program::Program;
 use crate::shard::Measured;
 
 /// How long accepting pauses when the process has no descriptor left.

@@ -15,7 +15,6 @@ mod notify;
 mod options;
 mod pid_file;
 mod privileges;
-pub(crate) mod sys;
 
 use std::fs;
 use std::io;
@@ -29,25 +28,20 @@ use protocols::secret::Secret;
 use rustix::fs::Mode;
 
 pub use options::Options;
-pub use privileges::USER;
 
 use beside::Beside;
 use notify::{Manager, Marker, State};
 use pid_file::PidFile;
-use sys::{Signal, Signals};
 
 use crate::config::{self, Configuration, Fate, Process, ProcessSecret};
 use crate::directory::DirectoryError;
 use crate::frontend::{self, Frontend, Prepared, StartError};
 use crate::log::{self, Log, Target};
 use crate::shard;
+use crate::sys::{self, EX_OK, EX_SOFTWARE, Signal, Signals};
 
-/// Exit status: everything went well.
-const EX_OK: u8 = 0;
 /// Exit status: the system does not allow what is needed.
 const EX_UNAVAILABLE: u8 = 69;
-/// Exit status: a part of the program broke.
-const EX_SOFTWARE: u8 = 70;
 /// Exit status: a file cannot be made.
 const EX_CANTCREAT: u8 = 73;
 /// Exit status: a user cannot be become.

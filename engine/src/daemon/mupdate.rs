@@ -11,13 +11,13 @@ use rustix::fs::Mode;
 use super::auto;
 use super::notify::{Manager, State};
 use super::pid_file::PidFile;
-use super::sys::{self, Signal, Signals};
-use super::{EX_CONFIG, EX_NOPERM, EX_OK, EX_UNAVAILABLE, Failure, LOOK_MS};
+use super::{EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE, Failure, LOOK_MS};
 use super::{monotonic_us, pid_file, privileges, process_secret, start_log};
 use crate::config::{self, Command, ProcessSecret};
 use crate::log::Log;
 use crate::shard;
 use crate::standalone::{self, Standalone};
+use crate::sys::{self, EX_OK, Signal, Signals};
 
 /// The MUPDATE server of a Cyrus Murder: with -m the master, which holds the list of mailboxes;
 /// without it a slave, which follows the master and serves what it knows.

@@ -8,10 +8,7 @@ use rustix::thread::{
     set_thread_res_gid, set_thread_res_uid,
 };
 
-use super::sys;
-
-/// The user that Cyrus runs as; `rookery_user` names another.
-pub const USER: &str = "cyrus";
+use crate::sys;
 
 /// Why privileges could not be dropped.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use protocols::mailbox::Groups;
 
-use crate::daemon::sys;
+use crate::sys;
 
 /// How long an answer is believed: who is put into a group waits no longer for its rights.
 const KEPT_FOR: Duration = Duration::from_secs(60);

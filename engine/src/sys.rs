@@ -11,15 +11,20 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+/// Exit status: everything went well.
+pub(crate) const EX_OK: u8 = 0;
+/// Exit status: a part of the program broke (sysexits.h).
+pub(crate) const EX_SOFTWARE: u8 = 70;
+
 /// A user of the system.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct User {
+pub(crate) struct User {
     /// Its number.
-    pub(super) uid: u32,
+    pub(crate) uid: u32,
     /// Its group.
-    pub(super) gid: u32,
+    pub(crate) gid: u32,
     /// All groups that it is in.
-    pub(super) groups: Vec<u32>,
+    pub(crate) groups: Vec<u32>,
 }
 
 /// Bytes for the strings of one passwd entry.
@@ -35,7 +40,7 @@ const HOST_BYTES: usize = 1025;
 const GROUPS_MAX: usize = 1024;
 
 /// Looks a user up by name; `None` when there is none.
-pub(super) fn user(name: &str) -> io::Result<Option<User>> {
+pub(crate) fn user(name: &str) -> io::Result<Option<User>> {
     let name = CString::new(name)?;
     let mut entry = MaybeUninit::<libc::passwd>::zeroed();
     let mut strings = vec![0 as libc::c_char; PASSWD_BYTES];
@@ -130,7 +135,7 @@ pub(crate) fn name_of(address: IpAddr) -> Option<String> {
 
 /// The signals that the daemon answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Signal {
+pub(crate) enum Signal {
     /// SIGTERM, SIGINT, SIGQUIT.
     Stop,
     /// SIGHUP.
@@ -140,12 +145,12 @@ pub(super) enum Signal {
 const SIGNALS: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP];
 
 /// Signals that are taken by [`Signals::wait`] on one thread.
-pub(super) struct Signals(libc::sigset_t);
+pub(crate) struct Signals(libc::sigset_t);
 
 impl Signals {
     /// Keeps the signals from interrupting anything. Must be called before a thread is started, for
     /// threads inherit it.
-    pub(super) fn block() -> io::Result<Signals> {
+    pub(crate) fn block() -> io::Result<Signals> {
         let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
         // SAFETY: sigemptyset initialises the set; the others get a set that is.
         unsafe {
@@ -162,7 +167,7 @@ impl Signals {
     }
 
     /// Waits for a signal at most so many milliseconds.
-    pub(super) fn wait(&self, milliseconds: u32) -> Option<Signal> {
+    pub(crate) fn wait(&self, milliseconds: u32) -> Option<Signal> {
         let timeout = libc::timespec {
             tv_sec: libc::time_t::from(milliseconds / 1000),
             tv_nsec: libc::c_long::from(milliseconds % 1000) * 1_000_000,
@@ -177,7 +182,7 @@ impl Signals {
 }
 
 /// Takes descriptors that the process inherited (sd_listen_fds(3)): `n` from 3 on.
-pub(super) fn inherited(n: u16) -> Vec<OwnedFd> {
+pub(crate) fn inherited(n: u16) -> Vec<OwnedFd> {
     let first: RawFd = 3;
     (first..first + RawFd::from(n))
         // SAFETY: fcntl reads a flag; a number that is no descriptor is an error.
@@ -188,12 +193,12 @@ pub(super) fn inherited(n: u16) -> Vec<OwnedFd> {
 }
 
 /// The parent that waits until its daemon serves.
-pub(super) struct Starter(io::PipeWriter);
+pub(crate) struct Starter(io::PipeWriter);
 
 impl Starter {
     /// Lets the parent exit with this status. A daemon that serves lets go of its terminal first.
-    pub(super) fn tell(mut self, status: u8) {
-        if status == super::EX_OK {
+    pub(crate) fn tell(mut self, status: u8) {
+        if status == EX_OK {
             // Without /dev/null it keeps what it has.
             let _ = close_stdio();
         }
@@ -204,7 +209,7 @@ impl Starter {
 
 /// Goes on in a child process in a session of its own; the parent exits with the status that the
 /// child tells, or 70 when it ends without a word.
-pub(super) fn background() -> io::Result<Starter> {
+pub(crate) fn background() -> io::Result<Starter> {
     let (mut reader, writer) = io::pipe()?;
     // SAFETY: the process has one thread, so the child may do all that its parent might.
     match unsafe { libc::fork() } {
@@ -216,7 +221,7 @@ pub(super) fn background() -> io::Result<Starter> {
         }
         _ => {
             drop(writer);
-            let mut status = [super::EX_SOFTWARE];
+            let mut status = [EX_SOFTWARE];
             // Without a byte the child has ended: the status stays what it is.
             let _ = reader.read_exact(&mut status);
             std::process::exit(i32::from(status[0]))
