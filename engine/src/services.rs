@@ -7,6 +7,7 @@ use protocols::imap;
 use protocols::lmtp::{self, config::Trust};
 use protocols::mailbox::names::VirtDomains;
 use protocols::pop3;
+use protocols::postmap;
 use protocols::proxy::{Level, Origin, Session};
 use protocols::sieve;
 
@@ -36,6 +37,8 @@ pub enum Program {
     Pop3(Arc<pop3::Config>),
     /// `timsieved`.
     Sieve(Arc<sieve::Config>),
+    /// `rookery-map`: the list as a Postfix table.
+    Map(Arc<postmap::Config>),
 }
 
 impl Service {
@@ -52,6 +55,7 @@ impl Service {
                 }
                 Box::new(session)
             }
+            Program::Map(config) => Box::new(postmap::Session::new(Arc::clone(config))),
             Program::Lmtp(config) => Box::new(lmtp::Session::new(Arc::clone(config), origin)),
             Program::Sieve(config) => {
                 let mut session = sieve::Session::new(Arc::clone(config), origin);
@@ -81,6 +85,7 @@ enum Known {
     Lmtp,
     Pop3,
     Sieve,
+    Map,
     /// Served by the directory, or by a process beside this one.
     Mupdate,
     /// A protocol that is served by nothing yet.
@@ -93,6 +98,7 @@ fn known(basename: &str) -> Known {
         "lmtpd" | "lmtpproxyd" | "lmtp" => Known::Lmtp,
         "pop3d" => Known::Pop3,
         "timsieved" => Known::Sieve,
+        "rookery-map" => Known::Map,
         "mupdate" => Known::Mupdate,
         _ => Known::NotServed,
     }
@@ -120,6 +126,7 @@ pub(crate) fn select(
             Known::Pop3 => services.push(line.pop3()?),
             Known::Sieve => services.push(line.sieve()?),
             Known::Lmtp => services.push(line.lmtp()?),
+            Known::Map => services.push(line.map()?),
             Known::Mupdate => {}
             Known::NotServed => {
                 let text = format!("{basename} is not served by this version: nothing listens for it");
@@ -174,6 +181,11 @@ impl Line<'_> {
         let tls = self.tls.server.is_some();
         let config = crate::config::lmtp(&self.own(), &self.entry.file, trust, tls, self.secret)?;
         self.service(Program::Lmtp(Arc::new(config)))
+    }
+
+    fn map(&self) -> Result<Service, ConfError> {
+        let config = crate::config::postmap(&self.own(), self.entry, self.arguments)?;
+        self.service(Program::Map(Arc::new(config)))
     }
 
     /// The options as this service sees them.

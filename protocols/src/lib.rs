@@ -13,6 +13,7 @@ pub mod mailbox;
 mod outbox;
 pub mod places;
 pub mod pop3;
+pub mod postmap;
 pub mod proxy;
 pub mod sasl;
 pub mod seats;

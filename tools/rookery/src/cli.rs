@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{audit, check, demo, latency, list, locate, top};
+use crate::{audit, check, demo, latency, list, locate, postfix_config, top};
 
 /// What every command ends with.
 const EXIT_STATUS: &str = "\
@@ -85,6 +85,12 @@ pub(crate) enum Task {
     Audit(audit::Options),
     /// Show a repair plan that audit has written, or carry it out
     Repair(audit::RepairOptions),
+    /// Print main.cf lines with which a Postfix asks the live list where mail goes
+    ///
+    /// A rookery-map line of cyrus.conf makes rookeryd answer Postfix' socketmap and tcp_table look-ups: transport (where
+    /// an address goes), exists, home (its server) and here=SERVER (the addresses of one server). Each is found, not
+    /// found, or to be asked again while the list is not in step, so that no mail is refused on stale knowledge.
+    PostfixConfig(postfix_config::Options),
     /// Run a whole murder in this process: a MUPDATE master, two backends, a frontend
     Demo(demo::Options),
 }

@@ -10,6 +10,7 @@ mod latency;
 mod list;
 mod locate;
 mod output;
+mod postfix_config;
 mod socket;
 mod status;
 mod top;
@@ -57,6 +58,7 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Task::Check(options) => check::run(options, common, form),
         Task::Audit(options) => audit::run(options, common, form),
         Task::Repair(options) => audit::repair(options, common, form),
+        Task::PostfixConfig(options) => postfix_config::run(options),
         Task::Demo(options) => demo::run(options).map(|()| Outcome::Fine).map_err(Failure::from),
     }
 }

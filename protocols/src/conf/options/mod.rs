@@ -66,6 +66,8 @@ const OWN: &[Known] = &[
     own("rookery_lmtp_envelope_timeout", Kind::Duration),
     own("rookery_lmtp_verify", Kind::Choice(&["backend", "list"])),
     own("rookery_logfmt", Kind::Switch),
+    own("rookery_map_here", Kind::Text),
+    own("rookery_map_transport", Kind::Text),
     own("rookery_master_path", Kind::Text),
     own("rookery_metrics_listen", Kind::Text),
     own("rookery_mupdate_starttls", Kind::Choice(&["never", "needed", "offered", "required"])),
