@@ -205,7 +205,7 @@ fn interop(options: &Options, show: &mut Show) -> Result<Tally> {
         run.arg("--no-system");
     }
     if options.long {
-        run.args(["--rounds", "1000", "--kills", "200"]);
+        run.args(["--rounds", "1000", "--kills", "200", "--messages", "1000"]);
     }
     let mut tally = closing(&mut run, show)?;
     if strict && tally.skipped > 0 {
