@@ -9,6 +9,7 @@ pub mod client;
 pub mod dice;
 pub mod host;
 pub mod lines;
+pub mod lmtp;
 mod machines;
 pub mod message;
 pub mod net;

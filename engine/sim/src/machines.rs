@@ -49,6 +49,18 @@ pub(crate) fn line_session(kind: Kind, origin: Origin) -> Box<dyn Session> {
     }
 }
 
+/// What the frontends' LMTP is configured with.
+pub(crate) fn lmtp_config() -> protocols::lmtp::Config {
+    let mut config = protocols::lmtp::Config {
+        servername: "frontend".into(),
+        trust: protocols::lmtp::config::Trust::Everybody,
+        ..protocols::lmtp::Config::default()
+    };
+    config.namespace = Arc::new(Namespace { separator: b'.', alt: false, ..Namespace::default() });
+    config.proxy.password = Secret::new(PROXY_PASSWORD.as_bytes());
+    config
+}
+
 /// The machine that follows the master.
 pub(crate) fn slave(origin: &Origin) -> Box<dyn Session> {
     let config = slave::Config {

@@ -23,8 +23,11 @@ fn main() -> ExitCode {
 fn run(seeds: std::ops::Range<u64>, trace: bool) -> ExitCode {
     let (mut passed, mut failed) = (0, 0);
     let (mut answered_ok, mut answered_no, mut changes, mut faults, mut resumed) = (0, 0, 0, 0, 0);
+    let (mut delivered, mut deferred) = (0, 0);
     for seed in seeds {
         let outcome = World::new(seed, trace).run();
+        delivered += outcome.delivered;
+        deferred += outcome.deferred;
         answered_ok += outcome.answered_ok;
         answered_no += outcome.answered_no;
         changes += outcome.changes;
@@ -43,6 +46,7 @@ fn run(seeds: std::ops::Range<u64>, trace: bool) -> ExitCode {
         "{answered_ok} commands answered OK, {answered_no} NO; {changes} changes of the list; {faults} faults; \
          {resumed} streams went on"
     );
+    println!("{delivered} messages delivered by LMTP, {deferred} to come again");
     println!("{passed} passed, {failed} failed, 0 skipped");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::dice::Dice;
 use crate::host::{Dial, Host, Stored, contents};
 use crate::lines::{Kind, LineClient, Server};
+use crate::lmtp::{Sender, Store};
 use crate::machines;
 use crate::net::{Net, Owner, Weather};
 use crate::registrar::{Registrar, Truth};
@@ -26,6 +27,10 @@ const FRONTENDS: usize = 2;
 const BACKENDS: usize = 3;
 const USERS: usize = 4;
 const CLIENTS: usize = 8;
+const SENDERS: usize = 4;
+
+/// Numbers of MTAs, and of the LMTP sides of backends, begin here.
+const LMTP: usize = 1000;
 
 /// Clients of POP3 and ManageSieve, numbered from here on.
 const LINE_CLIENTS: usize = 6;
@@ -58,6 +63,10 @@ pub struct Outcome {
     pub faults: usize,
     /// Times that a slave went on without the whole list.
     pub resumed: usize,
+    /// Deliveries that were confirmed to an MTA.
+    pub delivered: usize,
+    /// Recipients and messages that an MTA has to send again.
+    pub deferred: usize,
     /// Turns that were taken.
     pub turns: u64,
 }
@@ -75,6 +84,9 @@ pub struct World {
     line_clients: Vec<LineClient>,
     /// The POP3 and ManageSieve servers of the backends.
     servers: Vec<Server>,
+    senders: Vec<Sender>,
+    senders_to_come: usize,
+    stores: Vec<Store>,
     registrar: Registrar,
     wakes: BTreeSet<(Instant, Owner)>,
     /// When those who are down come back.
@@ -82,6 +94,7 @@ pub struct World {
     master_up: bool,
     frontends_up: [bool; SLAVES],
     config: Arc<imap::Config>,
+    lmtp: Arc<protocols::lmtp::Config>,
     outcome: Outcome,
     trace: bool,
 }
@@ -154,12 +167,18 @@ impl World {
             clients_to_come: CLIENTS + LINE_CLIENTS,
             line_clients: Vec::new(),
             servers: (0..BACKENDS).map(|n| Server::new(users_of(n))).collect(),
+            senders: Vec::new(),
+            senders_to_come: SENDERS,
+            stores: (0..BACKENDS)
+                .map(|at| Store::new((0..USERS).filter(|n| n % BACKENDS == at).map(user).collect()))
+                .collect(),
             registrar: Registrar::default(),
             wakes: BTreeSet::new(),
             revivals: Vec::new(),
             master_up: true,
             frontends_up: [true; SLAVES],
             config: Arc::new(machines::imap_config()),
+            lmtp: Arc::new(machines::lmtp_config()),
             outcome: Outcome::default(),
             trace,
             dice,
@@ -209,6 +228,12 @@ impl World {
             }
             Owner::Client(n) if n >= LINE_CLIENTS_FROM => {
                 self.line_clients[n - LINE_CLIENTS_FROM].turn(&mut self.net, self.now, &mut self.dice);
+            }
+            Owner::Client(n) if n >= LMTP => {
+                self.senders[n - LMTP].turn(&mut self.net, self.now, &mut self.dice);
+            }
+            Owner::Backend(n) if n >= LMTP => {
+                self.stores[n - LMTP].turn(&mut self.net, self.now, &mut self.dice);
             }
             Owner::Client(n) => self.clients[n].turn(&mut self.net, self.now, &mut self.dice),
             Owner::Backend(n) => {
@@ -267,7 +292,16 @@ impl World {
                     ours
                 })
             }
-            Service::Mupdate | Service::Lmtp => None,
+            Service::Lmtp => {
+                let to = self.backends.iter().position(|at| at.name == dial.server && at.is_up());
+                to.map(|to| {
+                    let (ours, theirs) = self.net.connect(me, Owner::Backend(LMTP + to));
+                    self.stores[to].accept(theirs);
+                    self.wakes.insert((self.now, Owner::Backend(LMTP + to)));
+                    ours
+                })
+            }
+            Service::Mupdate => None,
         };
         self.frontends[from].dialled(dial, end, &mut self.net, self.now);
         self.wake(Instant(self.now.0 + 1), me);
@@ -277,6 +311,9 @@ impl World {
     fn chance(&mut self) {
         if self.clients_to_come > 0 && self.dice.per_mille(300) {
             self.client_comes();
+        }
+        if self.senders_to_come > 0 && self.dice.per_mille(200) {
+            self.sender_comes();
         }
         if self.registrar.wants_connection() && self.master_up && self.now < FAULTS_END {
             let (ours, theirs) = self.net.connect(Owner::Client(usize::MAX), Owner::Master);
@@ -291,6 +328,9 @@ impl World {
         }
         for n in 0..self.line_clients.len() {
             self.wake(self.now, Owner::Client(LINE_CLIENTS_FROM + n));
+        }
+        for n in 0..self.senders.len() {
+            self.wake(self.now, Owner::Client(LMTP + n));
         }
         let now = self.now;
         let back: Vec<_> = self.revivals.iter().filter(|(at, _)| *at <= now).map(|(_, who)| *who).collect();
@@ -342,6 +382,22 @@ impl World {
         self.wake(self.now, Owner::Frontend(frontend));
     }
 
+    fn sender_comes(&mut self) {
+        let frontend = self.dice.below(FRONTENDS);
+        if !self.frontends_up[frontend] {
+            return;
+        }
+        self.senders_to_come -= 1;
+        let number = self.senders.len();
+        let (ours, theirs) = self.net.connect(Owner::Client(LMTP + number), Owner::Frontend(frontend));
+        let session = protocols::lmtp::Session::new(self.lmtp.clone(), self.origin());
+        self.frontends[frontend].carrier.accept(Box::new(session), theirs, &mut self.net, self.now);
+        let messages = 3 + self.dice.below(10);
+        let users = (0..USERS).map(user).collect();
+        self.senders.push(Sender::new(format!("mail{number}"), ours, users, messages));
+        self.wake(self.now, Owner::Frontend(frontend));
+    }
+
     fn master_connection(&mut self) -> Box<dyn Session> {
         let epoch = self.master.directory.epoch().map(Into::into);
         machines::master_connection(self.origin(), epoch)
@@ -372,6 +428,8 @@ impl World {
             Owner::Backend(n) => {
                 self.backends[n].set_up(false);
                 self.servers[n].die();
+                self.net.reset_all(Owner::Backend(LMTP + n), self.now);
+                self.stores[n].die();
             }
             Owner::Frontend(n) => self.frontends_up[n] = false,
             Owner::Master => self.master_up = false,
@@ -401,6 +459,8 @@ impl World {
     fn is_over(&self) -> bool {
         self.now >= FAULTS_END + Duration::from_secs(60)
             && self.clients_to_come == 0
+            && self.senders_to_come == 0
+            && self.senders.iter().all(|sender| sender.over)
             && self.clients.iter().all(|client| client.over)
             && self.line_clients.iter().all(|client| client.over)
     }
@@ -443,8 +503,40 @@ impl World {
             outcome.violations.push(format!("{} bytes stood unread", self.net.inbox_bytes_seen_max));
         }
         self.outcome.resumed = self.frontends.iter().map(|frontend| frontend.resumed).sum();
+        self.judge_mail();
         self.judge_lists();
         self.judge_leaks();
+    }
+
+    /// Each message is there once for every recipient of whom that was confirmed, and never twice; one that
+    /// was cut is nowhere.
+    fn judge_mail(&mut self) {
+        let outcome = &mut self.outcome;
+        for store in &mut self.stores {
+            outcome.violations.append(&mut store.violations);
+            let doubled = store.kept.iter().filter(|(_, times)| **times > 1);
+            outcome
+                .violations
+                .extend(doubled.map(|(what, times)| format!("{what:?} is there {times} times")));
+        }
+        for (n, sender) in self.senders.iter_mut().enumerate() {
+            outcome.violations.append(&mut sender.violations);
+            outcome.delivered += sender.confirmed.len();
+            outcome.deferred += sender.deferred;
+            if !sender.over {
+                outcome.violations.push(format!("MTA {n} waits for {} replies for ever", sender.pending()));
+            }
+            for what in &sender.confirmed {
+                if !self.stores.iter().any(|store| store.kept.contains_key(what)) {
+                    outcome.violations.push(format!("{what:?} was confirmed and is nowhere"));
+                }
+            }
+            if let Some(cut) = &sender.cut
+                && self.stores.iter().any(|store| store.kept.keys().any(|(name, _)| name == cut))
+            {
+                outcome.violations.push(format!("{cut} was cut and is delivered"));
+            }
+        }
     }
 
     /// The master holds what it acknowledged; frontends hold what the master holds.
@@ -479,6 +571,8 @@ impl World {
         for (n, frontend) in self.frontends.iter().enumerate() {
             let (sessions, connections) =
                 (frontend.carrier.driver.sessions(), frontend.carrier.driver.connections());
+            // Those that wait in the pool are nobody's.
+            let connections = connections - frontend.carrier.driver.pooled();
             if sessions != 1 || connections != 1 {
                 self.outcome.violations.push(format!(
                     "frontend {n} is left with {sessions} sessions and {connections} connections"
