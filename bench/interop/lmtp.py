@@ -343,7 +343,7 @@ def mail_flows_while_its_user_moves(world, messages):
             if answer.status == "OK":
                 at = to
                 moved.append(to)
-            stop.wait(0.3)
+            stop.wait(max(0.3, messages / 250))    # a move keeps the mailbox locked for seconds
 
     thread = threading.Thread(target=move)
     thread.start()
