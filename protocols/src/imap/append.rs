@@ -16,6 +16,7 @@ use super::task::{Context, Line, News, Task, Want};
 use crate::proxy::{BackendId, Instant, Side};
 use crate::wire::{Announced, line, literal};
 
+const MOVED: &[u8] = b"NO [UNAVAILABLE] mailbox was being moved; try again";
 const TOO_BIG: &[u8] = b"NO [TOOBIG] Message size exceeds fixed limit";
 
 /// One APPEND.
@@ -33,6 +34,8 @@ pub(super) struct Append {
     replaces: Option<Passage>,
     /// It was sent as REPLACE.
     is_passed_on: bool,
+    /// The message was sent, so that no other server can be given it.
+    is_spent: bool,
 }
 
 /// A message of the selected mailbox that a new one replaces (RFC 8508).
@@ -100,6 +103,7 @@ impl Append {
             held: Vec::new(),
             replaces: None,
             is_passed_on: false,
+            is_spent: false,
         }
     }
 
@@ -144,6 +148,7 @@ impl Append {
         let limit = cx.config.limits.append_bytes_max;
         let is_too_big = announced.is_some_and(|literal| limit.is_some_and(|limit| literal.len > limit));
         match arrival {
+            Arrival::At(_) | Arrival::Unavailable(_) if self.is_spent => self.step = Step::Refuse(MOVED),
             Arrival::At(_) if is_too_big => self.refuse(TOO_BIG),
             Arrival::At(id) => self.step = Step::Send(*id),
             Arrival::Same | Arrival::Absent if !self.held.is_empty() => self.step = Step::Answer,
@@ -205,6 +210,14 @@ impl Append {
                 self.answered = true;
                 self.step = Step::Discard(*len, b"");
                 Line::Relay
+            }
+            // The message was sent unasked: whether the NO is for good the list knows.
+            Step::ExpectReply(_) if status == Status::No && is_elsewhere(text) => {
+                self.held = line.to_vec();
+                self.is_spent = true;
+                self.route.again();
+                self.step = Step::Routing;
+                Line::Taken
             }
             Step::ExpectGo { .. } | Step::ExpectReply(_) => {
                 self.step = Step::Over;

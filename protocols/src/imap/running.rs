@@ -1,5 +1,7 @@
 //! Carries out what the running task wants, and shows it what comes.
 
+use std::time::Duration;
+
 use memchr::memchr;
 use smallvec::SmallVec;
 
@@ -29,10 +31,28 @@ pub(super) struct Running {
     pub(super) awaits: SmallVec<[BackendId; 2]>,
     /// The name that it asked for last.
     finds: Vec<u8>,
+    /// That name is reserved.
+    pub(super) reserved: Option<Reserved>,
     /// The part of the list that it asked for last.
     lists: Asked,
     /// Memory for what it authors, before it is known for whom.
     drafts: Vec<u8>,
+}
+
+/// How long a command waits for a mailbox that is being moved or made. A reservation that is older was
+/// left by a server that died.
+const RESERVED_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often the list is asked meanwhile; each time behind a barrier.
+const RESERVED_PAUSE: Duration = Duration::from_millis(300);
+
+/// A name that was looked up is reserved: the list is asked again before the task is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Reserved {
+    /// Since this is known.
+    since: Instant,
+    /// When the list is asked again; `None` while it is.
+    pub(super) again: Option<Instant>,
 }
 
 impl Session {
@@ -42,8 +62,9 @@ impl Session {
         let tag = Tag::from_slice(tag);
         let (awaits, finds, lists) = (SmallVec::new(), Vec::new(), Asked::default());
         let drafts = Vec::new();
-        self.task =
-            Some(Box::new(Running { tag, task, wake: None, last_news: now, awaits, finds, lists, drafts }));
+        let (wake, reserved) = (None, None);
+        let running = Running { tag, task, wake, last_news: now, awaits, finds, reserved, lists, drafts };
+        self.task = Some(Box::new(running));
     }
 
     /// Carries out what the task wants until it wants nothing.
@@ -274,6 +295,9 @@ impl Session {
                 {
                     finding = deeds.correct(&running.finds, finding, &user.identity);
                 }
+                if self.waits_for(&finding, now) {
+                    return;
+                }
                 self.note_home(&finding);
                 self.tell_task(News::Found(finding), now);
             }
@@ -297,6 +321,31 @@ impl Session {
             | Answer::Capabilities(_)
             | Answer::Directory(_) => {}
         }
+    }
+
+    /// Whether the task waits for a reservation to end. What looks for a selected mailbox waits by itself.
+    fn waits_for(&mut self, finding: &Finding, now: Instant) -> bool {
+        let Some(running) = &mut self.task else { return false };
+        let is_reserved = matches!(finding, Finding::Reserved { .. }) && !running.tag.is_empty();
+        let known = running.reserved;
+        let since = known.map_or(now, |reserved| reserved.since);
+        if !is_reserved || since + RESERVED_TIMEOUT < now {
+            return false;
+        }
+        // The first time at once: the snapshot may be older than the end of the reservation.
+        let again = if known.is_some() { now + RESERVED_PAUSE } else { now };
+        running.reserved = Some(Reserved { since, again: Some(again) });
+        true
+    }
+
+    /// Asks once more for a name that is reserved.
+    pub(super) fn find_again(&mut self, now: Instant) {
+        let Some(running) = &mut self.task else { return };
+        let Some(reserved) = &mut running.reserved else { return };
+        reserved.again = None;
+        running.last_news = now;
+        let name = running.finds.as_slice().into();
+        self.ask(Purpose::Task, Question::Find { name, freshness: Freshness::Barrier });
     }
 
     /// Remembers where the user's INBOX is when a task looked it up.

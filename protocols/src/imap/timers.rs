@@ -24,6 +24,7 @@ enum Due {
     Idle(BackendId),
     Left(BackendId),
     Withheld,
+    Find,
 }
 
 impl Session {
@@ -55,6 +56,7 @@ impl Session {
                 }
                 Due::Idle(id) => self.close_backend(id, Close::Flush),
                 Due::Withheld => self.end_run(),
+                Due::Find => self.find_again(now),
                 Due::Left(id) => self.close_backend(id, Close::Abort),
             }
         }
@@ -70,6 +72,7 @@ impl Session {
             self.wake_deadline(),
             self.reply_deadline(),
             self.withheld_until().map(|until| (until, Due::Withheld)),
+            self.find_deadline(),
         ];
         let backends = self.backends.iter().filter_map(|backend| self.backend_deadline(backend));
         session
@@ -118,6 +121,10 @@ impl Session {
             }
         };
         (self.last_input != UNTOLD).then_some((self.last_input + allowed, Due::Client))
+    }
+
+    fn find_deadline(&self) -> Option<(Instant, Due)> {
+        Some((self.task.as_ref()?.reserved?.again?, Due::Find))
     }
 
     fn wake_deadline(&self) -> Option<(Instant, Due)> {

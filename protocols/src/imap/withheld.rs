@@ -6,10 +6,13 @@
 //! withheld (they are all alike: counted, not stored) until something else follows, or until they are
 //! as many as there are messages: then the list is asked what became of the mailbox.
 //!
+//! A session that was not ended when its mailbox moved (Cyrus 3.6 ends those of the moved user, a moment
+//! late) gets `NO Mailbox does not exist`, which is withheld too.
+//!
 //! ```text
 //!  Nothing ──* 1 EXPUNGE──> Counting ──another line, time──> Passing ──> Nothing
 //!     │                        └── all ──> Asking ──it is still there──^
-//!     └──* VANISHED of all ──────────────────^ └── it is elsewhere: followed, the lines are dropped
+//!     └──* VANISHED of all, NO ──────────────^ └── it is elsewhere: followed, the lines are dropped
 //! ```
 
 use std::time::Duration;
@@ -17,8 +20,9 @@ use std::time::Duration;
 use memchr::memchr;
 
 use super::backend::{Nature, Whose};
-use super::grammar::{Response, UntaggedKind, response};
+use super::grammar::{Response, Status, UntaggedKind, response};
 use super::numbers::vanished;
+use super::route::is_elsewhere;
 use super::session::{Progress, Purpose, Session};
 use crate::proxy::{Answer, Finding, Freshness, Instant, Level, Question, Side};
 
@@ -54,6 +58,8 @@ pub(super) enum Emptying {
     Expunges(u32),
     /// A VANISHED.
     Vanished,
+    /// A NO to a command: there is no such mailbox.
+    Refused,
 }
 
 impl Session {
@@ -77,7 +83,8 @@ impl Session {
         match line.get(..3) {
             Some(b"* 1") => line == FIRST_GONE && self.backends[at].numbers.messages > 0,
             Some(b"* V" | b"* v") => self.empties(at, line),
-            Some(_) | None => false,
+            Some([b'*' | b'+', ..]) | None => false,
+            Some(_) => refuses(line),
         }
     }
 
@@ -102,7 +109,7 @@ impl Session {
             Withheld::Asking(_) | Withheld::Draining(_) | Withheld::Passing(Emptying::Expunges(_)) => {
                 Some(Progress::Hold)
             }
-            Withheld::Passing(Emptying::Vanished) => {
+            Withheld::Passing(Emptying::Vanished | Emptying::Refused) => {
                 self.withhold(Withheld::Nothing);
                 None
             }
@@ -138,8 +145,9 @@ impl Session {
         if count > 0 && FIRST_GONE.starts_with(input) {
             return Progress::More;
         }
-        if count == 0 && self.empties(at, first_line(input)) {
-            self.ask_what_became(Emptying::Vanished);
+        if count == 0 {
+            let vanishes = self.empties(at, first_line(input));
+            self.ask_what_became(if vanishes { Emptying::Vanished } else { Emptying::Refused });
             return Progress::Hold;
         }
         self.withhold(Withheld::Passing(Emptying::Expunges(count)));
@@ -158,6 +166,10 @@ impl Session {
         let (Withheld::Asking(emptying), Answer::Found(finding)) = (self.withheld(), answer) else { return };
         let here = self.selected_backend().map(|backend| backend.server().to_vec());
         match finding {
+            // Its server does not have it, whatever the list says.
+            Finding::Active(_) | Finding::Unknown if emptying == Emptying::Refused => {
+                self.follow_mailbox(now);
+            }
             Finding::Active(entry)
                 if entry.location.server().is_none() || entry.location.server() == here.as_deref() =>
             {
@@ -224,6 +236,17 @@ impl Session {
         if let Withheld::Counting(count, _) = self.withheld() {
             self.believe(Emptying::Expunges(count));
         }
+    }
+}
+
+/// Whether a line answers a command with: there is no such mailbox.
+fn refuses(line: &[u8]) -> bool {
+    match response(line) {
+        Response::Tagged { status: Status::No, text, .. } => is_elsewhere(text),
+        Response::Tagged { .. }
+        | Response::Untagged { .. }
+        | Response::Continuation { .. }
+        | Response::Invalid => false,
     }
 }
 
