@@ -23,6 +23,7 @@ use crate::directory::{self, Client, DirectoryError, Plan, Surroundings};
 use crate::helpers::Helpers;
 use crate::homes::Homes;
 use crate::host::{FrontendHost, Settings, Shared};
+use crate::intents::Intents;
 use crate::log::Log;
 use crate::services::Service;
 use crate::shard::{self, Fit, Inbox, InboxReader, Listener, ListenerId, Pipe, ShardConfig, ToShard, Unfit};
@@ -141,6 +142,7 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
     let telemetry = Telemetry::start(&configuration.process.directory, log.clone())?;
     let shared = Arc::new(Shared {
         telemetry,
+        intents: Intents::new(&configuration.process.directory, &log),
         log,
         tls,
         helpers,

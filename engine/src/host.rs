@@ -20,6 +20,7 @@ use crate::config::Configuration;
 use crate::directory::Client;
 use crate::helpers::{Asker, Helpers, PasswordSource};
 use crate::homes::Homes;
+use crate::intents::Intents;
 use crate::log::Log;
 use crate::services::Service;
 use crate::shard::{Accepted, Host, Inbox, ListenerId, PeerAddress, Reply, SessionId};
@@ -40,6 +41,8 @@ pub struct Shared {
     pub(crate) telemetry: Telemetry,
     /// What compresses connections.
     pub deflaters: Deflaters,
+    /// What was begun in two steps and is not finished.
+    pub intents: Intents,
     /// The mailbox list.
     pub directory: Client,
     /// What home servers told of their users.
@@ -157,18 +160,23 @@ impl Host for FrontendHost {
                 let locations = shared.directory.locations();
                 Reply::Now(Answer::Capabilities(shared.backends.offered_in(service).common(&locations)))
             }
+            Question::Intend(intent) => shared.intents.begin(self.index, asker, intent),
             Question::HomeCopy { user } => Reply::Now(Answer::HomeCopy(shared.homes.copy(&user))),
             // No session of a frontend asks this; the directory shard has a host of its own.
             Question::Directory(_) => Reply::Now(Answer::Directory(DirectoryAnswer::Done)),
         }
     }
 
-    fn tell(&mut self, _session: SessionId, notice: Notice) {
+    fn tell(&mut self, session: SessionId, notice: Notice) {
         match notice {
             Notice::Log { level, text } => self.shared.log.write(level, &text),
             Notice::Session { level, service, session_id, text } => {
                 self.shared.log.write_for(&service, &session_id, level, &text);
             }
+            Notice::Silent { server } => {
+                self.shared.backends.health.was_silent(&server, time::Instant::now());
+            }
+            Notice::Stage { id, stage } => self.shared.intents.stage(self.index, session, id, stage),
             Notice::Capabilities { server, capabilities } => {
                 self.shared.backends.health.answered(&server);
                 if self.shared.backends.offered.seen(&server, capabilities) {
@@ -185,7 +193,7 @@ impl Host for FrontendHost {
     fn connected(&mut self, server: &str, result: io::Result<()>) {
         let Shared { backends, log, .. } = &*self.shared;
         match result {
-            Ok(()) => backends.health.answered(server),
+            Ok(()) => backends.health.reached(server, time::Instant::now()),
             Err(error) => {
                 backends.health.failed(server, time::Instant::now());
                 log.write(Level::Info, &format!("cannot connect to {server}: {error}"));
@@ -203,7 +211,8 @@ impl Host for FrontendHost {
         }
     }
 
-    fn ended(&mut self, _session: SessionId) {
+    fn ended(&mut self, session: SessionId) {
+        self.shared.intents.ended(self.index, session);
         self.shared.sessions[self.index].fetch_sub(1, Ordering::Relaxed);
     }
 }

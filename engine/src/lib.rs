@@ -10,6 +10,7 @@ pub mod frontend;
 pub mod helpers;
 pub mod homes;
 pub mod host;
+pub mod intents;
 pub mod log;
 pub mod program;
 pub mod services;

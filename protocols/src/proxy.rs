@@ -353,8 +353,35 @@ pub enum Question {
     },
     /// What the servers of a protocol other than IMAP offer; answered by [`Answer::Capabilities`].
     ServiceCapabilities(Service),
+    /// Keep, so that it outlives this process, what is about to be done in two steps; answered by
+    /// [`Answer::Intended`] when it is kept. [`Notice::Stage`] tells how far it is.
+    Intend(Box<Intent>),
     /// What only the MUPDATE machines ask.
     Directory(DirectoryQuestion),
+}
+
+/// A move of messages from one server to another: a copy, then an expunge.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Intent {
+    /// Who moves.
+    pub user: Box<[u8]>,
+    /// The internal name of the mailbox that the messages are in.
+    pub source: Box<[u8]>,
+    /// The mailbox that they go to, as the user typed it.
+    pub destination: Box<[u8]>,
+    /// Which, as he typed it.
+    pub messages: Box<[u8]>,
+}
+
+/// How far a move is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// All is at the destination, nothing is removed: UIDs for operators.
+    Copied(Box<[u8]>),
+    /// It is done.
+    Done,
+    /// It ended before its end.
+    GivenUp,
 }
 
 /// The service that a backend connection is for.
@@ -445,6 +472,8 @@ pub enum Answer {
     Capabilities(Arc<BackendCapabilities>),
     /// To [`Question::HomeCopy`].
     HomeCopy(HomeCopy),
+    /// To [`Question::Intend`].
+    Intended(Result<(), Unavailable>),
     /// To [`Question::Directory`].
     Directory(DirectoryAnswer),
 }
@@ -672,6 +701,18 @@ pub enum Notice {
         server: Box<str>,
         /// In its order.
         capabilities: Vec<Box<str>>,
+    },
+    /// A server took a connection and did not log in in time.
+    Silent {
+        /// The server as in the list.
+        server: Box<str>,
+    },
+    /// How far it is with what [`Question::Intend`] announced.
+    Stage {
+        /// That question's.
+        id: QuestionId,
+        /// How far.
+        stage: Stage,
     },
     /// A user's home server told this of him.
     Home {

@@ -559,8 +559,10 @@ impl World {
             end.input = input[taken.n..].to_vec();
             end.seen = end.input.len();
             end.held = taken.then == proxy::Then::Hold;
-            self.wake(Some(side));
-            self.collect();
+            // As the driver does: two sides on hold would wake each other for ever.
+            if self.collect() || taken.n > 0 {
+                self.wake(Some(side));
+            }
             let end = &self.ends[at];
             if taken.then == proxy::Then::More && end.claims.is_empty() && !end.closed {
                 assert!(end.input.len() <= HEAD_BYTES_MAX, "more than a head is kept");
@@ -634,11 +636,14 @@ impl World {
     }
 
     /// Carries out what the session wants.
-    fn collect(&mut self) {
+    /// Whether there was anything.
+    fn collect(&mut self) -> bool {
         let mut scratch = Vec::new();
+        let mut is_any = false;
         loop {
             scratch.clear();
-            let Some(output) = self.session.poll_output(&mut scratch) else { break };
+            let Some(output) = self.session.poll_output(&mut scratch) else { return is_any };
+            is_any = true;
             match output {
                 Output::Write { to } => {
                     let at = self.end(to);
@@ -674,7 +679,11 @@ impl World {
                     self.logs.push(text.into());
                 }
                 Output::Tell(
-                    Notice::Capabilities { .. } | Notice::ServiceCapabilities { .. } | Notice::Home { .. },
+                    Notice::Capabilities { .. }
+                    | Notice::ServiceCapabilities { .. }
+                    | Notice::Silent { .. }
+                    | Notice::Stage { .. }
+                    | Notice::Home { .. },
                 ) => {}
                 Output::Pipe { a, b } => {
                     let Side::Backend(id) = b else { panic!("the client is joined with himself") };
@@ -956,6 +965,7 @@ fn shown(question: &Question) -> String {
         Question::SaltPassword { iterations, .. } => format!("salt {iterations}"),
         Question::Capabilities => "capabilities".into(),
         Question::ServiceCapabilities(service) => format!("capabilities {service:?}").to_lowercase(),
+        Question::Intend(_) => "intend".into(),
         Question::Directory(_) => "directory".into(),
     }
 }

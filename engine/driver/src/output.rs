@@ -118,6 +118,7 @@ impl Driver {
             | Question::DomainOf { .. }
             | Question::ScramKeys { .. }
             | Question::SaltPassword { .. }
+            | Question::Intend(_)
             | Question::Capabilities
             | Question::ServiceCapabilities(_)
             | Question::Directory(_) => None,

@@ -199,6 +199,7 @@ impl Host {
             Question::Capabilities | Question::ServiceCapabilities(_) => {
                 Some(Answer::Capabilities(Arc::new(BackendCapabilities::default())))
             }
+            Question::Intend(_) => Some(Answer::Intended(Ok(()))),
             Question::Directory(question) => {
                 self.resumed += usize::from(matches!(question, DirectoryQuestion::Resumed));
                 let ticket = self.ticket(session, id);

@@ -297,6 +297,7 @@ impl Host for DirectoryHost {
             Question::HomeCopy { .. } => Reply::Now(Answer::HomeCopy(Default::default())),
             Question::DomainOf { .. } => Reply::Now(Answer::Domain(None)),
             Question::ServiceCapabilities(_) => Reply::Now(Answer::Capabilities(Default::default())),
+            Question::Intend(_) => Reply::Now(Answer::Intended(Err(Unavailable))),
             Question::OpenBackend { server, service, .. } => {
                 self.slave = Some(session);
                 let around = &self.around;
@@ -317,10 +318,14 @@ impl Host for DirectoryHost {
 
     fn tell(&mut self, _session: SessionId, notice: Notice) {
         match notice {
-            Notice::Capabilities { .. } | Notice::ServiceCapabilities { .. } | Notice::Home { .. } => {}
             Notice::Log { level, text } | Notice::Session { level, text, .. } => {
                 self.around.log.write(level, &text);
             }
+            Notice::Capabilities { .. }
+            | Notice::ServiceCapabilities { .. }
+            | Notice::Silent { .. }
+            | Notice::Stage { .. }
+            | Notice::Home { .. } => {}
         }
     }
 

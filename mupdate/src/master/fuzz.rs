@@ -167,6 +167,7 @@ impl Bench {
             Question::Barrier => Answer::Barrier(Ok(())),
             Question::OpenBackend { .. }
             | Question::SaltPassword { .. }
+            | Question::Intend(_)
             | Question::Capabilities
             | Question::ServiceCapabilities(_)
             | Question::Groups { .. }

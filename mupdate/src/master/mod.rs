@@ -437,6 +437,7 @@ impl Connection {
             Answer::Opened(_)
             | Answer::Reused { .. }
             | Answer::SaltedPassword(_)
+            | Answer::Intended(_)
             | Answer::Capabilities(_)
             | Answer::Groups(_)
             | Answer::HomeCopy(_)

@@ -110,6 +110,7 @@ pub(super) fn home_news(news: News<'_>, cx: &Context<'_>, agenda: &mut Agenda) -
         News::Backend(Err(_)) => Some(Home::Unavailable),
         News::Page(_)
         | News::Barrier(_)
+        | News::Intended
         | News::Lost(_)
         | News::ForwardBroken { .. }
         | News::Drained(_)

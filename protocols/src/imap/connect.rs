@@ -127,6 +127,7 @@ impl Session {
             | Answer::HomeCopy(_)
             | Answer::Domain(_)
             | Answer::ScramKeys(_)
+            | Answer::Intended(_)
             | Answer::Capabilities(_)
             | Answer::Directory(_) => {}
         }
@@ -426,6 +427,17 @@ impl Session {
         self.outbox.close(Side::Backend(id), Close::Abort);
         self.backend_gone(id, now);
         Progress::Took(here)
+    }
+
+    /// A connection was not logged in in time. That it stands says that its server took it.
+    pub(super) fn login_timed_out(&mut self, id: BackendId, now: Instant) {
+        if let Some(at) = self.backend_at(id)
+            && matches!(self.backends[at].phase, Phase::Login(..))
+        {
+            let server = String::from_utf8_lossy(self.backends[at].server()).into_owned().into_boxed_str();
+            self.outbox.tell(Notice::Silent { server });
+        }
+        self.backend_gone(id, now);
     }
 
     /// A connection ended.

@@ -104,6 +104,7 @@ impl Placement {
             News::Found(_)
             | News::Page(_)
             | News::Barrier(_)
+            | News::Intended
             | News::ForwardBroken { .. }
             | News::Drained(_)
             | News::Kept(_) => {}

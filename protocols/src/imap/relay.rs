@@ -293,6 +293,9 @@ impl Session {
         while n < input.len() && self.backends[at].flow == Flow::Start {
             let Some(lf) = memchr(b'\n', &input[n..]) else { break };
             let line = &input[n..=n + lf];
+            if self.is_selected(self.backends[at].id()) && self.is_withheld(at, line) {
+                break;
+            }
             if !matches!(self.judge(at, line), Judged::Untagged) {
                 break;
             }

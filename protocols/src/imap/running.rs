@@ -12,8 +12,8 @@ use super::session::{Phase, Progress, Purpose, Reading, SelectedMailbox, Session
 use super::task::{Context, Line, News, Selected, Task, Want};
 use super::withheld::Withheld;
 use crate::proxy::{
-    Answer, BackendId, Close, Finding, Freshness, HEAD_BYTES_MAX, HomeNews, Instant, ListQuery, Notice,
-    Question, Side, Unavailable,
+    Answer, BackendId, Close, Finding, Freshness, HEAD_BYTES_MAX, HomeNews, Instant, Intent, ListQuery,
+    Notice, Question, QuestionId, Side, Stage, Unavailable,
 };
 use crate::wire::head::{self, Extent};
 use crate::wire::line;
@@ -33,6 +33,8 @@ pub(super) struct Running {
     finds: Vec<u8>,
     /// That name is reserved.
     pub(super) reserved: Option<Reserved>,
+    /// The question by which it announced a move that has no end yet.
+    intent: Option<QuestionId>,
     /// The part of the list that it asked for last.
     lists: Asked,
     /// Memory for what it authors, before it is known for whom.
@@ -62,8 +64,9 @@ impl Session {
         let tag = Tag::from_slice(tag);
         let (awaits, finds, lists) = (SmallVec::new(), Vec::new(), Asked::default());
         let drafts = Vec::new();
-        let (wake, reserved) = (None, None);
-        let running = Running { tag, task, wake, last_news: now, awaits, finds, reserved, lists, drafts };
+        let (wake, reserved, intent) = (None, None, None);
+        let running =
+            Running { tag, task, wake, last_news: now, awaits, finds, reserved, intent, lists, drafts };
         self.task = Some(Box::new(running));
     }
 
@@ -133,6 +136,8 @@ impl Session {
             }
             Want::Page(query) => self.ask_page(query),
             Want::Barrier => self.ask(Purpose::Task, Question::Barrier),
+            Want::Intend(intent) => self.intend(intent),
+            Want::Stage(stage) => self.tell_stage(stage),
             Want::Backend { server } => {
                 let connection = self.connection_to(&server, now);
                 self.task_wants_backend(connection, now);
@@ -196,6 +201,24 @@ impl Session {
     fn recall(&mut self) {
         let Some(user) = self.user().map(|user| user.identity.user.clone()) else { return };
         self.ask(Purpose::Task, Question::HomeCopy { user });
+    }
+
+    /// Announces a move. The task goes on when the engine has kept it, or cannot.
+    fn intend(&mut self, intent: Box<Intent>) {
+        let id = self.ask_numbered(Purpose::Task, Question::Intend(intent));
+        if let Some(running) = &mut self.task {
+            running.intent = Some(id);
+        }
+    }
+
+    /// Tells how far the announced move is, if there is one.
+    fn tell_stage(&mut self, stage: Stage) {
+        let Some(running) = &mut self.task else { return };
+        let Some(id) = running.intent else { return };
+        if matches!(stage, Stage::Done | Stage::GivenUp) {
+            running.intent = None;
+        }
+        self.outbox.tell(Notice::Stage { id, stage });
     }
 
     fn ask_page(&mut self, query: ListQuery) {
@@ -280,6 +303,7 @@ impl Session {
     }
 
     pub(super) fn finish_task(&mut self) {
+        self.tell_stage(Stage::GivenUp);
         self.task = None;
         self.forget_questions(Purpose::Task);
         self.close_admin_connections();
@@ -310,6 +334,7 @@ impl Session {
                 self.tell_task(News::Page(&page), now);
             }
             Answer::Barrier(result) => self.tell_task(News::Barrier(result), now),
+            Answer::Intended(_) => self.tell_task(News::Intended, now),
             Answer::HomeCopy(copy) => self.tell_task(News::Kept(&copy), now),
             Answer::Opened(_)
             | Answer::Password(_)
@@ -401,6 +426,11 @@ impl Session {
         let id = self.backends[at].id();
         if self.speaking.is_some_and(|speaking| speaking != id) {
             return Progress::Hold;
+        }
+        if self.is_selected(id)
+            && let Some(progress) = self.look_at_withheld(at, input, now)
+        {
+            return progress;
         }
         if self.task.as_ref().is_some_and(|running| running.task.relays_untagged(id))
             && let Some(progress) = self.relay_untagged(at, input)

@@ -282,6 +282,11 @@ impl Session {
 
     /// Asks the engine.
     pub(super) fn ask(&mut self, purpose: Purpose, question: Question) {
+        self.ask_numbered(purpose, question);
+    }
+
+    /// As [`Session::ask`]; gives the question's number.
+    pub(super) fn ask_numbered(&mut self, purpose: Purpose, question: Question) -> QuestionId {
         let id = QuestionId(self.next_question);
         self.next_question = self.next_question.wrapping_add(1);
         self.asked.push((id, purpose));
@@ -289,6 +294,7 @@ impl Session {
             watch.note_question(&question);
         }
         self.outbox.ask(id, question);
+        id
     }
 
     /// Forgets the questions of somebody who no longer waits.
@@ -434,6 +440,9 @@ impl Session {
         self.run_task(now);
         if self.withholds() {
             self.pass_withheld();
+        }
+        if self.is_to_be_followed() {
+            self.follow_mailbox(now);
         }
         if self.is_away() && self.task.is_none() {
             self.rejoin(now);

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use crate::mailbox::Identity;
 use crate::proxy::{
-    BackendId, Finding, Freshness, HomeCopy, HomeNews, Instant, ListPage, ListQuery, Side, Unavailable,
+    BackendId, Finding, Freshness, HomeCopy, HomeNews, Instant, Intent, ListPage, ListQuery, Side, Stage,
+    Unavailable,
 };
 
 use super::backend::{Backend, Offer};
@@ -104,6 +105,10 @@ pub enum Want {
     },
     /// A page of the list; [`News::Page`].
     Page(ListQuery),
+    /// Keep that messages are about to be moved between servers; [`News::Intended`].
+    Intend(Box<Intent>),
+    /// How far that is.
+    Stage(Stage),
     /// See all that the master committed; [`News::Barrier`].
     Barrier,
     /// A logged-in connection to a server, reused or new; [`News::Backend`].
@@ -192,6 +197,8 @@ pub enum News<'a> {
     Page(&'a ListPage),
     /// To [`Want::Barrier`].
     Barrier(Result<(), Unavailable>),
+    /// To [`Want::Intend`]: it is kept, or cannot be.
+    Intended,
     /// To [`Want::Backend`]: the connection is logged in, or cannot be had.
     Backend(Result<BackendId, Unavailable>),
     /// A connection that the task uses died. Nothing more comes from it.

@@ -6,7 +6,7 @@ use super::backend::{Backend, Offer};
 use super::config::Config;
 use super::task::{Access, Context, Line, News, Selected, Task, Want};
 use crate::mailbox::Identity;
-use crate::proxy::{BackendId, Entry, Finding, Instant, Location, Side};
+use crate::proxy::{BackendId, Entry, Finding, Instant, Location, Side, Stage};
 
 /// What every backend of the tests offers.
 pub(super) const CYRUS: &[u8] =
@@ -156,6 +156,9 @@ fn described(want: &Want, out: &[u8]) -> String {
         Want::Discard { from, n } => format!("discard {} {n}", side(*from)),
         Want::Abandon(id) => format!("abandon B{}", id.0),
         Want::Done => "done".to_owned(),
+        Want::Intend(intent) => format!("intend {}", intent.messages.escape_ascii()),
+        Want::Stage(Stage::Copied(what)) => format!("copied {}", what.escape_ascii()),
+        Want::Stage(stage) => format!("{stage:?}"),
         Want::Apart { server } => format!("apart {}", String::from_utf8_lossy(server)),
         Want::Barrier
         | Want::Selected { .. }

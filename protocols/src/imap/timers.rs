@@ -48,7 +48,7 @@ impl Session {
                 Due::Task => self.wake_task(now),
                 Due::TaskReply => self.give_task_backends_up(now),
                 // One that stands after all is closed then.
-                Due::Login(id) => self.backend_gone(id, now),
+                Due::Login(id) => self.login_timed_out(id, now),
                 Due::Reply => {
                     if let Some(id) = self.selected.as_deref().map(|selected| selected.backend) {
                         self.backend_gone(id, now);

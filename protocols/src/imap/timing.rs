@@ -42,6 +42,7 @@ impl Watch {
             | Question::SaltPassword { .. }
             | Question::HomeCopy { .. }
             | Question::ServiceCapabilities(_)
+            | Question::Intend(_)
             | Question::Capabilities => Wait::Authentication,
         };
     }

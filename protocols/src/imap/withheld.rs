@@ -49,6 +49,9 @@ pub(super) enum Withheld {
     Passing(Emptying),
     /// As before: so many EXPUNGEs wait until others went out.
     Draining(u32),
+    /// The mailbox is elsewhere: what its old connection says of it is thrown away, until the task is
+    /// over that it serves.
+    Gone,
 }
 
 /// How a server says that all messages are gone.
@@ -84,7 +87,7 @@ impl Session {
             Some(b"* 1") => line == FIRST_GONE && self.backends[at].numbers.messages > 0,
             Some(b"* V" | b"* v") => self.empties(at, line),
             Some([b'*' | b'+', ..]) | None => false,
-            Some(_) => refuses(line),
+            Some(_) => self.refuses(at, line),
         }
     }
 
@@ -117,6 +120,8 @@ impl Session {
                 Some(self.count_gone(at, 0, input, now))
             }
             Withheld::Nothing => None,
+            Withheld::Gone if input.starts_with(b"* ") => Some(throw_away(input)),
+            Withheld::Gone => None,
             Withheld::Counting(count, _) => Some(self.count_gone(at, count, input, now)),
         }
     }
@@ -167,15 +172,13 @@ impl Session {
         let here = self.selected_backend().map(|backend| backend.server().to_vec());
         match finding {
             // Its server does not have it, whatever the list says.
-            Finding::Active(_) | Finding::Unknown if emptying == Emptying::Refused => {
-                self.follow_mailbox(now);
-            }
+            Finding::Active(_) | Finding::Unknown if emptying == Emptying::Refused => self.be_gone(now),
             Finding::Active(entry)
                 if entry.location.server().is_none() || entry.location.server() == here.as_deref() =>
             {
                 self.believe(emptying);
             }
-            Finding::Active(_) | Finding::Reserved { .. } => self.follow_mailbox(now),
+            Finding::Active(_) | Finding::Reserved { .. } => self.be_gone(now),
             Finding::Absent if !self.config.commands.disconnect_on_vanished => self.believe(emptying),
             Finding::Unknown if self.has_emptied() => self.believe(emptying),
             Finding::Absent => {
@@ -183,6 +186,33 @@ impl Session {
                 self.end(b"* BYE mailbox has been moved or removed\r\n");
             }
             Finding::Unknown => self.end(b"* BYE [UNAVAILABLE] mailbox temporarily unavailable\r\n"),
+        }
+    }
+
+    /// The mailbox is elsewhere: followed, when its old connection serves nobody else.
+    fn be_gone(&mut self, now: Instant) {
+        if self.selected_backend().is_some_and(|backend| backend.serves_task) {
+            self.withhold(Withheld::Gone);
+        } else {
+            self.follow_mailbox(now);
+        }
+    }
+
+    /// Whether the mailbox is to be followed, now that no task is running.
+    pub(super) fn is_to_be_followed(&self) -> bool {
+        self.withheld() == Withheld::Gone && self.task.is_none()
+    }
+
+    /// Whether a line answers a command in flight with: there is no such mailbox.
+    fn refuses(&self, at: usize, line: &[u8]) -> bool {
+        match response(line) {
+            Response::Tagged { tag, status: Status::No, text } if is_elsewhere(text) => {
+                self.backends[at].flights.iter().any(|flight| flight.tag.as_slice() == tag)
+            }
+            Response::Tagged { .. }
+            | Response::Untagged { .. }
+            | Response::Continuation { .. }
+            | Response::Invalid => false,
         }
     }
 
@@ -194,8 +224,9 @@ impl Session {
     /// Whether a command of the client is under way that may have emptied the mailbox.
     fn has_emptied(&self) -> bool {
         let writes = Whose::Client(Nature::Writes);
-        self.selected_backend()
-            .is_some_and(|backend| backend.flights.iter().any(|flight| flight.whose == writes))
+        self.selected_backend().is_some_and(|backend| {
+            backend.serves_task || backend.flights.iter().any(|flight| flight.whose == writes)
+        })
     }
 
     /// Tells the client of the EXPUNGEs that were withheld, as many as may be authored at once.
@@ -227,7 +258,11 @@ impl Session {
     pub(super) fn withheld_until(&self) -> Option<Instant> {
         match self.withheld() {
             Withheld::Counting(_, since) => Some(since + PAUSE_MAX),
-            Withheld::Nothing | Withheld::Asking(_) | Withheld::Passing(_) | Withheld::Draining(_) => None,
+            Withheld::Nothing
+            | Withheld::Asking(_)
+            | Withheld::Passing(_)
+            | Withheld::Draining(_)
+            | Withheld::Gone => None,
         }
     }
 
@@ -239,15 +274,9 @@ impl Session {
     }
 }
 
-/// Whether a line answers a command with: there is no such mailbox.
-fn refuses(line: &[u8]) -> bool {
-    match response(line) {
-        Response::Tagged { status: Status::No, text, .. } => is_elsewhere(text),
-        Response::Tagged { .. }
-        | Response::Untagged { .. }
-        | Response::Continuation { .. }
-        | Response::Invalid => false,
-    }
+/// Takes a line, or what is here of it. Nothing but counts and flags comes unasked, and has no literals.
+fn throw_away(input: &[u8]) -> Progress {
+    Progress::Took(memchr(b'\n', input).map_or(input.len(), |lf| lf + 1))
 }
 
 /// The first line of the input, its end included; nothing when it has no end yet.

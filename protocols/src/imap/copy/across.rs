@@ -25,7 +25,7 @@ use super::super::route::is_elsewhere;
 use super::super::task::{Context, Line, News, Want};
 use super::ledger::{Ledger, Mark};
 use super::{Action, By, Request};
-use crate::proxy::{BackendId, Side};
+use crate::proxy::{BackendId, Side, Stage};
 use crate::wire::limits::LITERAL_MINUS_BYTES_MAX;
 use crate::wire::literal::Announced;
 use crate::wire::quote::{LiteralStyle, announce_out, quoted_out};
@@ -167,6 +167,7 @@ impl Across {
             | News::Found(_)
             | News::Page(_)
             | News::Barrier(_)
+            | News::Intended
             | News::Backend(_)
             | News::Drained(_)
             | News::Kept(_)
@@ -497,6 +498,7 @@ impl Across {
                 agenda,
             );
         }
+        agenda.want(Want::Stage(Stage::Copied(self.ledger.told_of().into())));
         self.sets = self.ledger.undeleted_sets();
         self.phase = Phase::ExpectStored;
         self.store(cx, agenda);
@@ -552,6 +554,7 @@ impl Across {
         if self.done < self.sets.len() {
             self.remove(b" UID EXPUNGE ", b"\r\n", cx, agenda);
         } else {
+            agenda.want(Want::Stage(Stage::Done));
             self.finish(b"OK Completed", cx, agenda);
         }
     }

@@ -81,6 +81,17 @@ impl Ledger {
         if text.len() > AUTHORED_BYTES_MAX / 2 { Vec::new() } else { text }
     }
 
+    /// For operators: UIDs at the source, and what the destination made of them.
+    pub(super) fn told_of(&self) -> Vec<u8> {
+        let mut text = b"UIDs ".to_vec();
+        self.source.encode(&mut text);
+        if let Some(validity) = self.validity {
+            text.extend_from_slice(format!(" became UIDVALIDITY {validity} UIDs ").as_bytes());
+            self.copies.encode(&mut text);
+        }
+        text
+    }
+
     /// The source UIDs in sets that fit a command each.
     pub(super) fn sets(&self) -> Vec<Vec<u8>> {
         self.source.ranges().chunks(RANGES_PER_COMMAND_MAX).map(encoded).collect()

@@ -22,7 +22,7 @@ use super::grammar::{CopyArgs, Status};
 use super::route::is_elsewhere;
 use super::task::{Access, Context, Line, News, Task, Want};
 use crate::mailbox::acl::{self, Rights};
-use crate::proxy::{BackendId, Finding, Freshness, Instant, Side};
+use crate::proxy::{BackendId, Finding, Freshness, Instant, Intent, Side};
 
 use across::Across;
 
@@ -83,6 +83,8 @@ enum Phase {
     ExpectParent(Creatable),
     /// A connection to the other server.
     ExpectBackend,
+    /// That a move to this connection is about to begin is kept.
+    ExpectIntended(BackendId),
     /// Passed on; the tagged line ends it.
     Relaying(BackendId),
     /// Between two servers.
@@ -223,6 +225,29 @@ impl CopyTask {
         self.phase = Phase::ExpectBackend;
     }
 
+    /// A copy begins at once, a move when it is known that it does.
+    fn begin(&mut self, destination: BackendId, cx: &Context<'_>) {
+        match (self.request.action, cx.selected) {
+            (Action::Copy, _) => self.cross(destination, cx),
+            (Action::Move, Some(selected)) => {
+                self.agenda.want(Want::Intend(Box::new(Intent {
+                    user: cx.identity.user.clone(),
+                    source: selected.name.into(),
+                    destination: self.request.mailbox.clone(),
+                    messages: self.request.set.clone(),
+                })));
+                self.phase = Phase::ExpectIntended(destination);
+            }
+            (Action::Move, None) => self.finish(cx, UNAVAILABLE),
+        }
+    }
+
+    fn cross(&mut self, destination: BackendId, cx: &Context<'_>) {
+        let Some(selected) = cx.selected else { return self.finish(cx, UNAVAILABLE) };
+        let across = Across::new(self.request.clone(), selected.backend, destination, cx, &mut self.agenda);
+        self.phase = Phase::Across(Box::new(across));
+    }
+
     fn follow_across(&mut self, cx: &Context<'_>) {
         if let Phase::Across(across) = &mut self.phase
             && let Some(result) = across.poll_elsewhere()
@@ -258,14 +283,11 @@ impl Task for CopyTask {
             }
             (News::Found(finding), Phase::ExpectSource { server }) => self.handle_source(finding, server, cx),
             (News::Backend(Err(_)), Phase::ExpectBackend) => self.finish(cx, SERVER_UNAVAILABLE),
-            (News::Backend(Ok(destination)), Phase::ExpectBackend) => match cx.selected {
-                Some(selected) => {
-                    let request = self.request.clone();
-                    let across = Across::new(request, selected.backend, destination, cx, &mut self.agenda);
-                    self.phase = Phase::Across(Box::new(across));
-                }
-                None => self.finish(cx, UNAVAILABLE),
-            },
+            (News::Backend(Ok(destination)), Phase::ExpectBackend) => self.begin(destination, cx),
+            (News::Intended, Phase::ExpectIntended(destination)) => self.cross(destination, cx),
+            (News::Lost(lost), Phase::ExpectIntended(destination)) if lost == destination => {
+                self.finish(cx, SERVER_UNAVAILABLE);
+            }
             (News::Lost(lost), Phase::Relaying(backend)) if lost == backend => {
                 self.finish(
                     cx,
@@ -296,6 +318,7 @@ impl Task for CopyTask {
             | Phase::ExpectParent(_)
             | Phase::ExpectSource { .. }
             | Phase::ExpectBackend
+            | Phase::ExpectIntended(_)
             | Phase::Over => aside_of(backend, line, cx),
         }
     }
@@ -316,6 +339,7 @@ impl Task for CopyTask {
             | Phase::ExpectParent(_)
             | Phase::ExpectSource { .. }
             | Phase::ExpectBackend
+            | Phase::ExpectIntended(_)
             | Phase::Over => true,
         }
     }
@@ -329,6 +353,7 @@ impl Task for CopyTask {
             | Phase::ExpectParent(_)
             | Phase::ExpectSource { .. }
             | Phase::ExpectBackend
+            | Phase::ExpectIntended(_)
             | Phase::Over => None,
         }
     }

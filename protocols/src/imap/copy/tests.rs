@@ -21,7 +21,12 @@ fn across(action: Action) -> Host<CopyTask> {
         wants = host.news(found("user.user001", "backend1", ACL));
     }
     assert_eq!(wants, ["backend backend2"]);
-    assert_eq!(host.news(News::Backend(Ok(BackendId(2)))), [FETCHES]);
+    let mut wants = host.news(News::Backend(Ok(BackendId(2))));
+    if action == Action::Move {
+        assert_eq!(wants, ["intend 1:2"], "kept before anything is copied");
+        wants = host.news(News::Intended);
+    }
+    assert_eq!(wants, [FETCHES]);
     host
 }
 
@@ -81,12 +86,13 @@ fn copy_without_appenduid_is_completed_without_copyuid() {
 #[test]
 fn move_expunges_exactly_what_was_appended() {
     let mut host = both_messages(Action::Move);
+    let copied = "copied UIDs 7,9 became UIDVALIDITY 9 UIDs 6:7";
     let store = "B1> RK2 UID STORE 7,9 +FLAGS.SILENT (\\Deleted)\r\n";
-    assert_eq!(host.says(2, "RK1 OK [APPENDUID 9 6:7] Completed\r\n"), [store]);
+    assert_eq!(host.says(2, "RK1 OK [APPENDUID 9 6:7] Completed\r\n"), [copied, store]);
     let copy_uid = "C> * OK [COPYUID 9 7,9 6:7] Completed\r\n";
     assert_eq!(host.says(1, "RK2 OK Completed\r\n"), [copy_uid, "B1> RK2 UID EXPUNGE 7,9\r\n"]);
     assert_eq!(host.line(1, "* 1 EXPUNGE\r\n").0, Line::Relay);
-    assert_eq!(host.says(1, "RK2 OK Completed\r\n"), ["C> A1 OK Completed\r\n", "done"]);
+    assert_eq!(host.says(1, "RK2 OK Completed\r\n"), ["Done", "C> A1 OK Completed\r\n", "done"]);
 }
 
 #[test]
@@ -263,8 +269,9 @@ fn refused_expunge_takes_the_marks_back_but_not_those_of_others() {
     host.says(1, head);
     host.says(1, ")\r\n");
     host.says(1, "RK0 OK Completed\r\n");
+    let copied = "copied UIDs 7,9 became UIDVALIDITY 9 UIDs 6:7";
     let store = "B1> RK2 UID STORE 7 +FLAGS.SILENT (\\Deleted)\r\n";
-    assert_eq!(host.says(2, "RK1 OK [APPENDUID 9 6:7] Completed\r\n"), [store]);
+    assert_eq!(host.says(2, "RK1 OK [APPENDUID 9 6:7] Completed\r\n"), [copied, store]);
     assert_eq!(host.says(1, "RK2 OK Completed\r\n").len(), 2);
     let restore = "B1> RK2 UID STORE 7 -FLAGS.SILENT (\\Deleted)\r\n";
     assert_eq!(host.says(1, "RK2 NO Permission denied\r\n"), [restore]);

@@ -125,6 +125,7 @@ impl Fan {
             News::Found(_)
             | News::Page(_)
             | News::Barrier(_)
+            | News::Intended
             | News::ForwardBroken { .. }
             | News::Drained(_)
             | News::Kept(_) => {}
