@@ -281,8 +281,10 @@ fn read(path: &Path) -> io::Result<Vec<String>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     }
+    // The last line of a crash may be half a line.
+    let whole = memchr::memrchr(b'\n', &bytes).map_or(0, |end| end + 1);
     let mut open: BTreeMap<u64, (String, Option<String>)> = BTreeMap::new();
-    for line in String::from_utf8_lossy(&bytes).lines() {
+    for line in String::from_utf8_lossy(&bytes[..whole]).lines() {
         let mut words = line.splitn(3, ' ');
         let (verb, number) = (words.next().unwrap_or_default(), words.next().and_then(|n| n.parse().ok()));
         let rest = words.next().unwrap_or_default().to_owned();
@@ -292,7 +294,6 @@ fn read(path: &Path) -> io::Result<Vec<String>> {
                 open.entry(number).and_modify(|(_, copied)| *copied = Some(rest));
             }
             ("end", Some(number)) => drop(open.remove(&number)),
-            // The last line of a crash may be half a line.
             _ => {}
         }
     }
