@@ -56,6 +56,8 @@ struct State {
     recorded: bool,
     /// A contradiction was refused.
     refused: bool,
+    /// A DELETE came from an address of several servers, and was not the owner's: nobody can tell.
+    ambiguous: bool,
     /// The master has an older history than it told.
     restored: bool,
     /// The slave went on in another epoch without a dump.
@@ -95,6 +97,8 @@ struct Backend {
     starting: bool,
     /// The connection has sent LIST.
     listed: bool,
+    /// What stood in the request that the master took last: a move may replace the copy before the answer.
+    taken: u8,
     /// It was told that the mailbox is active here, and has asked for nothing since.
     owns: Option<u8>,
 }
@@ -189,7 +193,7 @@ impl Kept {
 impl State {
     /// Whether what was promised cannot be held, and somebody knows.
     fn is_excused(&self, murder: &Murder) -> bool {
-        (self.recorded && murder.excuses) || self.restored
+        ((self.recorded || self.ambiguous) && murder.excuses) || self.restored
     }
 
     /// The master decides what a backend asks.
@@ -200,9 +204,13 @@ impl State {
         let address = if murder.shared_address { 0 } else { n };
         let own = server(n);
         let claim = Claim { listed: backend.listed.then_some(&*own), servers: &mind.known[address] };
-        let request = request(ask, n, backend.copy.unwrap_or(0));
+        backend.taken = backend.copy.unwrap_or(0);
+        let request = request(ask, n, backend.taken);
         let decision = rules::decide(mind.standing(), &request, claim, &murder.rules);
         let is_done = matches!(decision.change, Ok(Some(_)));
+        let owner = mind.standing().filter(|there| !there.reserved).map(|there| there.location.clone());
+        let is_anothers = owner.is_some_and(|owner| !owner.is_at(&own));
+        self.ambiguous |= ask == Ask::Delete && is_done && is_anothers && mind.known[address].len() > 1;
         self.recorded |= decision.conflict && is_done;
         self.refused |= decision.conflict && !is_done;
         let stage = match decision.change {
@@ -268,7 +276,7 @@ impl State {
                     self.backends[n].send(then);
                 }
             }
-            Ask::Activate => self.backends[n].owns = self.backends[n].copy,
+            Ask::Activate => self.backends[n].owns = Some(self.backends[n].taken),
             Ask::Delete => self.backends[n].copy = None,
             Ask::Deactivate { to } => {
                 let copy = self.backends[n].copy.take();
@@ -357,8 +365,15 @@ impl Model for Murder {
 
     fn init_states(&self) -> Vec<State> {
         let kept = Kept { changes: vec![None], known: vec![Vec::new(); self.backends] };
-        let backend =
-            Backend { copy: None, asked: None, then: None, starting: false, listed: false, owns: None };
+        let backend = Backend {
+            copy: None,
+            asked: None,
+            then: None,
+            starting: false,
+            listed: false,
+            taken: 0,
+            owns: None,
+        };
         let history = History(vec![Epoch { name: "first".into(), first: 0 }]);
         vec![State {
             master: Master { mind: kept.clone(), disk: kept, copy: None, history },
@@ -368,6 +383,7 @@ impl Model for Murder {
             faults: self.faults,
             recorded: false,
             refused: false,
+            ambiguous: false,
             restored: false,
             resumed: false,
             moved: false,
