@@ -335,7 +335,7 @@ def mail_flows_while_its_user_moves(world, messages):
 
     def move():
         at = 2
-        while not stop.is_set():
+        while at != 2 or not stop.is_set():    # at the end he is where others expect him
             to = 3 if at == 2 else 2
             s = world.bed.session("cyrus", address=world.bed.backend(at), timeout=WAIT_SECONDS)
             answer = s.command(f"XFER user.user002 {world.bed.backend_host(to)}")
