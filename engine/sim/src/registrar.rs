@@ -17,8 +17,8 @@ const NAMES: usize = 12;
 pub enum Truth {
     /// This was acknowledged last.
     Acknowledged(Option<String>),
-    /// A change was asked for and not answered: either.
-    Either(Option<String>, Option<String>),
+    /// Changes were asked for and not answered: any of these.
+    OneOf(Vec<Option<String>>),
 }
 
 /// The registrar.
@@ -107,12 +107,13 @@ impl Registrar {
             net.close(end, now);
         }
         if let Some((name, new)) = self.asked.take() {
-            let old = match self.truth.get(&name) {
-                Some(Truth::Acknowledged(old)) => old.clone(),
-                Some(Truth::Either(_, old)) => old.clone(),
-                None => None,
+            let mut held = match self.truth.remove(&name) {
+                Some(Truth::Acknowledged(old)) => vec![old],
+                Some(Truth::OneOf(held)) => held,
+                None => vec![None],
             };
-            self.truth.insert(name, Truth::Either(old, new));
+            held.push(new);
+            self.truth.insert(name, Truth::OneOf(held));
         }
     }
 
@@ -168,5 +169,26 @@ impl Registrar {
             )
         };
         self.out.extend_from_slice(command.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::net::Weather;
+
+    #[test]
+    fn of_several_changes_without_an_answer_any_or_none_was_made() {
+        let weather = Weather { delay_max: Duration::ZERO, short_sends: 0, split_reads: 0 };
+        let (mut registrar, mut net) = (Registrar::default(), Net::new(weather));
+        let (acl, other) = (Some("u4\tlr\t".to_owned()), Some("u2\tlr\t".to_owned()));
+        registrar.truth.insert("box".into(), Truth::Acknowledged(acl.clone()));
+        for asked in [None, other.clone()] {
+            registrar.asked = Some(("box".into(), asked));
+            registrar.lost(&mut net, Instant(0));
+        }
+        assert_eq!(registrar.truth["box"], Truth::OneOf(vec![acl, None, other]));
     }
 }

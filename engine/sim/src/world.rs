@@ -558,7 +558,7 @@ impl World {
             };
             let right = match truth {
                 Truth::Acknowledged(told) => held == *told,
-                Truth::Either(one, other) => held == *one || held == *other,
+                Truth::OneOf(possible) => possible.contains(&held),
             };
             if !right {
                 self.outcome.violations.push(format!("master holds {held:?} of {name}, expected {truth:?}"));
