@@ -377,7 +377,7 @@ def mupdatetest_begins_tls(world):
         for one in (THEIRS, f"{world.folder}/mupdatetest"):
             status, said = program(one, *words, master.address, stdin=lines)
             assert status == 0 and "Authenticated." in said and 'N1 OK "Noop done"' in said, (one, status, said)
-            assert "S01 STARTTLS" in said and "Security strength factor: 256" in said, (one, said)
+            assert "S01 STARTTLS" in said and re.search("Security strength factor: (128|256)", said), (one, said)
         plain = [x for x in words if x not in ("-t", "")]
         status, said = program(f"{world.folder}/mupdatetest", *plain, master.address, stdin=lines)
         assert "Authentication failed" in said, "no password goes in clear"
