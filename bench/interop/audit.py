@@ -9,7 +9,7 @@ import time
 
 from master_client import PASSWORD, Master
 
-WAIT_SECONDS = 10
+WAIT_SECONDS = 60
 TOOL_SECONDS = 30
 
 

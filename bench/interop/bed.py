@@ -17,7 +17,7 @@ from wire import Lost, Session
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MURDER = f"{HERE}/murder"
-READY_SECONDS = 20
+READY_SECONDS = 60
 # The kernel counts locked memory by user: another one than cyrus shares it with no other test-bed.
 OWN_USER = os.environ.get("INTEROP_USER")
 

@@ -15,7 +15,7 @@ import time
 from bed import Bed
 from wire import Lost, Session
 
-WAIT_SECONDS = 10
+WAIT_SECONDS = 60
 NOBODY = 65534
 # The reference implementation's own vector: "password" with the salt "somesalt".
 ARGON2 = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc"

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 
-READY_SECONDS = 20
+READY_SECONDS = 60
 PASSWORD = "pw-postman"
 USER = "nobody"
 

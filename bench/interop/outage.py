@@ -8,10 +8,10 @@ from fake_master import FakeMaster, bye_in_the_dump, dump_of, empty, ends_in_the
 from wire import Lost
 
 # Past the second that a broken connection may take to be seen and the deadline to connect anew.
-NOTICE_SECONDS = 15
-UPDATES_SECONDS = 20
+NOTICE_SECONDS = 60
+UPDATES_SECONDS = 60
 # Until a selected mailbox is here again after its server is.
-REJOIN_SECONDS = 30
+REJOIN_SECONDS = 60
 # From the master's push to what a client sees, the client's own command included.
 PUSH_SECONDS = 0.1
 
