@@ -56,7 +56,7 @@ struct State {
     recorded: bool,
     /// A contradiction was refused.
     refused: bool,
-    /// A DELETE came from an address of several servers, and was not the owner's: nobody can tell.
+    /// A DELETE came from the owner's address, and was another server's there: nobody can tell.
     ambiguous: bool,
     /// The master has an older history than it told.
     restored: bool,
@@ -209,8 +209,10 @@ impl State {
         let decision = rules::decide(mind.standing(), &request, claim, &murder.rules);
         let is_done = matches!(decision.change, Ok(Some(_)));
         let owner = mind.standing().filter(|there| !there.reserved).map(|there| there.location.clone());
-        let is_anothers = owner.is_some_and(|owner| !owner.is_at(&own));
-        self.ambiguous |= ask == Ask::Delete && is_done && is_anothers && mind.known[address].len() > 1;
+        let looks_like_owner = owner
+            .filter(|owner| !owner.is_at(&own))
+            .is_some_and(|owner| mind.known[address].iter().any(|server| owner.is_at(server)));
+        self.ambiguous |= ask == Ask::Delete && is_done && looks_like_owner;
         self.recorded |= decision.conflict && is_done;
         self.refused |= decision.conflict && !is_done;
         let stage = match decision.change {
