@@ -17,13 +17,14 @@ use protocols::proxy::{Knowledge, Level};
 
 use crate::backends::{Backends, Offered};
 use crate::bulletin;
-use crate::config::{Configuration, Listen, Source};
+use crate::config::{Configuration, Source};
 use crate::control::{self, Control, Metrics};
 use crate::directory::{self, Client, DirectoryError, Plan, Surroundings};
 use crate::helpers::Helpers;
 use crate::homes::Homes;
 use crate::host::{FrontendHost, Settings, Shared};
 use crate::intents::Intents;
+use crate::listen::Listen;
 use crate::log::Log;
 use crate::services::Service;
 use crate::shard::{self, Fit, Inbox, InboxReader, Listener, ListenerId, Pipe, ShardConfig, ToShard, Unfit};

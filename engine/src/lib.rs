@@ -11,6 +11,7 @@ pub mod helpers;
 pub mod homes;
 pub mod host;
 pub mod intents;
+pub mod listen;
 pub mod log;
 pub mod program;
 pub mod services;

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use protocols::conf::server::port;
 use protocols::conf::{ConfError, DurationUnit, Imapd};
 
-use super::addresses;
 use crate::backends::Settings;
+use crate::listen::addresses;
 
 /// Services with a port option of their own (`rookery_HOST_SERVICE_port`).
 const SERVICES: [&str; 3] = ["pop3", "lmtp", "sieve"];

@@ -6,19 +6,19 @@
 mod backends;
 mod directory;
 mod imap;
-mod listen;
 mod lmtp;
 mod namespace;
 mod passwords;
 mod pop3;
 mod postmap;
 mod review;
+mod services;
 mod serving;
 mod sieve;
 mod standalone;
 mod tls;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,21 +28,21 @@ use protocols::proxy::Level;
 use protocols::secret::Secret;
 
 pub use directory::Directory;
-pub(crate) use imap::config as imap;
-pub use listen::Listen;
-pub(crate) use lmtp::config as lmtp;
+use imap::config as imap;
+use lmtp::config as lmtp;
 pub use namespace::namespace;
-pub(crate) use pop3::config as pop3;
-pub(crate) use postmap::config as postmap;
+use pop3::config as pop3;
+use postmap::config as postmap;
 pub use review::{Fate, Review, Reviewed, review};
 pub use serving::{MasterLine, Serving};
-pub(crate) use sieve::config as sieve;
+use sieve::config as sieve;
 pub use standalone::{Command, Master, Source, Standalone};
 
 use crate::helpers::PasswordSource;
+use crate::listen::Listen;
 use crate::log::Facility;
 use crate::program::Program;
-use crate::services::{self, Service};
+use crate::services::Service;
 
 /// Where configuration text comes from: files, or a map in memory.
 pub type Reader<'a> = dyn Fn(&str) -> std::io::Result<String> + 'a;
@@ -292,15 +292,6 @@ fn wrong(imapd: &Imapd, file: &str, key: &str, expected: &str) -> ConfError {
 /// A path option.
 fn path(imapd: &Imapd, key: &str) -> Option<PathBuf> {
     imapd.text(key).map(|text| Path::new(text).into())
-}
-
-/// Addresses of a name, asked once at start.
-fn addresses(host: &str) -> Vec<IpAddr> {
-    use std::net::ToSocketAddrs;
-    let mut addresses: Vec<IpAddr> =
-        (host, 0).to_socket_addrs().into_iter().flatten().map(|a| a.ip()).collect();
-    addresses.dedup();
-    addresses
 }
 
 #[cfg(test)]

@@ -9,8 +9,9 @@ use protocols::conf::{ConfError, CyrusConf, DurationUnit, Imapd, cyrus::Entry};
 use protocols::proxy::Level;
 use protocols::sasl::{Mechanism, Offer};
 
-use super::{Listen, ProcessSecret, imap, passwords, wrong};
+use super::{ProcessSecret, imap, passwords, wrong};
 use crate::helpers::PasswordSource;
+use crate::listen::Listen;
 use crate::tls::{self, ClientCertificates};
 
 /// Time to log in; Cyrus gives 180 minutes, in which a stray connection holds a descriptor.

@@ -10,9 +10,10 @@ use protocols::proxy::Level;
 
 use super::serving::{self, Serving};
 use super::{
-    Directory, Listen, Process, ProcessSecret, Reader, backends, check_options, control_socket, directory,
-    missing, process, tls,
+    Directory, Process, ProcessSecret, Reader, backends, check_options, control_socket, directory, missing,
+    process, tls,
 };
+use crate::listen::Listen;
 use crate::program::Program;
 
 /// The service whose options it reads when no line of cyrus.conf names another.

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use protocols::proxy::Level;
 
 use super::{DirectoryError, KICK, MUPDATE};
-use crate::config::{Listen, Serving};
+use crate::config::Serving;
+use crate::listen::Listen;
 use crate::log::Log;
 use crate::shard::{self, Listener, ShardConfig};
 

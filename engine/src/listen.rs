@@ -1,12 +1,10 @@
 //! `listen=` of a SERVICES line.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use protocols::conf::{ConfError, cyrus::Entry};
-
-use super::addresses;
 
 /// What a service listens on.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -101,6 +99,14 @@ fn hosts(host: &str) -> Vec<IpAddr> {
         "" | "*" => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
         _ => addresses(host),
     }
+}
+
+/// Addresses of a name, asked once at start.
+pub(crate) fn addresses(host: &str) -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> =
+        (host, 0).to_socket_addrs().into_iter().flatten().map(|a| a.ip()).collect();
+    addresses.dedup();
+    addresses
 }
 
 /// A number, a name of /etc/services, or one that everybody knows.
