@@ -4,16 +4,13 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{self, SystemTime, UNIX_EPOCH};
+use std::time;
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::rand;
 use driver::deflate::Deflaters;
 use driver::layer::Layer;
 use protocols::mailbox::acl::Policy;
-use protocols::proxy::{
-    Answer, DirectoryAnswer, Instant, LayerKind, Level, Notice, Origin, Question, QuestionId,
-};
+use protocols::proxy::{Answer, DirectoryAnswer, Instant, LayerKind, Level, Notice, Question, QuestionId};
 
 use crate::backends::{self, Backends};
 use crate::config::Configuration;
@@ -22,6 +19,7 @@ use crate::helpers::{Asker, Helpers, PasswordSource};
 use crate::homes::Homes;
 use crate::intents::Intents;
 use crate::log::Log;
+use crate::origin::origin;
 use crate::services::Service;
 use crate::shard::{Accepted, Host, Inbox, ListenerId, PeerAddress, Reply, SessionId};
 use crate::telemetry::Telemetry;
@@ -221,20 +219,4 @@ impl Host for FrontendHost {
 fn local_address(socket: BorrowedFd<'_>) -> Option<Box<str>> {
     let address = socket2::SockRef::from(&socket).local_addr().ok()?.as_socket()?;
     Some(address.to_string().into())
-}
-
-/// What a session is made with; `None` when the system has no random bytes, without which no
-/// session is safe.
-pub(crate) fn origin(peer: &PeerAddress, tls: bool) -> Option<Origin> {
-    let mut random = [0; 32];
-    rand::fill(&mut random).ok()?;
-    Some(Origin {
-        random,
-        started_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-        client_address: match peer {
-            PeerAddress::Ip(address) => address.to_string().into(),
-            PeerAddress::Unix => "".into(),
-        },
-        tls,
-    })
 }

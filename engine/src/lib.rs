@@ -13,6 +13,7 @@ pub mod host;
 pub mod intents;
 pub mod listen;
 pub mod log;
+mod origin;
 pub mod program;
 pub mod services;
 pub mod shard;

@@ -117,12 +117,7 @@ impl Chart {
         if self.series.len() > 1 {
             out += "<ul class=\"legend\">";
             for (n, series) in self.series.iter().enumerate() {
-                let _ = write!(
-                    out,
-                    "<li><i class=\"s{}\"></i>{}</li>",
-                    n % COLOURS,
-                    super::html::text(&series.name)
-                );
+                let _ = write!(out, "<li><i class=\"s{}\"></i>{}</li>", n % COLOURS, escaped(&series.name));
             }
             out += "</ul>";
         }
@@ -180,6 +175,11 @@ impl Chart {
         }
         let _ = write!(out, "<polyline class=\"s{}\" points=\"{places}\"/>", n % COLOURS);
     }
+}
+
+/// A text with what HTML would take for itself written out.
+pub(super) fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

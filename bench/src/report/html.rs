@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::chart::{Chart, Scale, Series};
+use super::chart::{Chart, Scale, Series, escaped};
 use super::text::time;
 use super::{Distribution, Report};
 
@@ -18,7 +18,7 @@ pub fn page(reports: &[Report]) -> String {
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <title>{}</title><style>{STYLE}</style></head><body>\n",
-        text(&title)
+        escaped(&title)
     );
     for report in reports {
         section(report, &mut out);
@@ -26,15 +26,10 @@ pub fn page(reports: &[Report]) -> String {
     out + "</body></html>\n"
 }
 
-/// A text with what HTML would take for itself written out.
-pub(super) fn text(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
 fn section(report: &Report, out: &mut String) {
-    let _ = write!(out, "<main><header><h1>{}</h1>", text(&report.name));
+    let _ = write!(out, "<main><header><h1>{}</h1>", escaped(&report.name));
     for paragraph in report.analysis.split("\n\n").filter(|p| !p.trim().is_empty()) {
-        let _ = write!(out, "<p>{}</p>", text(paragraph));
+        let _ = write!(out, "<p>{}</p>", escaped(paragraph));
     }
     let _ = write!(out, "</header>\n{}{}", tiles(report), facts(report));
     *out += &figures(report);
@@ -97,14 +92,14 @@ fn facts(report: &Report) -> String {
         ("counted", format!("{:.1} s, from {}", report.seconds, utc(report.at))),
         ("load ran on", report.machine.clone()),
     ];
-    let rows = facts.iter().map(|(name, value)| format!("<dt>{name}</dt><dd>{}</dd>", text(value)));
+    let rows = facts.iter().map(|(name, value)| format!("<dt>{name}</dt><dd>{}</dd>", escaped(value)));
     let mut out = format!("<dl>{}</dl>\n", rows.collect::<String>());
     if report.lost > 0 {
         let _ = writeln!(
             out,
             "<p class=\"warning\">{} connections lost, the last: {}</p>",
             report.lost,
-            text(&report.why)
+            escaped(&report.why)
         );
     }
     out
@@ -121,7 +116,7 @@ fn figures(report: &Report) -> String {
         let _ = write!(
             out,
             "<tr><th>{}<td>{rate}<td>{}<td>{}<td>{}",
-            text(name),
+            escaped(name),
             d.done,
             d.refused,
             d.unfinished
@@ -252,6 +247,6 @@ mod tests {
 
     #[test]
     fn names_cannot_break_the_page() {
-        assert_eq!(text("<b>&\"x\""), "&lt;b&gt;&amp;&quot;x&quot;");
+        assert_eq!(escaped("<b>&\"x\""), "&lt;b&gt;&amp;&quot;x&quot;");
     }
 }

@@ -9,7 +9,7 @@ use protocols::mailbox::Pattern;
 use protocols::proxy::{Knowledge, Level, Location};
 use serde::Serialize;
 
-use super::protocol::{Accepted, Ask, HeldBackDump, Mailbox, State, Status};
+use super::protocol::{Accepted, Ask, HeldBackDump, Mailbox, State, Status, text};
 use super::server::Shared;
 use super::{ANSWER_MAX, claims, latency};
 
@@ -212,8 +212,4 @@ fn listed(row: &Row<'_>) -> Mailbox {
         partition: Some(text(row.location.partition())),
         acl: (!row.reserved).then(|| text(&row.acl())),
     }
-}
-
-pub(super) fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }

@@ -2,8 +2,7 @@
 
 use mupdate::directory::{self, ConflictKind, ConflictOutcome, ReservationCause};
 
-use super::answer::text;
-use super::protocol::{Conflict, Reservation, UnfinishedMove};
+use super::protocol::{Conflict, Reservation, UnfinishedMove, text};
 
 pub(super) fn conflict(of: &directory::Conflict) -> Conflict {
     let asked = match of.kind {

@@ -233,3 +233,8 @@ pub struct Accepted {
     /// What it was.
     pub dump: HeldBackDump,
 }
+
+/// A name or a word of the list as it is told.
+pub(super) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

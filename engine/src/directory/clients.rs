@@ -54,7 +54,7 @@ impl Clients {
         if knowledge == Knowledge::NeverSynced {
             return refused("not ready for connections");
         }
-        let origin = crate::host::origin(peer, false)?;
+        let origin = crate::origin::origin(peer, false)?;
         let connection = Connection::new(Arc::clone(&serving.machine), origin, self.epoch.clone());
         Some(Accepted { session: Box::new(Counted::new(connection, Arc::clone(&self.shared))), layer: None })
     }

@@ -84,7 +84,7 @@ pub(super) fn slave(settings: &config::Directory) -> io::Result<MakeSession> {
         retry_delay: settings.retry_delay,
         starttls: settings.starttls,
     };
-    let origin = crate::host::origin(&PeerAddress::Unix, false)
+    let origin = crate::origin::origin(&PeerAddress::Unix, false)
         .ok_or_else(|| io::Error::other("the system has no random bytes"))?;
     Ok(Box::new(move || Box::new(Slave::new(config, &origin))))
 }
