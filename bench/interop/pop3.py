@@ -379,8 +379,10 @@ def wrong_proxy_password_is_not_the_clients(bed):
     bed.restart(more=["proxy_password: wrong"])
     try:
         s = Pop(bed)
-        reply = s.login("user001")
+        reply = s.login("user001+Sent")
         assert reply.startswith(b"-ERR [SYS/TEMP]"), reply
+        assert s.login("user001").startswith(b"+OK"), "his own words are enough for his own maildrop"
+        s.command("QUIT")
     finally:
         bed.restart()
 

@@ -341,6 +341,7 @@ fn configure_common(common: &mut Common, option: &str) {
         "starttls" => common.login.starttls = true,
         "loginuseacl" => common.login.use_acl = true,
         "serverlist" => common.serverlist = value.split(' ').map(Box::from).collect(),
+        "groups" => common.login.groups = true,
         "scram" => common.login.offer.mechanisms.push(protocols::sasl::Mechanism::ScramSha256),
         "virtdomains" => {
             let mut namespace = (*common.namespace).clone();

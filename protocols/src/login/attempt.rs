@@ -138,7 +138,7 @@ pub enum Step {
     LastWord(Vec<u8>),
     /// Ask this and give the answer to [`Attempt::answered`].
     Ask(Question),
-    /// Log in to this server with IMAP and tell [`Attempt::tried`].
+    /// Log in to this server and tell [`Attempt::tried`].
     Try {
         /// As in the mailbox list.
         server: Box<[u8]>,
@@ -307,6 +307,21 @@ impl Attempt {
                 return None;
             }
         })
+    }
+
+    /// The user himself, as long as a server checks his password.
+    pub fn own_words(&self) -> Option<LoginAs> {
+        match &self.stage {
+            Stage::AtHome { password, .. } => {
+                Some(LoginAs::User { user: self.authcid.clone(), password: password.clone() })
+            }
+            Stage::Sasl(_)
+            | Stage::Proven
+            | Stage::Checking { .. }
+            | Stage::Authorising { .. }
+            | Stage::Grouping(_)
+            | Stage::Over => None,
+        }
     }
 
     /// How the login at a server ended.

@@ -82,6 +82,11 @@ pub trait Login {
     /// Takes what [`Login::extent`] measured. What is sent is appended to `out`.
     fn handle_line(&mut self, line: &[u8], proxy: &ProxyLogin, out: &mut Vec<u8>) -> Step<Self::Ready>;
 
+    /// Whether a refusal of the user's own words says that they are wrong: only then is he told so.
+    fn blames_password(_text: &[u8]) -> bool {
+        false
+    }
+
     /// TLS is on.
     fn secured(&mut self, out: &mut Vec<u8>) -> Step<Self::Ready>;
 

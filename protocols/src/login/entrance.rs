@@ -9,8 +9,8 @@ use super::way::{Arrival, News, Way};
 use crate::proxy::{Answer, BackendId, Close, Entry, Instant, QuestionId, Side, TlsInfo};
 
 /// Guest and way.
-pub(crate) struct Entrance<L> {
-    pub(crate) guest: Guest,
+pub(crate) struct Entrance<L: Login> {
+    pub(crate) guest: Guest<L>,
     way: Option<Box<Way<L>>>,
 }
 
@@ -24,6 +24,8 @@ pub(crate) enum Step<R> {
     LastWord(Vec<u8>),
     /// He is who he says: [`Entrance::set_out`].
     Accepted(Box<Accepted>),
+    /// He is, and logged in at his server with his own words.
+    Home(Box<Accepted>, BackendId, R),
     /// He is not.
     Refused,
     /// Nobody can say at the moment.
@@ -36,13 +38,14 @@ pub(crate) enum Step<R> {
     Ended(Arrival),
 }
 
-impl<R> From<Outcome> for Step<R> {
-    fn from(outcome: Outcome) -> Step<R> {
+impl<R> From<Outcome<R>> for Step<R> {
+    fn from(outcome: Outcome<R>) -> Step<R> {
         match outcome {
             Outcome::Wait => Step::Wait,
             Outcome::Challenge(message) => Step::Challenge(message),
             Outcome::LastWord(message) => Step::LastWord(message),
             Outcome::Accepted(accepted) => Step::Accepted(accepted),
+            Outcome::Home(accepted, id, ready) => Step::Home(accepted, id, ready),
             Outcome::Refused => Step::Refused,
             Outcome::Unavailable => Step::Unavailable,
         }
@@ -61,7 +64,7 @@ impl<R> From<News<R>> for Step<R> {
 }
 
 impl<L: Login> Entrance<L> {
-    pub(crate) fn new(guest: Guest) -> Entrance<L> {
+    pub(crate) fn new(guest: Guest<L>) -> Entrance<L> {
         Entrance { guest, way: None }
     }
 
@@ -118,9 +121,9 @@ impl<L: Login> Entrance<L> {
     }
 
     fn backend_answered(&mut self, id: BackendId, answer: Answer, around: &mut Around<'_>) -> Step<L::Ready> {
-        if let Some(link) = self.guest.link(id) {
-            let outcome = link.answered(answer, around);
-            self.guest.tried(outcome, around).into()
+        if let Some(check) = self.guest.check(id) {
+            let checked = check.answered(answer, around);
+            self.guest.tried(checked, around).into()
         } else if let Some(way) = &mut self.way
             && let Some(link) = way.link_of(id)
         {
@@ -141,9 +144,12 @@ impl<L: Login> Entrance<L> {
         input: &[u8],
         around: &mut Around<'_>,
     ) -> (Look, Step<L::Ready>) {
-        if self.guest.link(id).is_some() {
-            let (look, outcome) = self.guest.look(input, around);
-            return (look, outcome.into());
+        if let Some(check) = self.guest.check(id) {
+            let (look, checked) = check.look(input, around);
+            return (look, self.guest.tried(checked, around).into());
+        }
+        if self.guest.is_home(id) {
+            return (Look::Hold, Step::Wait);
         }
         match &mut self.way {
             Some(way) if way.is_at(id) => {
@@ -162,9 +168,9 @@ impl<L: Login> Entrance<L> {
         result: Result<TlsInfo, Box<str>>,
         around: &mut Around<'_>,
     ) -> Step<L::Ready> {
-        if let Some(link) = self.guest.link(id) {
-            let outcome = link.secured(result, around);
-            self.guest.tried(outcome, around).into()
+        if let Some(check) = self.guest.check(id) {
+            let checked = check.secured(result, around);
+            self.guest.tried(checked, around).into()
         } else if let Some(way) = &mut self.way
             && let Some(link) = way.link_of(id)
         {
@@ -178,15 +184,18 @@ impl<L: Login> Entrance<L> {
     /// A connection of a login ended.
     pub(crate) fn backend_gone(&mut self, id: BackendId, around: &mut Around<'_>) -> Step<L::Ready> {
         const WHY: &str = "connection lost during login";
-        if let Some(link) = self.guest.link(id) {
-            let outcome = link.ended(WHY, around.desk);
-            self.guest.tried(outcome, around).into()
+        if let Some(check) = self.guest.check(id) {
+            let checked = check.ended(WHY, around);
+            self.guest.tried(checked, around).into()
         } else if let Some(way) = &mut self.way
             && let Some(link) = way.link_of(id)
         {
             let outcome = link.ended(WHY, around.desk);
             way.linked(outcome, around).into()
         } else {
+            if self.guest.is_home(id) {
+                self.guest.lose_home();
+            }
             around.desk.outbox.close(Side::Backend(id), Close::Abort);
             Step::Wait
         }

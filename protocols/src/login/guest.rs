@@ -2,35 +2,38 @@
 //!
 //! ```text
 //!        STARTTLS ──> Securing ──> Idle
-//! Idle ──login──> Deciding <──> Trying (a connection that checks the password at the home)
+//! Idle ──login──> Deciding <──> Trying (a connection on which a server checks the password)
 //!   ^                 └──> accepted | unavailable | Pausing ──> refused
 //! ```
 
 use std::sync::Arc;
 
 use super::attempt::{Attempt, Rules, Step, Tried};
+use super::backend::Login;
+use super::check::{Check, Checked};
 use super::config::Common;
 use super::desk::{Around, Desk, Purpose};
-use super::link::{self, Link, Look};
-use crate::imap;
 use crate::mailbox::Identity;
 use crate::mailbox::names::VirtDomains;
-use crate::proxy::{Answer, BackendId, Close, Instant, LayerKind, Level, Question, Side, TlsInfo};
+use crate::proxy::{
+    Answer, BackendId, Close, Instant, LayerKind, Level, Question, Side, TlsInfo, Unavailable,
+};
 use crate::sasl::SaslError;
 use crate::secret::Secret;
 
-/// The last command on a connection that checked a password.
-const LOGOUT: &[u8] = b"RKQ LOGOUT\r\n";
-
 /// A client that has not logged in.
-pub(crate) struct Guest {
+pub(crate) struct Guest<L: Login> {
     /// The SASL service name.
     service: &'static str,
     /// What stands behind a plus of a user id is a folder.
     subfolders: bool,
     tls: bool,
     domain: Domain,
-    stage: Stage,
+    stage: Stage<L>,
+    /// Where he is logged in with his own words, as long as it is not decided whether he may.
+    home: Option<(BackendId, L::Ready)>,
+    /// A login with his own words serves his session.
+    keeps_home: bool,
 }
 
 /// The domain of users who name none (`virtdomains: on`).
@@ -41,16 +44,16 @@ enum Domain {
     Of(Arc<str>),
 }
 
-enum Stage {
+enum Stage<L> {
     Idle,
     Securing,
     Deciding(Box<Attempt>),
-    Trying(Box<Attempt>, Box<Link<imap::login::Login>>),
+    Trying(Box<Attempt>, Check<L>),
     Pausing(Instant),
 }
 
 /// What a session does next.
-pub(crate) enum Outcome {
+pub(crate) enum Outcome<R> {
     /// Nothing.
     Wait,
     /// Tell the client this and give the response to [`Guest::respond`].
@@ -59,6 +62,8 @@ pub(crate) enum Outcome {
     LastWord(Vec<u8>),
     /// He is who he says.
     Accepted(Box<Accepted>),
+    /// He is, and logged in at his server.
+    Home(Box<Accepted>, BackendId, R),
     /// He is not, and the pause is over.
     Refused,
     /// Nobody can say at the moment.
@@ -73,9 +78,23 @@ pub(crate) struct Accepted {
     pub(crate) attempt: Box<Attempt>,
 }
 
-impl Guest {
-    pub(crate) fn new(service: &'static str, subfolders: bool, tls: bool) -> Guest {
-        Guest { service, subfolders, tls, domain: Domain::Nothing, stage: Stage::Idle }
+impl<L: Login> Guest<L> {
+    pub(crate) fn new(service: &'static str, subfolders: bool, tls: bool) -> Guest<L> {
+        Guest {
+            service,
+            subfolders,
+            tls,
+            domain: Domain::Nothing,
+            stage: Stage::Idle,
+            home: None,
+            keeps_home: false,
+        }
+    }
+
+    /// Where a server checks his password, does so by a login that serves the session: for protocols whose
+    /// refusals blame the password where it is to blame.
+    pub(crate) fn keeping_home(self, keeps_home: bool) -> Guest<L> {
+        Guest { keeps_home, ..self }
     }
 
     /// Whether his bytes are under TLS.
@@ -131,7 +150,12 @@ impl Guest {
     }
 
     /// Logs in with name and password.
-    pub(crate) fn password(&mut self, user: &[u8], password: Secret, around: &mut Around<'_>) -> Outcome {
+    pub(crate) fn password(
+        &mut self,
+        user: &[u8],
+        password: Secret,
+        around: &mut Around<'_>,
+    ) -> Outcome<L::Ready> {
         let (attempt, step) = self.with_rules(around, |rules| Attempt::password(user, password, rules));
         self.follow(Box::new(attempt), step, around)
     }
@@ -145,7 +169,7 @@ impl Guest {
         mechanism: &[u8],
         initial: Option<&[u8]>,
         around: &mut Around<'_>,
-    ) -> Result<Outcome, SaslError> {
+    ) -> Result<Outcome<L::Ready>, SaslError> {
         let (nonce, tls) = (around.desk.nonce(), self.tls);
         let begun = |rules: &Rules<'_>| Attempt::sasl(mechanism, initial, nonce, tls, rules);
         let (attempt, step) = self.with_rules(around, begun)?;
@@ -156,14 +180,18 @@ impl Guest {
     ///
     /// # Errors
     /// He does not speak the mechanism; the login is over.
-    pub(crate) fn respond(&mut self, response: &[u8], around: &mut Around<'_>) -> Result<Outcome, SaslError> {
+    pub(crate) fn respond(
+        &mut self,
+        response: &[u8],
+        around: &mut Around<'_>,
+    ) -> Result<Outcome<L::Ready>, SaslError> {
         let Some(mut attempt) = self.take_attempt() else { return Err(SaslError::Unexpected) };
         let step = self.with_rules(around, |rules| attempt.respond(response, rules))?;
         Ok(self.follow(attempt, step, around))
     }
 
     /// The client will have the last word of the mechanism with the success.
-    pub(crate) fn proven(&mut self, around: &mut Around<'_>) -> Outcome {
+    pub(crate) fn proven(&mut self, around: &mut Around<'_>) -> Outcome<L::Ready> {
         let Some(mut attempt) = self.take_attempt() else { return Outcome::Unavailable };
         let step = self.with_rules(around, |rules| attempt.proven(rules));
         self.follow(attempt, step, around)
@@ -175,7 +203,7 @@ impl Guest {
     }
 
     /// An answer for the login.
-    pub(crate) fn answered(&mut self, answer: Answer, around: &mut Around<'_>) -> Outcome {
+    pub(crate) fn answered(&mut self, answer: Answer, around: &mut Around<'_>) -> Outcome<L::Ready> {
         if let Answer::Domain(domain) = answer {
             self.domain = domain.map_or(Domain::Nothing, |domain| Domain::Of(domain.into()));
             return Outcome::Wait;
@@ -190,70 +218,91 @@ impl Guest {
         }
     }
 
-    /// The connection that checks the password.
-    pub(crate) fn link(&mut self, id: BackendId) -> Option<&mut Link<imap::login::Login>> {
+    /// The connection on which a server checks the password.
+    pub(crate) fn check(&mut self, id: BackendId) -> Option<&mut Check<L>> {
         match &mut self.stage {
-            Stage::Trying(_, link) if link.id() == id => Some(link),
+            Stage::Trying(_, check) if check.id() == id => Some(check),
             Stage::Trying(..) | Stage::Idle | Stage::Securing | Stage::Deciding(_) | Stage::Pausing(_) => {
                 None
             }
         }
     }
 
-    /// Looks at what the connection that checks the password says.
-    pub(crate) fn look(&mut self, input: &[u8], around: &mut Around<'_>) -> (Look, Outcome) {
-        let Stage::Trying(_, link) = &mut self.stage else { return (Look::Hold, Outcome::Wait) };
-        let (look, outcome) = link.look(input, around);
-        (look, self.tried(outcome, around))
+    /// Whether he is logged in on this connection, which waits until it is decided whether he may.
+    pub(crate) fn is_home(&self, id: BackendId) -> bool {
+        self.home.as_ref().is_some_and(|(home, _)| *home == id)
     }
 
-    /// What became of the connection that checks the password.
-    pub(crate) fn tried(
-        &mut self,
-        outcome: link::Outcome<imap::login::Ready>,
-        around: &mut Around<'_>,
-    ) -> Outcome {
-        let tried = match outcome {
-            link::Outcome::Wait => return Outcome::Wait,
-            link::Outcome::Ready(_) => Tried::Accepted,
-            link::Outcome::Refused(_) => Tried::Refused,
-            link::Outcome::Failed => Tried::Failed,
-        };
-        match std::mem::replace(&mut self.stage, Stage::Idle) {
-            Stage::Trying(mut attempt, link) => {
-                if tried == Tried::Accepted {
-                    let side = Side::Backend(link.id());
-                    around.desk.outbox.write(side, &[LOGOUT]);
-                    around.desk.outbox.close(side, Close::Flush);
-                }
-                let step = self.with_rules(around, |rules| attempt.tried(tried, rules));
-                self.follow(attempt, step, around)
-            }
+    /// That connection ended: another one will be made.
+    pub(crate) fn lose_home(&mut self) {
+        self.home = None;
+    }
+
+    /// What became of the connection on which a server checks the password.
+    pub(crate) fn tried(&mut self, checked: Checked<L::Ready>, around: &mut Around<'_>) -> Outcome<L::Ready> {
+        if matches!(checked, Checked::Wait) {
+            return Outcome::Wait;
+        }
+        let (mut attempt, check) = match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Trying(attempt, check) => (attempt, check),
             stage @ (Stage::Idle | Stage::Securing | Stage::Deciding(_) | Stage::Pausing(_)) => {
                 self.stage = stage;
+                return Outcome::Wait;
+            }
+        };
+        let tried = match checked {
+            Checked::Wait => return Outcome::Wait,
+            Checked::Right(home) => {
+                self.home = home;
+                Tried::Accepted
+            }
+            Checked::Wrong => Tried::Refused,
+            Checked::Failed => Tried::Failed,
+            Checked::Unclear => match attempt.own_words() {
+                Some(who) => {
+                    let check = Check::by_imap(check.server(), who, around);
+                    return self.try_at(attempt, check, around);
+                }
+                None => Tried::Failed,
+            },
+        };
+        let step = self.with_rules(around, |rules| attempt.tried(tried, rules));
+        self.follow(attempt, step, around)
+    }
+
+    fn try_at(
+        &mut self,
+        attempt: Box<Attempt>,
+        check: Result<Check<L>, Unavailable>,
+        around: &mut Around<'_>,
+    ) -> Outcome<L::Ready> {
+        match check {
+            Ok(check) => {
+                self.stage = Stage::Trying(attempt, check);
                 Outcome::Wait
             }
+            Err(_) => postpone(&attempt, "no name of a server", around.desk),
         }
     }
 
     /// The next moment at which [`Guest::handle_timeout`] is wanted.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match &self.stage {
-            Stage::Trying(_, link) => Some(link.deadline()),
+            Stage::Trying(_, check) => Some(check.deadline()),
             Stage::Pausing(until) => Some(*until),
             Stage::Idle | Stage::Securing | Stage::Deciding(_) => None,
         }
     }
 
     /// Does what is due.
-    pub(crate) fn handle_timeout(&mut self, around: &mut Around<'_>) -> Outcome {
+    pub(crate) fn handle_timeout(&mut self, around: &mut Around<'_>) -> Outcome<L::Ready> {
         if self.deadline().is_none_or(|due| due > around.now) {
             return Outcome::Wait;
         }
         match &mut self.stage {
-            Stage::Trying(_, link) => {
-                let outcome = link.ended("no login in time", around.desk);
-                self.tried(outcome, around)
+            Stage::Trying(_, check) => {
+                let checked = check.is_late(around);
+                self.tried(checked, around)
             }
             Stage::Pausing(_) => {
                 self.stage = Stage::Idle;
@@ -270,9 +319,10 @@ impl Guest {
 
     /// The session ends.
     pub(crate) fn abandon(&mut self, desk: &mut Desk) {
-        if let Stage::Trying(_, link) = &mut self.stage {
-            link.abandon(desk);
+        if let Stage::Trying(_, check) = &mut self.stage {
+            check.abandon(desk);
         }
+        self.leave_home(desk);
         self.stage = Stage::Idle;
     }
 
@@ -295,7 +345,7 @@ impl Guest {
     }
 
     /// Does what the attempt wants.
-    fn follow(&mut self, attempt: Box<Attempt>, step: Step, around: &mut Around<'_>) -> Outcome {
+    fn follow(&mut self, attempt: Box<Attempt>, step: Step, around: &mut Around<'_>) -> Outcome<L::Ready> {
         match step {
             Step::Challenge(message) => {
                 self.stage = Stage::Deciding(attempt);
@@ -310,20 +360,40 @@ impl Guest {
                 self.stage = Stage::Deciding(attempt);
                 Outcome::Wait
             }
-            Step::Try { server, who } => match Link::open(&server, who, around) {
-                Ok(link) => {
-                    self.stage = Stage::Trying(attempt, Box::new(link));
-                    Outcome::Wait
+            Step::Try { server, who } => {
+                let is_kept = self.keeps_home
+                    && attempt.folder().is_none()
+                    && self.with_rules(around, |rules| attempt.may_keep_home(rules));
+                let check = match is_kept {
+                    true => Check::by_own(&server, who, around),
+                    false => Check::by_imap(&server, who, around),
+                };
+                self.try_at(attempt, check, around)
+            }
+            Step::Accepted(identity) => {
+                let accepted = Box::new(Accepted { identity, attempt });
+                match self.home.take() {
+                    Some((id, ready)) => Outcome::Home(accepted, id, ready),
+                    None => Outcome::Accepted(accepted),
                 }
-                Err(_) => postpone(&attempt, "no name of a server", around.desk),
-            },
-            Step::Accepted(identity) => Outcome::Accepted(Box::new(Accepted { identity, attempt })),
+            }
             Step::Refused(why) => {
+                self.leave_home(around.desk);
                 refuse(&attempt, why, around.desk);
                 self.stage = Stage::Pausing(around.now + around.common.login.failed_pause);
                 Outcome::Wait
             }
-            Step::Unavailable(why) => postpone(&attempt, why, around.desk),
+            Step::Unavailable(why) => {
+                self.leave_home(around.desk);
+                postpone(&attempt, why, around.desk)
+            }
+        }
+    }
+
+    /// Closes the connection on which he is logged in already: he may not have it.
+    fn leave_home(&mut self, desk: &mut Desk) {
+        if let Some((id, _)) = self.home.take() {
+            desk.outbox.close(Side::Backend(id), Close::Abort);
         }
     }
 }
@@ -346,7 +416,7 @@ fn refuse(attempt: &Attempt, why: &str, desk: &mut Desk) {
     desk.log(Level::Notice, text);
 }
 
-fn postpone(attempt: &Attempt, why: &str, desk: &mut Desk) -> Outcome {
+fn postpone<R>(attempt: &Attempt, why: &str, desk: &mut Desk) -> Outcome<R> {
     let text =
         format!("login: [{}] {} not decided: {why}", desk.client_host(), attempt.authcid().escape_ascii());
     desk.log(Level::Warn, text);

@@ -8,6 +8,7 @@
 
 pub mod attempt;
 pub mod backend;
+pub(crate) mod check;
 pub mod config;
 pub(crate) mod desk;
 pub(crate) mod entrance;

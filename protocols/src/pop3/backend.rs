@@ -111,6 +111,11 @@ impl backend::Login for Login {
         }
     }
 
+    /// `[AUTH]` is about name and password (RFC 3206 section 4); nothing else is.
+    fn blames_password(text: &[u8]) -> bool {
+        text.get(..6).is_some_and(|code| code.eq_ignore_ascii_case(b"[AUTH]"))
+    }
+
     fn secured(&mut self, out: &mut Vec<u8>) -> Step<Ready> {
         self.terms.be_secured();
         // What was said in the clear counts for nothing.

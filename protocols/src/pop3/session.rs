@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Guest ──login──> Underway (the list, a connection to the server, login there) ──> Piped
-//!   ^────── -ERR ─────┘
+//!  │^────── -ERR ─────┘                                                              ^
+//!  └──────────── the password was checked by a login at the server ─────────────────┘
 //! ```
 //! The frontend serves the AUTHORIZATION state (RFC 1939 section 4). What comes behind belongs to the
 //! server: both ends are joined, and an end is passed on as it is, so that a client who goes without QUIT
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use super::backend::{Login, Ready};
 use super::config::Config;
 use super::grammar::{Command, Verb, auth_args};
+use crate::login::backend::Login as _;
 use crate::login::desk::{Around, Desk};
 use crate::login::entrance::{Entrance, Step};
 use crate::login::guest::{Accepted, Guest, Outcome};
@@ -80,7 +82,8 @@ enum How {
 impl Session {
     /// Begins with the greeting.
     pub fn new(config: Arc<Config>, origin: Origin) -> Session {
-        let guest = Guest::new("pop", config.subfolders, origin.tls);
+        // The ACL that `popuseacl` asks for is looked up on the longer way.
+        let guest = Guest::new("pop", config.subfolders, origin.tls).keeping_home(!config.use_acl);
         let mut session = Session {
             config,
             desk: Desk::new("pop3", origin),
@@ -265,7 +268,7 @@ impl Session {
         self.began(begun);
     }
 
-    fn began(&mut self, begun: Result<Outcome, SaslError>) {
+    fn began(&mut self, begun: Result<Outcome<Ready>, SaslError>) {
         match begun {
             Ok(outcome) => self.follow(outcome.into()),
             Err(SaslError::Mechanism) => {
@@ -304,6 +307,7 @@ impl Session {
                 });
             }
             Step::Accepted(accepted) => self.accept(accepted),
+            Step::Home(accepted, id, ready) => self.accept_at_home(&accepted, id, &ready.text),
             Step::Refused => {
                 self.last_input = Some(self.now);
                 match self.how {
@@ -313,14 +317,25 @@ impl Session {
             }
             Step::Unavailable => self.tell(&[UNAVAILABLE]),
             Step::Found(entry) => self.found(&entry),
-            Step::At(id, ready) => self.join(id, &ready.text),
+            Step::At(id, ready) => self.arrive(id, &ready.text),
             Step::Ended(arrival) => self.refuse(&arrival),
         }
     }
 
-    fn accept(&mut self, accepted: Box<Accepted>) {
+    /// The server has taken the client's own words for a login.
+    fn accept_at_home(&mut self, accepted: &Accepted, backend: BackendId, text: &[u8]) {
+        let session_id = self.log_in(accepted);
+        self.join(backend, &session_id, text);
+    }
+
+    fn log_in(&mut self, accepted: &Accepted) -> String {
         let session_id = self.desk.session_id(&self.config.common);
         accepted.log(&session_id, self.entrance.guest.is_tls(), &mut self.desk);
+        session_id
+    }
+
+    fn accept(&mut self, accepted: Box<Accepted>) {
+        let session_id = self.log_in(&accepted);
         let user = &accepted.identity.user;
         let namespace = &self.config.common.namespace;
         let (name, user) = match accepted.attempt.folder() {
@@ -345,12 +360,17 @@ impl Session {
         self.follow(step);
     }
 
-    /// The server has taken the client: its own words are his reply, and what follows is between the two.
-    fn join(&mut self, backend: BackendId, text: &[u8]) {
+    /// The server has taken the proxy's word for the client.
+    fn arrive(&mut self, backend: BackendId, text: &[u8]) {
         self.entrance.leave_way(&mut self.desk);
         let Phase::Underway(underway) = std::mem::replace(&mut self.phase, Phase::Over) else { return };
+        self.join(backend, &underway.session_id, text);
+    }
+
+    /// The server's own words are the client's reply, and what follows is between the two.
+    fn join(&mut self, backend: BackendId, own: &str, text: &[u8]) {
         if let Some(remote) = session_id_in(text) {
-            let (own, remote) = (underway.session_id, remote.escape_ascii());
+            let remote = remote.escape_ascii();
             self.desk.log(Level::Info, format!("auditlog: proxy sessionid=<{own}> remote=<{remote}>"));
         }
         self.tell(&[b"+OK", text, b"\r\n"]);
@@ -366,7 +386,7 @@ impl Session {
             Arrival::Reserved => b"Mailbox is currently reserved",
             Arrival::Unreachable => b"Server(s) unavailable to complete operation",
             // What the server says of the proxy's own name and password is not about the client's.
-            Arrival::Refused(text) if !has_code(text) || is_about_proxy(text) => {
+            Arrival::Refused(text) if !has_code(text) || Login::blames_password(text) => {
                 b"Authentication to backend server failed"
             }
             Arrival::Refused(text) => return self.give_up(&[b"-ERR ", text, b"\r\n"]),
@@ -518,11 +538,6 @@ fn with_folder(user: &[u8], folder: &[u8]) -> Box<[u8]> {
 /// Whether a text begins with a response code (RFC 2449 section 8).
 fn has_code(text: &[u8]) -> bool {
     text.first() == Some(&b'[') && memchr::memchr(b']', text).is_some()
-}
-
-/// `[AUTH]`: name or password (RFC 3206), which are the proxy's.
-fn is_about_proxy(text: &[u8]) -> bool {
-    text.get(..6).is_some_and(|code| code.eq_ignore_ascii_case(b"[AUTH]"))
 }
 
 /// What stands in `SESSIONID=<...>`.

@@ -347,7 +347,7 @@ impl Session {
         self.began(begun);
     }
 
-    fn began(&mut self, begun: Result<Outcome, SaslError>) {
+    fn began(&mut self, begun: Result<Outcome<Ready>, SaslError>) {
         match begun {
             Ok(outcome) => self.follow(outcome.into()),
             Err(_) => self.bad("Authentication Error"),
@@ -371,6 +371,11 @@ impl Session {
                 self.follow(outcome.into());
             }
             Step::Accepted(accepted) => self.accept(accepted),
+            // A refusal of ManageSieve does not say what was wrong: its guests keep no home.
+            Step::Home(accepted, id, _) => {
+                self.desk.outbox.close(Side::Backend(id), Close::Abort);
+                self.accept(accepted);
+            }
             Step::Refused => self.give_up("Authentication Error"),
             Step::Unavailable => self.try_later("authentication temporarily unavailable"),
             Step::Found(entry) => self.found(&entry),
