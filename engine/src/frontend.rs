@@ -164,6 +164,7 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         config.listeners = std::mem::take(&mut listeners[index]);
         config.ring = fit.ring;
         config.limits.connections_max = connections_max;
+        config.limits.slowest_after = configuration.process.data_timeout;
         config.keepalive = configuration.process.keepalive;
         config.pipes = pipes.split_off(pipes.len() - share);
         shards.push(run_shard(config, Arc::clone(&shared), inbox, reader)?);

@@ -106,6 +106,8 @@ pub struct Process {
     pub metrics: Option<SocketAddr>,
     /// `rookery_drain`: how long sessions have at the end.
     pub drain: std::time::Duration,
+    /// `rookery_lmtp_data_timeout`: how long one of several backends may take nothing of a message.
+    pub data_timeout: std::time::Duration,
     /// `tcp_keepalive` and its numbers.
     pub keepalive: Option<crate::shard::Keepalive>,
 }
@@ -220,6 +222,7 @@ fn process(imapd: &Imapd, file: &str) -> Result<Process, ConfError> {
         pid_file: imapd.text("master_pid_file").map(PathBuf::from),
         ready_file: imapd.text("master_ready_file").map(PathBuf::from),
         drain: imapd.duration("rookery_drain", Seconds, DRAIN)?,
+        data_timeout: data_timeout(imapd)?,
         keepalive: keepalive(imapd)?,
     })
 }
@@ -257,6 +260,14 @@ const SHARDS_MAX: usize = 1024;
 
 /// How long sessions have to say goodbye when nothing else is said.
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// `rookery_lmtp_data_timeout`; 0 is the default.
+fn data_timeout(imapd: &Imapd) -> Result<std::time::Duration, ConfError> {
+    let default = driver::limits::Limits::default().slowest_after;
+    let timeout =
+        imapd.duration("rookery_lmtp_data_timeout", protocols::conf::DurationUnit::Seconds, default)?;
+    Ok(if timeout.is_zero() { default } else { timeout })
+}
 
 fn keepalive(imapd: &Imapd) -> Result<Option<crate::shard::Keepalive>, ConfError> {
     use protocols::conf::DurationUnit::Seconds;

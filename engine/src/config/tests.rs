@@ -245,3 +245,15 @@ fn frontend_serves_its_mupdate_line_and_runs_a_master_beside() {
     assert!(configuration.mupdate.is_none());
     assert_eq!(configuration.master.unwrap().name.as_ref(), "mupdate");
 }
+
+#[test]
+fn data_timeout_of_lmtp_is_read() {
+    let timeout = |line: &str| load(&format!("{IMAPD}{line}"), CYRUS).unwrap().process.data_timeout;
+    assert_eq!(timeout(""), Duration::from_secs(45));
+    assert_eq!(timeout("rookery_lmtp_data_timeout: 0\n"), Duration::from_secs(45));
+    assert_eq!(timeout("rookery_lmtp_data_timeout: 2m\n"), Duration::from_secs(120));
+    assert!(
+        refused(&format!("{IMAPD}rookery_lmtp_data_timeout: soon\n"), CYRUS)
+            .contains("rookery_lmtp_data_timeout")
+    );
+}

@@ -63,6 +63,7 @@ const OWN: &[Known] = &[
     own("rookery_fan_out_timeout", Kind::Duration),
     own("rookery_reconnect_timeout", Kind::Duration),
     own("rookery_list_path", Kind::Text),
+    own("rookery_lmtp_data_timeout", Kind::Duration),
     own("rookery_lmtp_envelope_timeout", Kind::Duration),
     own("rookery_lmtp_verify", Kind::Choice(&["backend", "list"])),
     own("rookery_logfmt", Kind::Switch),
