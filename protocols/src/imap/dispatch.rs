@@ -400,7 +400,10 @@ impl Session {
             (true, false) => b" CONDSTORE",
             (true, true) => b" CONDSTORE QRESYNC",
         };
-        self.tell_client(&[b"* ENABLED", told, b"\r\n", tag, b" OK Completed\r\n"]);
+        if !told.is_empty() {
+            self.tell_client(&[b"* ENABLED", told, b"\r\n"]);
+        }
+        self.reply(tag, b"OK Completed");
         if let Some(selected) = self.selected.as_deref().map(|selected| selected.backend) {
             self.enable_at(selected, now);
         }

@@ -14,6 +14,8 @@ pub struct Pattern {
     separator: u8,
     /// Bytes before the first wildcard.
     literal: usize,
+    /// The last character is `%`, as typed.
+    ends_with_percent: bool,
     /// Over one of the limits: matches nothing.
     is_too_much: bool,
 }
@@ -30,7 +32,8 @@ impl Pattern {
         let wildcards = text.iter().filter(|byte| is_wildcard(**byte)).count();
         let literal = text.iter().position(|byte| is_wildcard(*byte)).unwrap_or(text.len());
         let is_too_much = is_too_long || wildcards > WILDCARDS_MAX;
-        Pattern { text: text.into(), separator, literal, is_too_much }
+        let ends_with_percent = pattern.last().or(reference.last()) == Some(&b'%');
+        Pattern { text: text.into(), separator, literal, ends_with_percent, is_too_much }
     }
 
     /// The whole pattern after the reference was applied.
@@ -41,6 +44,12 @@ impl Pattern {
     /// What every match begins with.
     pub fn prefix(&self) -> &[u8] {
         &self.text[..self.literal]
+    }
+
+    /// Whether "matching levels of hierarchy are also returned" (RFC 3501 section 6.3.8): names above
+    /// mailboxes that are none themselves.
+    pub fn returns_levels(&self) -> bool {
+        self.ends_with_percent || self.is_literal()
     }
 
     /// Whether the pattern has no wildcard.

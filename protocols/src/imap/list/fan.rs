@@ -12,6 +12,7 @@ use crate::imap::agenda::{Agenda, aside_of, is_partial};
 use crate::imap::backend::Offer;
 use crate::imap::grammar::{Response, Status, UntaggedKind, code, response};
 use crate::imap::task::{Context, Line, News, Want};
+use crate::mailbox::Pattern;
 use crate::proxy::BackendId;
 use crate::wire::Cursor;
 
@@ -47,17 +48,23 @@ pub(in crate::imap) struct Fan {
 /// Which mailboxes the client is told of.
 #[derive(Debug)]
 pub(in crate::imap) enum Told {
+    /// All.
+    All,
     /// These.
     Only(BTreeSet<Box<[u8]>>),
-    /// All but these.
-    AllBut(BTreeSet<Box<[u8]>>),
+    /// What a pattern matches, but for these: a Cyrus backend tells of mailboxes below a place that has
+    /// none itself, under its name or under theirs.
+    Matching { patterns: Vec<Pattern>, but: BTreeSet<Box<[u8]>> },
 }
 
 impl Told {
     fn includes(&self, name: &[u8]) -> bool {
         match self {
+            Told::All => true,
             Told::Only(names) => names.contains(name),
-            Told::AllBut(names) => !names.contains(name),
+            Told::Matching { patterns, but } => {
+                !but.contains(name) && patterns.iter().any(|pattern| pattern.matches(name))
+            }
         }
     }
 }

@@ -475,7 +475,8 @@ impl ListTask {
         let told = if self.options.selection.subscribed {
             fan::Told::Only(std::mem::take(&mut self.told.subscribed))
         } else {
-            fan::Told::AllBut(std::mem::take(&mut self.parents))
+            let patterns = self.walk.as_ref().map(|walk| walk.patterns().to_vec()).unwrap_or_default();
+            fan::Told::Matching { patterns, but: std::mem::take(&mut self.parents) }
         };
         let questions = servers.into_iter().map(|server| (server, vec![command.clone()])).collect();
         let fan = Fan::new(questions, Offer::LIST_EXTENDED, told, cx, &mut self.agenda);

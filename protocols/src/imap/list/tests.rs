@@ -166,6 +166,16 @@ fn other_users_mailbox_shows_its_parent_once() {
     ];
     expect(|| host(r#""" "%""#), &shared, &rows);
     expect(|| host(r#""" "user""#), &shared, &rows[1..2]);
+    // "If the "%" wildcard is the last character of a mailbox name argument, matching levels of hierarchy
+    // are also returned" (RFC 3501 section 6.3.8), whatever stands before it.
+    let levels = [
+        r#"* LIST (\Noselect \HasChildren) "." user"#,
+        r#"* LIST (\HasChildren) "." user.user003"#,
+        r#"* LIST (\Noselect \HasChildren) "." user.user003.a"#,
+        r#"* LIST (\HasNoChildren) "." user.user003.a.b"#,
+    ];
+    expect(|| host(r#""" "user*%""#), &shared, &levels);
+    expect(|| host(r#""" "user%*""#), &shared, &[levels[1], levels[3]]);
     expect(|| host(r#""" "user.%""#), &shared, &[r#"* LIST (\HasChildren) "." user.user003"#]);
     expect(
         || host(r#""" "user.user003.%""#),
@@ -542,13 +552,15 @@ fn parent_that_is_no_mailbox_has_no_status() {
         want if want.starts_with("B1> ") => {
             let mut wants = host.says(1, "* STATUS user (MESSAGES 5)\r\n");
             wants.extend(host.says(1, "* STATUS {12}\r\nuser.user003 (MESSAGES 4)\r\n"));
+            // So Cyrus tells what is below a place that has none itself.
+            wants.extend(host.says(1, "* METADATA user.user003.a (\"/shared/x\" NIL)\r\n"));
             wants.extend(host.says(1, "RK2 OK Completed\r\n"));
             wants
         }
         want => panic_unless_wake(want),
     };
     let lines = run(host(r#""" ("us%" "user.%") RETURN (STATUS (MESSAGES))"#), &shared, usize::MAX, answer);
-    assert_eq!(lines[2..4], ["* STATUS {12}", "user.user003 (MESSAGES 4)"]);
+    assert_eq!(lines[2..], ["* STATUS {12}", "user.user003 (MESSAGES 4)", "A1 OK Completed"]);
 }
 
 fn panic_unless_wake(want: &str) -> Vec<String> {

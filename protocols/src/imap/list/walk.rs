@@ -205,9 +205,7 @@ impl Walk {
     }
 
     fn names_parent(&self, parent: &[u8]) -> bool {
-        self.patterns.iter().any(|pattern| {
-            (pattern.text().last() == Some(&b'%') || pattern.is_literal()) && pattern.matches(parent)
-        })
+        self.patterns.iter().any(|pattern| pattern.returns_levels() && pattern.matches(parent))
     }
 
     /// Whether one external name is below another one.

@@ -151,7 +151,7 @@ impl Gather {
         };
         let servers = std::mem::take(&mut self.servers).into_iter();
         let questions = servers.map(|(server, of)| (server, of.into_iter().map(command).collect())).collect();
-        let fan = Fan::new(questions, Offer::default(), Told::AllBut(BTreeSet::new()), cx, &mut self.agenda);
+        let fan = Fan::new(questions, Offer::default(), Told::All, cx, &mut self.agenda);
         self.phase = GatherPhase::Fanning(Box::new(fan));
     }
 
