@@ -5,7 +5,7 @@
 //! * [`report`] tells what came of it.
 //! * [`process`] reads what a process has used so far, [`machine`] what it ran on.
 //! * [`compare`] runs rookeryd and its peers before the same backend, in turns.
-//! * [`auth_http`] answers nginx's question where a user's server is.
+//! * [`auth_http`] answers nginx's question where a user's server is; [`saslauthd`] answers ours about a password.
 //!
 //! Black box: knows nothing of the engine.
 
@@ -15,4 +15,5 @@ pub mod load;
 pub mod machine;
 pub mod process;
 pub mod report;
+pub mod saslauthd;
 pub mod scenario;

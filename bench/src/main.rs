@@ -14,6 +14,7 @@ use backends::scripted::{Conduct, MupdateMaster, Server, Speaks};
 use bench::auth_http::AuthHttp;
 use bench::compare::{Comparison, Kind};
 use bench::report::{self, Report};
+use bench::saslauthd;
 use bench::scenario;
 
 /// Loads a mail server and tells how it bears it.
@@ -134,6 +135,12 @@ enum Serve {
         #[arg(long)]
         pop3: SocketAddr,
     },
+    /// A saslauthd that accepts everybody.
+    Saslauthd {
+        /// Its socket.
+        #[arg(long)]
+        socket: PathBuf,
+    },
 }
 
 fn main() -> Result<()> {
@@ -146,6 +153,9 @@ fn main() -> Result<()> {
             Serve::Backend { listen, protocol, conduct } => backend(listen, protocol, conduct),
             Serve::Master { listen, server, users } => serve(listen, MupdateMaster::new(users, &server)),
             Serve::Auth { listen, imap, pop3 } => serve(listen, AuthHttp::new(imap, pop3)),
+            Serve::Saslauthd { socket } => {
+                saslauthd::serve(&socket).with_context(|| format!("cannot listen on {}", socket.display()))
+            }
         },
     }
 }

@@ -24,6 +24,15 @@ impl Speaks {
     }
 }
 
+/// Who says that a password is right, for ours; nginx asks its `auth_http` always.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Checks {
+    /// The backend, by a login.
+    Backend,
+    /// A saslauthd on the load's core, which does what `auth_http` does.
+    Saslauthd,
+}
+
 /// Who takes part in a row, beside ours.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Peers {
@@ -33,6 +42,8 @@ enum Peers {
     NotCyrus,
     /// nginx and HAProxy, the best peers for bulk.
     Fast,
+    /// nginx alone, which asks somebody about passwords.
+    Asks,
 }
 
 /// A row.
@@ -40,6 +51,7 @@ pub(super) struct Case {
     pub(super) name: String,
     pub(super) protocol: Speaks,
     pub(super) tls: bool,
+    pub(super) checks: Checks,
     pub(super) scenario: Scenario,
     peers: Peers,
     /// Is part of the quick form.
@@ -52,6 +64,7 @@ impl Case {
             Peers::All => true,
             Peers::NotCyrus => kind != Kind::Cyrus,
             Peers::Fast => matches!(kind, Kind::Nginx | Kind::Haproxy | Kind::Rookery),
+            Peers::Asks => matches!(kind, Kind::Nginx | Kind::Rookery),
         };
         chosen && kind.speaks(self.protocol)
     }
@@ -66,7 +79,8 @@ fn case(name: &str, file: &str, connections: usize, tls: bool, peers: Peers, is_
         Some("lmtp") => Speaks::Lmtp,
         _ => Speaks::Imap,
     };
-    Ok(Case { name: name.to_owned(), protocol, tls, scenario, peers, is_quick })
+    let checks = if peers == Peers::Asks { Checks::Saslauthd } else { Checks::Backend };
+    Ok(Case { name: name.to_owned(), protocol, tls, checks, scenario, peers, is_quick })
 }
 
 /// FETCH or APPEND of so many KiB.
@@ -86,7 +100,7 @@ fn bulk(verb: &str, kib: usize, tls: bool, peers: Peers, is_quick: bool) -> Resu
 
 /// The rows that are told in operations.
 pub(super) fn cases() -> Result<Vec<Case>> {
-    use Peers::{All, Fast, NotCyrus};
+    use Peers::{All, Asks, Fast, NotCyrus};
     let mut cases = vec![
         case("NOOP, 1 connection", "imap-noop", 1, false, NotCyrus, false)?,
         case("NOOP, 100 connections", "imap-noop", 100, false, All, true)?,
@@ -94,6 +108,7 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         case("NOOP, 100 connections, TLS", "imap-noop", 100, true, NotCyrus, false)?,
         case("LOGIN SELECT LOGOUT", "imap-login", 20, false, All, true)?,
         case("LOGIN SELECT LOGOUT, TLS", "imap-login", 20, true, All, true)?,
+        case("LOGIN SELECT LOGOUT, saslauthd", "imap-login", 20, false, Asks, false)?,
     ];
     for kib in [1, 64, 1024, 16 * 1024] {
         let is_mib = kib == 1024;
@@ -105,6 +120,7 @@ pub(super) fn cases() -> Result<Vec<Case>> {
     }
     cases.push(case("POP3 USER PASS STAT QUIT", "pop3-session", 20, false, All, true)?);
     cases.push(case("POP3 USER PASS STAT QUIT, TLS", "pop3-session", 20, true, NotCyrus, false)?);
+    cases.push(case("POP3 USER PASS STAT QUIT, saslauthd", "pop3-session", 20, false, Asks, false)?);
     cases.push(case("LMTP, 16 KiB", "lmtp-deliver", 20, false, All, true)?);
     Ok(cases)
 }

@@ -164,7 +164,7 @@ impl Run<'_> {
 
     /// Starts a peer and waits until it serves what the row wants.
     fn start_one(&self, case: &Case, kind: Kind) -> Result<Peer> {
-        let peer = Peer::start(kind, self.place, case.protocol)?;
+        let peer = Peer::start(kind, self.place, case)?;
         let end = Instant::now() + READY_MAX;
         let mut plan = self.plan(case, &peer, 0.05);
         plan.scenario.connections = 1;

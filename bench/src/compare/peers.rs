@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::chown;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::cases::Speaks;
+use super::cases::{Case, Checks, Speaks};
 use super::{USERS, install};
 
 /// A server that takes longer does not come.
@@ -183,8 +184,9 @@ impl Peer {
     ///
     /// # Errors
     /// It is not installed, exits, or does not listen in time.
-    pub(super) fn start(kind: Kind, place: &Place, protocol: Speaks) -> Result<Peer> {
-        let words = command(kind, place, protocol)?;
+    pub(super) fn start(kind: Kind, place: &Place, case: &Case) -> Result<Peer> {
+        let protocol = case.protocol;
+        let words = command(kind, place, case)?;
         let log = File::create(place.folder.join(format!("{}.out", kind.name())))?;
         let mut command = Command::new("taskset");
         command.args(["-c", &place.core.to_string()]).args(&words).current_dir("/");
@@ -248,7 +250,7 @@ fn fresh(folder: &Path, user: Option<(u32, u32)>, inside: &[&str]) -> Result<()>
 }
 
 /// Writes the configuration of a proxy and returns its command line.
-fn command(kind: Kind, place: &Place, protocol: Speaks) -> Result<Vec<String>> {
+fn command(kind: Kind, place: &Place, case: &Case) -> Result<Vec<String>> {
     let folder = &place.folder;
     let nobody = place.is_root.then_some((NOBODY, NOBODY));
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
@@ -283,9 +285,13 @@ fn command(kind: Kind, place: &Place, protocol: Speaks) -> Result<Vec<String>> {
         }
         Kind::Rookery => {
             fresh(&folder.join("rookery"), nobody, &[])?;
-            let conf =
-                place.write(kind, "rookery-imapd.conf", include_str!("../../peers/rookery-imapd.conf"))?;
-            let services = place.write(kind, "rookery-cyrus.conf", &services(protocol))?;
+            let method = match case.checks {
+                Checks::Backend => "backend",
+                Checks::Saslauthd => "saslauthd",
+            };
+            let conf = include_str!("../../peers/rookery-imapd.conf").replace("@PWCHECK@", method);
+            let conf = place.write(kind, "rookery-imapd.conf", &conf)?;
+            let services = place.write(kind, "rookery-cyrus.conf", &services(case.protocol))?;
             let pid = folder.join("rookery/rookeryd.pid");
             let binary = place.rookeryd.to_string_lossy();
             words(&[&binary, "-D", "-C", &conf, "-M", &services, "-p", &pid.to_string_lossy()])
@@ -307,6 +313,21 @@ fn services(protocol: Speaks) -> String {
         Speaks::Lmtp => "  lmtp cmd=\"lmtpd -a\" listen=\"@ADDRESS@:@LMTP@\" proto=\"tcp4\"\n",
     };
     format!("START {{\n}}\nSERVICES {{\n{lines}}}\nEVENTS {{\n}}\n")
+}
+
+/// Starts the saslauthd that accepts everybody.
+fn saslauthd(me: &Path, socket: &Path) -> Result<Running> {
+    let mut command = Command::new(me);
+    command.args(["serve", "saslauthd", "--socket"]).arg(socket);
+    let running = Running(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
+    let end = Instant::now() + START_MAX;
+    while UnixStream::connect(socket).is_err() {
+        if Instant::now() > end {
+            bail!("serve saslauthd does not listen on {}", socket.display());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(running)
 }
 
 /// Starts the backends, the master and nginx's question-answerer: this program again, on the load's core.
@@ -337,5 +358,6 @@ pub(super) fn helpers(place: &Place) -> Result<Vec<Running>> {
         start(&["backend", "--protocol", "lmtp"], backend(Speaks::Lmtp))?,
         start(&["master", "--server", &server, "--users", &users], master)?,
         start(&["auth", "--imap", &imap.to_string(), "--pop3", &pop3], auth)?,
+        saslauthd(&me, &place.folder.join("saslauthd"))?,
     ])
 }
