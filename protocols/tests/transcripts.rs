@@ -1003,6 +1003,7 @@ fn answered(text: &str) -> Option<Answer> {
         "reserved" => Answer::Found(Finding::Reserved { location: location(1) }),
         "absent" => Answer::Found(Finding::Absent),
         "unknown" => Answer::Found(Finding::Unknown),
+        "kept" => Answer::Intended(Ok(())),
         "barrier" => Answer::Barrier(if words.get(1) == Some(&"ok") { Ok(()) } else { Err(Unavailable) }),
         "accepted" => Answer::Password(PasswordVerdict::Accepted),
         "denied" => Answer::Password(PasswordVerdict::Denied),

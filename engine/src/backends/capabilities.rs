@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use mupdate::list::Locations;
-use protocols::imap::CYRUS_3_6;
+use protocols::imap::{CYRUS_3_6, with_shims};
 use protocols::proxy::BackendCapabilities;
 
 /// Servers that are remembered; a murder has tens.
@@ -87,7 +87,10 @@ impl Offered {
             return Arc::clone(&known.offered);
         }
         let by_server = lock(&self.by_server);
-        let offered = Arc::new(common(&by_server, &servers(locations), self.unseen.unwrap_or(cyrus_3_6)));
+        let offered = Arc::new(match self.unseen {
+            Some(unseen) => common(&by_server, &servers(locations), unseen, <[Box<str>]>::to_vec),
+            None => common(&by_server, &servers(locations), cyrus_3_6, with_shims),
+        });
         // Under the lock, so that nothing older is stored behind what `seen` cleared.
         self.common.store(Arc::new(Common { of: Some(locations.clone()), offered: Arc::clone(&offered) }));
         offered
@@ -124,12 +127,13 @@ fn servers(locations: &Locations) -> BTreeSet<Box<str>> {
     locations.iter().filter_map(|location| location.server().map(name)).collect()
 }
 
-/// The intersection in the order of the first server by name. While a list names no server, of all that
-/// were seen.
+/// The intersection in the order of the first server by name, of what each serves `as_served`. While a list
+/// names no server, of all that were seen.
 fn common(
     by_server: &BTreeMap<Box<str>, Vec<Box<str>>>,
     servers: &BTreeSet<Box<str>>,
     default: fn() -> Vec<Box<str>>,
+    as_served: fn(&[Box<str>]) -> Vec<Box<str>>,
 ) -> BackendCapabilities {
     let (seen, unseen): (Vec<_>, Vec<_>) = servers.iter().partition(|server| by_server.contains_key(*server));
     let mut offers: Vec<&Vec<Box<str>>> = seen.iter().filter_map(|server| by_server.get(*server)).collect();
@@ -137,9 +141,10 @@ fn common(
         offers.extend(by_server.values());
     }
     let Some((first, others)) = offers.split_first() else { return BackendCapabilities::default() };
-    let mut common = (*first).clone();
+    let mut common = as_served(first);
     let default = default();
     for other in others.iter().copied().chain((!unseen.is_empty()).then_some(&default)) {
+        let other = as_served(other);
         common.retain(|name| other.iter().any(|offered| offered.eq_ignore_ascii_case(name)));
     }
     BackendCapabilities { common, servers: offers.len() }
@@ -199,6 +204,12 @@ mod tests {
         offered.common(&list(servers).all_locations()).common.clone()
     }
 
+    /// As [`common_of`], without what this frontend gives itself.
+    fn told_of(offered: &Offered, servers: &[&str]) -> Vec<Box<str>> {
+        let own = with_shims(&[]);
+        common_of(offered, servers).into_iter().filter(|name| !own.contains(name)).collect()
+    }
+
     #[test]
     fn common_is_what_every_server_of_the_list_offers() {
         let offered = Offered::default();
@@ -207,21 +218,97 @@ mod tests {
         assert!(!offered.seen("be1", names("IMAP4rev1 IDLE MOVE QRESYNC")));
         assert!(offered.seen("be2", names("MOVE IMAP4REV1 NOTIFY IDLE")));
         offered.seen("gone", names("IMAP4rev1"));
-        assert_eq!(common_of(&offered, &["be1", "be2"]), names("IMAP4rev1 IDLE MOVE"));
-        assert_eq!(common_of(&offered, &["be1"]), names("IMAP4rev1 IDLE MOVE QRESYNC"));
-        assert_eq!(common_of(&offered, &[]), names("IMAP4rev1"));
+        assert_eq!(told_of(&offered, &["be1", "be2"]), names("IMAP4rev1 IDLE MOVE"));
+        assert_eq!(told_of(&offered, &["be1"]), names("IMAP4rev1 IDLE MOVE QRESYNC"));
+        assert_eq!(told_of(&offered, &[]), names("IMAP4rev1"));
         offered.seen("be2", names("IMAP4rev1"));
-        assert_eq!(common_of(&offered, &["be1", "be2"]), names("IMAP4rev1"));
+        assert_eq!(told_of(&offered, &["be1", "be2"]), names("IMAP4rev1"));
     }
 
     #[test]
     fn server_that_was_never_seen_counts_as_cyrus_3_6() {
         let offered = Offered::default();
         offered.seen("be1", names("MOVE NOTIFY QRESYNC IMAP4rev2"));
-        assert_eq!(common_of(&offered, &["be1"]), names("MOVE NOTIFY QRESYNC IMAP4rev2"));
-        assert_eq!(common_of(&offered, &["be1", "be2"]), names("MOVE QRESYNC"));
+        assert_eq!(told_of(&offered, &["be1"]), names("MOVE NOTIFY QRESYNC IMAP4rev2"));
+        assert_eq!(told_of(&offered, &["be1", "be2"]), names("MOVE QRESYNC"));
         offered.seen("be2", names("NOTIFY MOVE"));
-        assert_eq!(common_of(&offered, &["be1", "be2"]), names("MOVE NOTIFY"));
+        assert_eq!(told_of(&offered, &["be1", "be2"]), names("MOVE NOTIFY"));
+    }
+
+    const RELEASES: &str = include_str!("../../tests/data/releases.txt");
+
+    /// What a release offers.
+    fn release(name: &str) -> Vec<Box<str>> {
+        let (_, offer) = RELEASES
+            .lines()
+            .filter_map(|line| line.split_once('\t'))
+            .find(|(release, _)| *release == name)
+            .unwrap();
+        names(offer)
+    }
+
+    /// The oldest of them decides what is told.
+    const SINCE: [(&str, &[&str]); 3] = [
+        ("3.8.6", &["SEARCHRES", "MULTISEARCH", "URL-PARTIAL"]),
+        ("3.10.3", &["REPLACE", "NOTIFY", "UIDONLY", "QUOTASET", "QUOTA=RES-STORAGE", "IMAP4rev2"]),
+        ("3.12.3", &["UTF8=ACCEPT", "PARTIAL", "INPROGRESS"]),
+    ];
+
+    fn check(offered: &Offered, runs: &[&str], servers: &[&str]) {
+        let common = common_of(offered, servers);
+        let has = |name: &str| common.iter().any(|known| **known == *name);
+        let order = ["3.6.1", "3.8.6", "3.10.3", "3.12.3"];
+        let age = |release: &str| order.iter().position(|known| *known == release).unwrap();
+        let oldest = runs.iter().map(|release| age(release)).min().unwrap();
+        for (since, names) in SINCE {
+            names.iter().for_each(|name| assert_eq!(has(name), age(since) <= oldest, "{name} with {runs:?}"));
+        }
+        for name in ["MOVE", "LIST-STATUS", "LIST-EXTENDED", "QRESYNC", "SPECIAL-USE", "LITERAL+"] {
+            assert!(has(name), "{name} with {runs:?}");
+        }
+        let has_old_quota = runs.iter().all(|release| age(release) < age("3.10.3"));
+        assert_eq!(has("X-QUOTA=STORAGE"), has_old_quota, "{runs:?}");
+    }
+
+    /// Three servers of each mixture of releases, every one of them upgraded or downgraded to every other.
+    #[test]
+    fn what_is_told_follows_the_oldest_server_in_any_order_of_upgrades() {
+        let servers = ["be1", "be2", "be3"];
+        let order = ["3.6.1", "3.8.6", "3.10.3", "3.12.3"];
+        for mixture in 0..64_usize {
+            let mut runs = [order[mixture & 3], order[mixture >> 2 & 3], order[mixture >> 4]];
+            let offered = Offered::default();
+            servers.iter().zip(runs).for_each(|(server, runs)| {
+                offered.seen(server, release(runs));
+            });
+            check(&offered, &runs, &servers);
+            for changed in 0..3 {
+                let was = runs[changed];
+                for next in order {
+                    runs[changed] = next;
+                    offered.seen(servers[changed], release(next));
+                    check(&offered, &runs, &servers);
+                }
+                runs[changed] = was;
+                offered.seen(servers[changed], release(was));
+            }
+        }
+    }
+
+    #[test]
+    fn server_that_lacks_what_others_can_stand_in_for_takes_nothing_away() {
+        let offered = Offered::default();
+        offered.seen("be1", release("3.12.3"));
+        let bare = |without: &[&str]| {
+            release("3.6.1").into_iter().filter(|name| !without.contains(&&**name)).collect::<Vec<_>>()
+        };
+        offered.seen("be2", bare(&["MOVE", "LIST-STATUS"]));
+        let common = common_of(&offered, &["be1", "be2"]);
+        assert!(common.iter().any(|name| **name == *"MOVE"), "by COPY and UID EXPUNGE");
+        assert!(common.iter().any(|name| **name == *"LIST-STATUS"), "by LIST and STATUS");
+        offered.seen("be2", bare(&["MOVE", "UIDPLUS"]));
+        let common = common_of(&offered, &["be1", "be2"]);
+        assert!(!common.iter().any(|name| **name == *"MOVE"), "EXPUNGE takes others' messages along");
     }
 
     #[test]
@@ -235,8 +322,8 @@ mod tests {
         offered.save().unwrap();
         let (again, error) = Offered::kept_in(path.clone());
         assert!(error.is_none());
-        assert_eq!(common_of(&again, &["be1:2143"]), names("IMAP4rev1 MOVE"));
-        assert_eq!(common_of(&again, &["/run/cyrus/imap"]), names("IMAP4rev1 IDLE"));
+        assert_eq!(told_of(&again, &["be1:2143"]), names("IMAP4rev1 MOVE"));
+        assert_eq!(told_of(&again, &["/run/cyrus/imap"]), names("IMAP4rev1 IDLE"));
         assert!(!again.seen("be1:2143", names("IMAP4rev1 MOVE")));
     }
 
@@ -249,7 +336,7 @@ mod tests {
             fs::write(&path, text).unwrap();
             let (offered, error) = Offered::kept_in(path.clone());
             assert!(error.is_some_and(|error| error.to_string().starts_with("damaged")), "{text:?}");
-            assert!(common_of(&offered, &["be1"]).is_empty());
+            assert!(told_of(&offered, &["be1"]).is_empty());
         }
         fs::write(&path, b"\xff").unwrap();
         assert!(Offered::kept_in(path).1.is_some());

@@ -75,6 +75,11 @@ impl Offer {
         words.fold(Offer::default(), |offer, word| Offer(offer.0 | Offer::of(word).0))
     }
 
+    /// This and `other`.
+    pub const fn and(self, other: Offer) -> Offer {
+        Offer(self.0 | other.0)
+    }
+
     /// Whether all of `other` is offered.
     pub const fn has(self, other: Offer) -> bool {
         self.0 & other.0 == other.0

@@ -47,6 +47,24 @@ const NOT_PASSED: [&str; 24] = [
     "X-SIEVE-MAILBOX",
 ];
 
+/// What this frontend answers itself, or by commands that every backend knows.
+const OWN: [&str; 5] = ["LIST-EXTENDED", "LIST-STATUS", "LIST-MYRIGHTS", "CHILDREN", "NAMESPACE"];
+
+/// What a client gets of a mailbox whose server offers this: where a simple way round stands for what the
+/// server lacks, that too.
+pub fn with_shims(offered: &[Box<str>]) -> Vec<Box<str>> {
+    let mut all = offered.to_vec();
+    let has = |all: &[Box<str>], name: &str| all.iter().any(|known| known.eq_ignore_ascii_case(name));
+    // MOVE by COPY, STORE and UID EXPUNGE.
+    let is_moved = has(&all, "UIDPLUS").then_some("MOVE");
+    for name in OWN.into_iter().chain(is_moved) {
+        if !has(&all, name) {
+            all.push(name.into());
+        }
+    }
+    all
+}
+
 /// Beginnings of capabilities that are a backend's own.
 const NOT_PASSED_PREFIXES: [&str; 4] = ["AUTH=", "MUPDATE=", "APPENDLIMIT", "XAPPLEPUSHSERVICE"];
 
@@ -312,6 +330,19 @@ mod tests {
             text,
             "IMAP4rev1 LITERAL+ ID ENABLE QRESYNC LOGINDISABLED IDLE UNAUTHENTICATE COMPRESS=DEFLATE"
         );
+    }
+
+    #[test]
+    fn what_a_way_round_stands_for_is_offered() {
+        let shown = |offered: &[&str]| {
+            let offered: Vec<Box<str>> = offered.iter().map(|name| Box::from(*name)).collect();
+            with_shims(&offered).join(" ")
+        };
+        let own = "LIST-EXTENDED LIST-STATUS LIST-MYRIGHTS CHILDREN NAMESPACE";
+        assert_eq!(shown(&["IMAP4rev1"]), format!("IMAP4rev1 {own}"));
+        assert_eq!(shown(&["uidplus", "list-status"]).matches("STATUS").count(), 0);
+        assert!(shown(&["uidplus"]).ends_with("NAMESPACE MOVE"));
+        assert_eq!(shown(&["MOVE", "UIDPLUS"]).matches("MOVE").count(), 1);
     }
 
     #[test]

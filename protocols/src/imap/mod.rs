@@ -54,5 +54,5 @@ mod urlauth;
 mod testing;
 
 pub use config::Config;
-pub use info::CYRUS_3_6;
+pub use info::{CYRUS_3_6, with_shims};
 pub use session::Session;

@@ -11,6 +11,7 @@
 //!         COPY: tagged OK [COPYUID] <── ExpectAppended (all) <── end of the APPEND
 //!         MOVE: ExpectStored ──> `* OK [COPYUID]` ──> ExpectExpunged ──> tagged OK
 //!                    └──── refused ──> ExpectRestored <── refused ────┘──> tagged NO
+//!  MOVE on a server without that command: Gathering ──UIDs──> ExpectCopied ──> ExpectStored, as above
 //!  a failure at any point: Abandon a destination with half an APPEND, Draining the source, tagged NO
 //!  no such mailbox at the destination: the same, then Elsewhere, and the list is asked again
 //! ```
@@ -24,7 +25,7 @@ use super::super::grammar::{Response, Status, UntaggedKind, response};
 use super::super::route::is_elsewhere;
 use super::super::task::{Context, Line, News, Want};
 use super::ledger::{Ledger, Mark};
-use super::{Action, By, Request};
+use super::{Action, Request};
 use crate::proxy::{BackendId, Side, Stage};
 use crate::wire::limits::LITERAL_MINUS_BYTES_MAX;
 use crate::wire::literal::Announced;
@@ -65,6 +66,10 @@ pub(super) struct Across {
 
 #[derive(Debug)]
 enum Phase {
+    /// The server of both mailboxes tells which messages are meant.
+    Gathering,
+    /// It copies them.
+    ExpectCopied,
     Messages,
     ExpectGoAhead {
         bytes: u64,
@@ -102,18 +107,35 @@ impl Across {
     ) -> Across {
         let mut line = Vec::new();
         cx.own_tag(FETCH, &mut line);
-        line.extend_from_slice(match request.by {
-            By::Uid => b" UID FETCH ",
-            By::Sequence => b" FETCH ",
-        });
+        line.extend_from_slice(request.by.fetch());
         line.extend_from_slice(&request.set);
         line.extend_from_slice(b" (UID FLAGS INTERNALDATE BODY.PEEK[])\r\n");
         agenda.send(source, line);
+        Across::begun(request, source, destination, Phase::Messages)
+    }
+
+    /// Moves messages on a server that has no command for it (RFC 6851 section 3.3).
+    pub(super) fn within(
+        request: Request,
+        server: BackendId,
+        cx: &Context<'_>,
+        agenda: &mut Agenda,
+    ) -> Across {
+        let mut line = Vec::new();
+        cx.own_tag(FETCH, &mut line);
+        line.extend_from_slice(request.by.fetch());
+        line.extend_from_slice(&request.set);
+        line.extend_from_slice(b" (UID FLAGS INTERNALDATE)\r\n");
+        agenda.send(server, line);
+        Across::begun(request, server, server, Phase::Gathering)
+    }
+
+    fn begun(request: Request, source: BackendId, destination: BackendId, phase: Phase) -> Across {
         Across {
             request,
             source,
             destination,
-            phase: Phase::Messages,
+            phase,
             appending: false,
             in_tail: false,
             uid: None,
@@ -137,7 +159,9 @@ impl Across {
     /// nothing moves is noticed by who moves it.
     pub(super) fn awaits(&self, backend: BackendId) -> bool {
         match self.phase {
-            Phase::Messages
+            Phase::Gathering
+            | Phase::ExpectCopied
+            | Phase::Messages
             | Phase::ExpectStored
             | Phase::ExpectExpunged
             | Phase::ExpectRestored
@@ -154,8 +178,8 @@ impl Across {
 
     pub(super) fn handle_news(&mut self, news: &News<'_>, cx: &Context<'_>, agenda: &mut Agenda) {
         match *news {
-            News::Lost(lost) if lost == self.destination => self.handle_destination_lost(cx, agenda),
             News::Lost(lost) if lost == self.source => self.handle_source_lost(cx, agenda),
+            News::Lost(lost) if lost == self.destination => self.handle_destination_lost(cx, agenda),
             News::ForwardBroken { from, left, .. } if from == Side::Backend(self.source) => {
                 if left > 0 {
                     agenda.want(Want::Discard { from, n: left });
@@ -191,7 +215,9 @@ impl Across {
             Phase::Messages | Phase::Tail => {
                 self.fail(b"NO [UNAVAILABLE] connection to the destination server lost", cx, agenda);
             }
-            Phase::ExpectStored
+            Phase::Gathering
+            | Phase::ExpectCopied
+            | Phase::ExpectStored
             | Phase::ExpectExpunged
             | Phase::ExpectRestored
             | Phase::Draining { .. }
@@ -207,11 +233,12 @@ impl Across {
             Phase::ExpectStored | Phase::ExpectExpunged | Phase::ExpectRestored => {
                 b"NO [UNAVAILABLE] messages were copied, removing them from the source was interrupted"
             }
-            Phase::ExpectAppended(More::Ends) => {
+            Phase::ExpectAppended(More::Ends) | Phase::ExpectCopied => {
                 b"NO [UNAVAILABLE] connection to the source server lost, messages may have been copied"
             }
             Phase::Elsewhere { .. } | Phase::Over => return,
-            Phase::Messages
+            Phase::Gathering
+            | Phase::Messages
             | Phase::ExpectGoAhead { .. }
             | Phase::Tail
             | Phase::ExpectAppended(More::Follows) => {
@@ -243,7 +270,9 @@ impl Across {
             Phase::ExpectGoAhead { .. } | Phase::ExpectAppended(More::Follows) => return Line::Hold,
             Phase::Tail => return self.handle_tail(line, cx, agenda),
             Phase::Draining { .. } if std::mem::take(&mut self.in_tail) => return Line::Drop,
-            Phase::Messages
+            Phase::Gathering
+            | Phase::ExpectCopied
+            | Phase::Messages
             | Phase::ExpectAppended(More::Ends)
             | Phase::ExpectStored
             | Phase::ExpectExpunged
@@ -266,7 +295,8 @@ impl Across {
     /// Whether a tag of the source answers what is awaited of it.
     fn is_ours(&self, tag: &[u8], cx: &Context<'_>) -> bool {
         let number = match self.phase {
-            Phase::Messages | Phase::Draining { .. } => FETCH,
+            Phase::Gathering | Phase::Messages | Phase::Draining { .. } => FETCH,
+            Phase::ExpectCopied => APPEND,
             Phase::ExpectStored | Phase::ExpectExpunged | Phase::ExpectRestored => REMOVE,
             Phase::ExpectGoAhead { .. }
             | Phase::Tail
@@ -283,6 +313,14 @@ impl Across {
         let items = FetchItems::read_head(rest);
         let has_body = items.as_ref().is_ok_and(|items| items.body.is_some());
         match (&self.phase, items) {
+            // Nobody is told of a date unasked: it marks the answer.
+            (
+                Phase::Gathering,
+                Ok(FetchItems { uid: Some(uid), flags: Some(flags), internal_date: Some(_), .. }),
+            ) => {
+                self.ledger.add(uid, mark(flags));
+                Line::Drop
+            }
             (Phase::Messages, Ok(items)) if has_body => {
                 self.begin_message(&items, cx, agenda);
                 Line::Taken
@@ -410,6 +448,12 @@ impl Across {
     fn handle_source_result(&mut self, status: Status, text: &[u8], cx: &Context<'_>, agenda: &mut Agenda) {
         match (&self.phase, status) {
             (Phase::Draining { result }, _) => self.finish(&result.clone(), cx, agenda),
+            (Phase::Gathering, Status::Ok) if !self.ledger.is_empty() => self.begin_copy(cx, agenda),
+            (Phase::Gathering, Status::Ok) => self.finish(b"OK Completed", cx, agenda),
+            (Phase::ExpectCopied, _) => self.handle_copied(status, text, cx, agenda),
+            (Phase::Gathering, Status::No | Status::Bad) => {
+                self.finish(&result_line(status, text), cx, agenda);
+            }
             (Phase::Messages, Status::Ok) if self.ledger.is_empty() => {
                 self.finish(b"OK Completed", cx, agenda)
             }
@@ -474,7 +518,9 @@ impl Across {
             // An answer before the end of the command: the connection is in between.
             (Phase::Messages | Phase::Tail, _) => self.fail(&result_line(Status::No, text), cx, agenda),
             (
-                Phase::ExpectStored
+                Phase::Gathering
+                | Phase::ExpectCopied
+                | Phase::ExpectStored
                 | Phase::ExpectExpunged
                 | Phase::ExpectRestored
                 | Phase::Draining { .. }
@@ -482,6 +528,39 @@ impl Across {
                 | Phase::Over,
                 _,
             ) => {}
+        }
+    }
+
+    /// The server itself copies what it told to be meant.
+    fn begin_copy(&mut self, cx: &Context<'_>, agenda: &mut Agenda) {
+        self.sets = self.ledger.sets();
+        self.phase = Phase::ExpectCopied;
+        self.copy(cx, agenda);
+    }
+
+    fn copy(&mut self, cx: &Context<'_>, agenda: &mut Agenda) {
+        let mut line = Vec::new();
+        cx.own_tag(APPEND, &mut line);
+        line.extend_from_slice(b" UID COPY ");
+        line.extend_from_slice(&self.sets[self.done]);
+        line.push(b' ');
+        string_for(self.source, &self.request.mailbox, cx, &mut line);
+        line.extend_from_slice(b"\r\n");
+        agenda.send(self.source, line);
+    }
+
+    fn handle_copied(&mut self, status: Status, text: &[u8], cx: &Context<'_>, agenda: &mut Agenda) {
+        if status != Status::Ok {
+            self.is_elsewhere = self.done == 0 && status == Status::No && is_elsewhere(text);
+            return self.finish(&result_line(status, text), cx, agenda);
+        }
+        self.ledger.note_copies(text);
+        self.done += 1;
+        if self.done < self.sets.len() {
+            self.copy(cx, agenda);
+        } else {
+            self.done = 0;
+            self.appended(cx, agenda);
         }
     }
 
@@ -569,7 +648,9 @@ impl Across {
             | Phase::ExpectAppended(More::Follows) => {
                 self.phase = Phase::Draining { result: result.to_vec() }
             }
-            Phase::ExpectAppended(More::Ends)
+            Phase::Gathering
+            | Phase::ExpectCopied
+            | Phase::ExpectAppended(More::Ends)
             | Phase::ExpectStored
             | Phase::ExpectExpunged
             | Phase::ExpectRestored => self.finish(result, cx, agenda),

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use super::super::grammar::codes::append_uid;
+use super::super::grammar::codes::{append_uid, copy_uid};
 use super::super::grammar::{Range, SequenceSet, code};
 use crate::proxy::AUTHORED_BYTES_MAX;
 
@@ -41,16 +41,20 @@ impl Ledger {
         self.count == 0
     }
 
-    /// Reads APPENDUID (RFC 4315 section 3). Servers leave it out when the user may not read the
-    /// destination.
+    /// Reads APPENDUID, or the copies of COPYUID (RFC 4315 section 3). Servers leave it out when the user
+    /// may not read the destination.
     pub(super) fn note_copies(&mut self, text: &[u8]) {
         let Some((name, args)) = code(text) else { return };
-        if !name.eq_ignore_ascii_case(b"APPENDUID") {
+        let told = if name.eq_ignore_ascii_case(b"APPENDUID") {
+            append_uid(args).map(|told| (told.uidvalidity, told.uids))
+        } else if name.eq_ignore_ascii_case(b"COPYUID") {
+            copy_uid(args).map(|told| (told.uidvalidity, told.destination))
+        } else {
             return;
-        }
-        if let Ok(told) = append_uid(args) {
-            self.validity = Some(told.uidvalidity);
-            told.uids.numbers(NonZeroU32::MAX).take(self.missing()).for_each(|uid| self.copies.push(uid));
+        };
+        if let Ok((validity, copies)) = told {
+            self.validity = Some(validity);
+            copies.numbers(NonZeroU32::MAX).take(self.missing()).for_each(|uid| self.copies.push(uid));
         }
     }
 

@@ -4,6 +4,7 @@
 //! ```text
 //!  Find destination ──same server──> relay `tag COPY set name` ──"no such mailbox"──┐
 //!     ^  └──other server──> (MOVE: Find source, rights) ──> Backend ──> Across ───────┤
+//!     │  └──same server, MOVE it does not know──> Find source, rights ──────> Across ──────┤
 //!     └──────────────── once, behind a barrier: another server than before? ──────────┘
 //! ```
 
@@ -45,6 +46,16 @@ pub enum By {
     Sequence,
     /// UIDs.
     Uid,
+}
+
+impl By {
+    /// The verb by which the messages are looked at.
+    fn fetch(self) -> &'static [u8] {
+        match self {
+            By::Uid => b" UID FETCH ",
+            By::Sequence => b" FETCH ",
+        }
+    }
 }
 
 /// COPY, UID COPY, MOVE or UID MOVE.
@@ -126,10 +137,12 @@ impl CopyTask {
             return self.finish_held(cx);
         }
         self.tried = Some(server.to_vec());
-        if server == selected.server || entry.location.server().is_none() {
+        let is_same = server == selected.server || entry.location.server().is_none();
+        let is_known = self.request.action == Action::Copy || cx.offer(selected.backend).has(Offer::MOVE);
+        if is_same && is_known {
             return self.relay(selected.backend, cx);
         }
-        let server = server.to_vec();
+        let server = if is_same { selected.server.to_vec() } else { server.to_vec() };
         match self.request.action {
             Action::Copy => self.open(server),
             Action::Move if selected.access == Access::ReadOnly => self.finish(cx, READ_ONLY),
@@ -210,10 +223,12 @@ impl CopyTask {
         match located(finding) {
             Ok(entry) => {
                 let rights = acl::rights(&entry.acl, &entry.name, cx.identity, &cx.config.acl);
-                if rights.contains(Rights::T.union(Rights::E)) {
-                    self.open(server)
-                } else {
+                if !rights.contains(Rights::T.union(Rights::E)) {
                     self.finish(cx, DENIED)
+                } else if server == selected.server {
+                    self.begin(selected.backend, cx)
+                } else {
+                    self.open(server)
                 }
             }
             Err(_) => self.finish(cx, UNAVAILABLE),
@@ -244,7 +259,12 @@ impl CopyTask {
 
     fn cross(&mut self, destination: BackendId, cx: &Context<'_>) {
         let Some(selected) = cx.selected else { return self.finish(cx, UNAVAILABLE) };
-        let across = Across::new(self.request.clone(), selected.backend, destination, cx, &mut self.agenda);
+        let (request, source) = (self.request.clone(), selected.backend);
+        let across = if source == destination {
+            Across::within(request, source, cx, &mut self.agenda)
+        } else {
+            Across::new(request, source, destination, cx, &mut self.agenda)
+        };
         self.phase = Phase::Across(Box::new(across));
     }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::imap::backend::Backend;
 use crate::imap::grammar::copy_args;
 use crate::imap::testing::{Host, entry, found};
 use crate::proxy::Unavailable;
@@ -325,4 +326,98 @@ fn who_keeps_the_copy_waiting_is_known() {
     host.says(1, ")\r\n");
     host.says(1, "RK0 OK Completed\r\n");
     assert!(!host.task.awaits(source) && host.task.awaits(destination), "the end of the APPEND");
+}
+
+/// A move to INBOX.Sent on a server without MOVE, up to the FETCH.
+fn within(by: By, set: &str) -> Host<CopyTask> {
+    let mut host = host(Action::Move, by, &format!("{set} INBOX.Sent"));
+    let old = Offer::read(b"IMAP4rev1 LITERAL+ UIDPLUS");
+    host.backends[0] = Backend::ready_for_test(BackendId(1), b"backend1", old);
+    assert_eq!(host.wants(), ["find user.user001.Sent"]);
+    assert_eq!(host.news(found("user.user001.Sent", "backend1", ACL)), ["find user.user001"]);
+    assert_eq!(host.news(found("user.user001", "backend1", ACL)), [format!("intend {set}")]);
+    let verb = if by == By::Uid { "UID FETCH" } else { "FETCH" };
+    let fetch = format!("B1> RK0 {verb} {set} (UID FLAGS INTERNALDATE)\r\n");
+    assert_eq!(host.news(News::Intended), [fetch]);
+    host
+}
+
+const GATHERED: &str = "* 1 FETCH (UID 7 FLAGS (\\Seen) INTERNALDATE \"21-Nov-2026 21:01:30 +0000\")\r\n";
+const GATHERED_DELETED: &str =
+    "* 2 FETCH (UID 9 FLAGS (\\Deleted) INTERNALDATE \"21-Nov-2026 21:01:30 +0000\")\r\n";
+
+/// Both messages are copied.
+fn copied_within() -> Host<CopyTask> {
+    let mut host = within(By::Sequence, "1:2");
+    assert_eq!(host.line(1, GATHERED).0, Line::Drop);
+    assert_eq!(host.line(1, "* 5 FETCH (UID 12 FLAGS () MODSEQ (9))\r\n").0, Line::Relay, "not asked for");
+    assert_eq!(host.line(1, GATHERED_DELETED).0, Line::Drop);
+    assert_eq!(host.says(1, "RK0 OK Completed\r\n"), ["B1> RK1 UID COPY 7,9 INBOX.Sent\r\n"]);
+    let copied = "copied UIDs 7,9 became UIDVALIDITY 5 UIDs 1:2";
+    let wants = host.says(1, "RK1 OK [COPYUID 5 7,9 1:2] Completed\r\n");
+    assert_eq!(wants, [copied, "B1> RK2 UID STORE 7 +FLAGS.SILENT (\\Deleted)\r\n"]);
+    host
+}
+
+#[test]
+fn server_without_move_copies_and_expunges_those_uids_alone() {
+    let mut host = copied_within();
+    let copy_uid = "C> * OK [COPYUID 5 7,9 1:2] Completed\r\n";
+    assert_eq!(host.says(1, "RK2 OK Completed\r\n"), [copy_uid, "B1> RK2 UID EXPUNGE 7,9\r\n"]);
+    assert_eq!(host.line(1, "* VANISHED 7,9\r\n").0, Line::Relay);
+    assert_eq!(host.says(1, "RK2 OK Completed\r\n"), ["Done", "C> A1 OK Completed\r\n", "done"]);
+}
+
+#[test]
+fn refused_expunge_takes_back_only_marks_of_its_own() {
+    let mut host = copied_within();
+    host.says(1, "RK2 OK Completed\r\n");
+    let restore = "B1> RK2 UID STORE 7 -FLAGS.SILENT (\\Deleted)\r\n";
+    assert_eq!(host.says(1, "RK2 NO Permission denied\r\n"), [restore]);
+    let answer = host.says(1, "RK2 OK Completed\r\n");
+    assert!(answer[0].starts_with("C> A1 NO messages were copied"), "{answer:?}");
+}
+
+#[test]
+fn refused_copy_removes_nothing() {
+    let mut host = within(By::Uid, "7:9");
+    host.says(1, GATHERED);
+    host.says(1, "RK0 OK Completed\r\n");
+    let answer = host.says(1, "RK1 NO [OVERQUOTA] Over quota\r\n");
+    assert_eq!(answer, ["C> A1 NO [OVERQUOTA] Over quota\r\n", "done"]);
+}
+
+#[test]
+fn copy_of_another_number_of_messages_removes_nothing() {
+    let mut host = within(By::Uid, "7:9");
+    host.says(1, GATHERED);
+    host.says(1, GATHERED_DELETED);
+    host.says(1, "RK0 OK Completed\r\n");
+    let answer = host.says(1, "RK1 OK [COPYUID 5 7 1] Completed\r\n");
+    assert!(answer[0].starts_with("C> A1 NO messages were copied, but their number"), "{answer:?}");
+}
+
+#[test]
+fn saved_result_is_moved_and_no_message_is_no_copy() {
+    let mut host = within(By::Uid, "$");
+    assert_eq!(host.says(1, "RK0 OK Completed\r\n"), ["C> A1 OK Completed\r\n", "done"]);
+}
+
+#[test]
+fn destination_that_is_elsewhere_meanwhile_is_looked_for_once_more() {
+    let mut host = within(By::Uid, "7");
+    host.says(1, GATHERED);
+    host.says(1, "RK0 OK Completed\r\n");
+    assert_eq!(host.says(1, "RK1 NO [TRYCREATE] Mailbox does not exist\r\n"), ["find user.user001.Sent"]);
+    assert_eq!(host.news(found("user.user001.Sent", "backend2", ACL)), ["find user.user001"]);
+    assert_eq!(host.news(found("user.user001", "backend1", ACL)), ["backend backend2"]);
+}
+
+#[test]
+fn connection_lost_in_the_copy_says_that_it_may_be_done() {
+    let mut host = within(By::Uid, "7");
+    host.says(1, GATHERED);
+    host.says(1, "RK0 OK Completed\r\n");
+    let answer = host.news(News::Lost(BackendId(1)));
+    assert!(answer[0].contains("may have been copied"), "{answer:?}");
 }

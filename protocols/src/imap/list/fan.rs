@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use smallvec::SmallVec;
 
+use super::singly::{Singly, SinglyArm};
+
 use crate::imap::agenda::{Agenda, aside_of, is_partial};
 use crate::imap::backend::Offer;
 use crate::imap::grammar::{Response, Status, UntaggedKind, code, response};
@@ -29,6 +31,10 @@ pub(in crate::imap) struct Fan {
     awaited: usize,
     /// Connected.
     arms: SmallVec<[Arm; 4]>,
+    /// Connected to servers that are asked otherwise.
+    singles: Vec<SinglyArm>,
+    /// How those are asked that do not offer what is needed.
+    singly: Option<Box<Singly>>,
     /// Servers that no connection was had to, as far as known, and what they are asked.
     servers: Questions,
     /// What a server must offer to be asked.
@@ -58,7 +64,7 @@ pub(in crate::imap) enum Told {
 }
 
 impl Told {
-    fn includes(&self, name: &[u8]) -> bool {
+    pub(super) fn includes(&self, name: &[u8]) -> bool {
         match self {
             Told::All => true,
             Told::Only(names) => names.contains(name),
@@ -112,6 +118,8 @@ impl Fan {
         Fan {
             awaited,
             arms,
+            singles: Vec::new(),
+            singly: None,
             servers,
             needs,
             told,
@@ -123,11 +131,17 @@ impl Fan {
         }
     }
 
+    /// Servers that do not offer what is needed are asked so.
+    pub(in crate::imap) fn or_singly(mut self, singly: Option<Singly>) -> Fan {
+        self.singly = singly.map(Box::new);
+        self
+    }
+
     pub(in crate::imap) fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, agenda: &mut Agenda) {
         match news {
             News::Backend(Ok(backend)) => self.handle_connected(backend, cx, agenda),
             News::Backend(Err(_)) => self.awaited = self.awaited.saturating_sub(1),
-            News::Lost(lost) => self.give_up(|arm| arm.backend == lost),
+            News::Lost(lost) => self.give_up(|backend| backend == lost),
             News::Time => self.handle_time(cx, agenda),
             News::Found(_)
             | News::Page(_)
@@ -147,7 +161,11 @@ impl Fan {
             return;
         };
         if !cx.offer(backend).has(self.needs) {
-            return self.missing.push(server);
+            match &self.singly {
+                Some(singly) => self.singles.push(SinglyArm::new(singly, backend, server, cx, agenda)),
+                None => self.missing.push(server),
+            }
+            return;
         }
         for command in commands {
             // Truncation: FAN_SERVERS_MAX servers with at most LIST_ELEMENTS_MAX patterns each.
@@ -165,22 +183,50 @@ impl Fan {
     /// is waited for.
     fn handle_time(&mut self, cx: &Context<'_>, agenda: &mut Agenda) {
         let selected = cx.selected.map(|selected| selected.backend);
-        for arm in self.arms.iter().filter(|arm| !arm.is_done && Some(arm.backend) != selected) {
-            agenda.want(Want::Abandon(arm.backend));
+        let open = self.arms.iter().filter(|arm| !arm.is_done).map(|arm| arm.backend);
+        let open = open.chain(self.singles.iter().filter(|arm| !arm.is_done).map(|arm| arm.backend));
+        for backend in open.filter(|backend| Some(*backend) != selected) {
+            agenda.want(Want::Abandon(backend));
         }
-        self.give_up(|arm| Some(arm.backend) != selected);
+        self.give_up(|backend| Some(backend) != selected);
         self.awaited = 0;
     }
 
     /// Marks as missing what is not answered.
-    fn give_up(&mut self, is_lost: impl Fn(&Arm) -> bool) {
-        for arm in self.arms.iter_mut().filter(|arm| !arm.is_done && is_lost(arm)) {
+    fn give_up(&mut self, is_lost: impl Fn(BackendId) -> bool) {
+        for arm in self.arms.iter_mut().filter(|arm| !arm.is_done && is_lost(arm.backend)) {
             arm.is_done = true;
             self.missing.push(arm.server.clone());
         }
+        for arm in self.singles.iter_mut().filter(|arm| !arm.is_done && is_lost(arm.backend)) {
+            (arm.is_done, arm.is_short) = (true, true);
+        }
     }
 
-    pub(in crate::imap) fn handle_line(&mut self, from: BackendId, line: &[u8], cx: &Context<'_>) -> Line {
+    pub(in crate::imap) fn handle_line(
+        &mut self,
+        from: BackendId,
+        line: &[u8],
+        cx: &Context<'_>,
+        agenda: &mut Agenda,
+    ) -> Line {
+        if let Some(arm) = self.singles.iter_mut().find(|arm| arm.backend == from && !arm.is_done) {
+            match response(line) {
+                Response::Tagged { tag, .. } if arm.handle_tagged(tag, cx, agenda) => return Line::Drop,
+                Response::Untagged { kind: UntaggedKind::List, .. } if is_partial(line) => {
+                    return Line::Whole;
+                }
+                Response::Untagged { kind: UntaggedKind::List, rest, .. } => {
+                    arm.note(rest, &self.told);
+                    return Line::Drop;
+                }
+                Response::Untagged { kind: UntaggedKind::Status, .. } => return Line::Relay,
+                Response::Tagged { .. }
+                | Response::Untagged { .. }
+                | Response::Continuation { .. }
+                | Response::Invalid => return aside_of(from, line, cx),
+            }
+        }
         if !self.arms.iter().any(|arm| arm.backend == from && !arm.is_done) {
             return aside_of(from, line, cx);
         }
@@ -224,10 +270,13 @@ impl Fan {
 
     /// When all have answered or are given up.
     pub(in crate::imap) fn poll_end(&mut self) -> Option<Harvest> {
-        if self.awaited > 0 || self.arms.iter().any(|arm| !arm.is_done) {
+        let is_open = self.arms.iter().any(|arm| !arm.is_done) || self.singles.iter().any(|arm| !arm.is_done);
+        if self.awaited > 0 || is_open {
             return None;
         }
         let mut missing = std::mem::take(&mut self.missing);
+        let short = std::mem::take(&mut self.singles).into_iter().filter(|arm| arm.is_short);
+        missing.extend(short.map(|arm| arm.server));
         missing.extend(std::mem::take(&mut self.servers).into_keys());
         missing.dedup();
         let malformed = self.malformed.take().filter(|_| !self.is_understood);

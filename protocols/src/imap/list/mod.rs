@@ -13,6 +13,7 @@
 pub(super) mod fan;
 mod plan;
 mod row;
+pub(super) mod singly;
 #[cfg(test)]
 mod tests;
 pub(super) mod walk;
@@ -35,6 +36,7 @@ use crate::wire::quote::astring_out_as;
 
 use fan::{Fan, Harvest};
 use row::{Judge, Told, special_uses};
+use singly::Singly;
 use walk::{Dav, Row, Walk};
 
 /// Bytes of the names of a user's subscriptions that one LIST holds.
@@ -68,6 +70,8 @@ struct Options {
     extended: bool,
     /// The part in `RETURN (...)` that backends answer: STATUS, METADATA.
     fan: Vec<u8>,
+    /// The items of STATUS in that part.
+    status: Option<Box<[u8]>>,
     /// The selection option METADATA, which says how deep the return option looks.
     fan_depth: Vec<u8>,
 }
@@ -169,6 +173,7 @@ impl ListTask {
             my_rights: args.returns.my_rights,
             extended: args.extended,
             fan,
+            status: args.returns.status.map(Box::from),
             fan_depth: args.selection.metadata.unwrap_or_default().to_vec(),
         };
         ListTask {
@@ -479,8 +484,26 @@ impl ListTask {
             fan::Told::Matching { patterns, but: std::mem::take(&mut self.parents) }
         };
         let questions = servers.into_iter().map(|server| (server, vec![command.clone()])).collect();
-        let fan = Fan::new(questions, Offer::LIST_EXTENDED, told, cx, &mut self.agenda);
+        let needs = match self.options.status {
+            Some(_) => Offer::LIST_EXTENDED.and(Offer::LIST_STATUS),
+            None => Offer::LIST_EXTENDED,
+        };
+        let fan = Fan::new(questions, needs, told, cx, &mut self.agenda).or_singly(self.singly());
         self.phase = Phase::Fanning(Box::new(fan));
+    }
+
+    /// How a server without LIST-STATUS is asked.
+    fn singly(&self) -> Option<Singly> {
+        let items = self.options.status.as_deref()?;
+        let list = |pattern: &Pattern| {
+            let mut command = b"LIST \"\" ".to_vec();
+            astring_out_as(&mut command, pattern.text(), LiteralStyle::NonSynchronising);
+            command.extend_from_slice(b"\r\n");
+            command
+        };
+        let lists = self.walk.iter().flat_map(|walk| walk.patterns()).map(list).collect();
+        let wants_more = self.options.fan.len() > b"STATUS ".len() + items.len();
+        Some(Singly { lists, items: items.to_vec(), wants_more })
     }
 
     /// All servers have answered, or are given up. What all of them call malformed is.
@@ -581,7 +604,7 @@ impl Task for ListTask {
                 self.handle_home_line(backend, SPECIAL_USES, line, cx)
             }
             Phase::Fanning(fan) => {
-                let verdict = fan.handle_line(backend, line, cx);
+                let verdict = fan.handle_line(backend, line, cx, &mut self.agenda);
                 if let Some(harvest) = fan.poll_end() {
                     self.handle_harvest(harvest, cx);
                 }

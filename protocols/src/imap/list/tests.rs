@@ -1,4 +1,5 @@
 use super::*;
+use crate::imap::backend::Backend;
 use crate::imap::grammar::list_args;
 use crate::imap::testing::{Host, entry, found};
 use crate::mailbox::{Identity, Rights, acl, names};
@@ -622,4 +623,82 @@ fn home_is_looked_up_anew_for_every_list_that_asks_it() {
     unknown.home = Some(b"backend1".to_vec());
     unknown.wants();
     assert_eq!(unknown.news(News::Found(Finding::Unknown)), ["backend backend1"]);
+}
+
+/// A LIST with STATUS where backend2 does not know LIST-STATUS.
+fn beside_an_old_server(args: &str) -> Host<ListTask> {
+    let mut host = host(args);
+    let old = Offer::read(b"IMAP4rev1 LITERAL+ LIST-EXTENDED LIST-METADATA");
+    host.backends[1] = Backend::ready_for_test(BackendId(2), b"backend2", old);
+    host
+}
+
+#[test]
+fn server_without_list_status_is_asked_for_one_mailbox_after_another() {
+    let host = beside_an_old_server(r#""" ("team0%" "team02*") RETURN (STATUS (MESSAGES))"#);
+    let lines = run(host, &[], usize::MAX, |host, want| match want {
+        "backend backend1" => host.news(News::Backend(Ok(BackendId(1)))),
+        "backend backend2" => host.news(News::Backend(Ok(BackendId(2)))),
+        "B1> RK2 LIST \"\" (\"team0%\" \"team02*\") RETURN (STATUS (MESSAGES))\r\n" => {
+            let mut wants = host.says(1, "* LIST () \".\" team01\r\n");
+            assert_eq!(host.line(1, "* STATUS team01 (MESSAGES 1)\r\n").0, Line::Relay);
+            wants.extend(host.says(1, "RK2 OK Completed\r\n"));
+            wants
+        }
+        "B2> RK1000 LIST \"\" \"team0%\"\r\n" => {
+            let mut wants = host.says(2, "* LIST (\\HasChildren) \".\" team02\r\n");
+            wants.extend(host.says(2, "* LIST (\\Noselect) \".\" team0x\r\n"));
+            wants.extend(host.says(2, "RK1000 OK Completed\r\n"));
+            wants
+        }
+        "B2> RK1001 LIST \"\" \"team02*\"\r\n" => {
+            let mut wants = host.says(2, "* LIST (\\HasChildren) \".\" team02\r\n");
+            wants.extend(host.says(2, "* LIST () \".\" team02.docs\r\n"));
+            wants.extend(host.says(2, "RK1001 OK Completed\r\n"));
+            wants
+        }
+        "B2> RK1002 STATUS team02 (MESSAGES)\r\n" => {
+            assert_eq!(host.line(2, "* STATUS team02 (MESSAGES 2)\r\n").0, Line::Relay);
+            host.says(2, "RK1002 OK Completed\r\n")
+        }
+        "B2> RK1003 STATUS team02.docs (MESSAGES)\r\n" => host.says(2, "RK1003 NO Permission denied\r\n"),
+        other => panic!("{other}"),
+    });
+    assert_eq!(lines.last().map(String::as_str), Some("A1 OK Completed"));
+}
+
+#[test]
+fn server_without_list_status_that_dies_is_named() {
+    let host = beside_an_old_server(r#""" "team02" RETURN (STATUS (MESSAGES) METADATA (/private/comment))"#);
+    let lines = run(host, &[], usize::MAX, |host, want| match want {
+        "backend backend2" => host.news(News::Backend(Ok(BackendId(2)))),
+        "B2> RK1000 LIST \"\" team02\r\n" => host.news(News::Lost(BackendId(2))),
+        other => panic!("{other}"),
+    });
+    let last = "A1 OK Completed without data of server backend2";
+    assert_eq!(lines.last().map(String::as_str), Some(last));
+}
+
+#[test]
+fn server_without_list_status_is_asked_few_questions_at_a_time() {
+    let mut host = beside_an_old_server(r#""" "team02" RETURN (STATUS (MESSAGES))"#);
+    assert_eq!(host.wants().len(), 1, "a page of the list");
+    let rows = ListPage {
+        entries: vec![ListedEntry {
+            entry: entry("team02", "backend2", "anyone\tlrs\t"),
+            reserved: false,
+            rights: Rights::ALL,
+        }],
+        next: None,
+        knowledge: Knowledge::Live,
+    };
+    host.news(News::Page(&rows));
+    host.news(News::Backend(Ok(BackendId(2))));
+    for n in 0..40 {
+        assert_eq!(host.line(2, &format!("* LIST () \".\" team02.n{n:02}\r\n")).0, Line::Drop);
+    }
+    let asked = host.says(2, "RK1000 OK Completed\r\n");
+    assert_eq!(asked.len(), 16, "{asked:?}");
+    let next = host.says(2, "RK1001 OK Completed\r\n");
+    assert_eq!(next, ["B2> RK1017 STATUS team02.n16 (MESSAGES)\r\n"]);
 }

@@ -238,7 +238,7 @@ impl Task for Gather {
     fn handle_line(&mut self, from: Side, line: &[u8], cx: &Context<'_>, _now: Instant) -> Line {
         let Side::Backend(backend) = from else { return Line::Hold };
         let GatherPhase::Fanning(fan) = &mut self.phase else { return aside_of(backend, line, cx) };
-        let verdict = fan.handle_line(backend, line, cx);
+        let verdict = fan.handle_line(backend, line, cx, &mut self.agenda);
         self.poll_end(cx);
         verdict
     }
