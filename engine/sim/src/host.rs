@@ -13,6 +13,7 @@ use protocols::proxy::{
 
 use crate::carrier::{Carrier, Wish};
 use crate::dice::Dice;
+use crate::disk::{Disk, Written};
 use crate::net::{EndId, Net};
 
 /// A connection that a session asked for and the world has to make.
@@ -53,6 +54,10 @@ pub struct Host {
     pub directory: Directory,
     /// What was stored.
     pub stored: Stored,
+    /// Where it is stored.
+    pub disk: Disk,
+    /// Answers to questions that the world itself has put to the directory, by ticket.
+    pub answers: Vec<(u64, Answer)>,
     /// Times that the slave went on without the whole list.
     pub resumed: usize,
     /// The session that follows the master, if this is a frontend.
@@ -72,6 +77,8 @@ impl Host {
             carrier,
             directory,
             stored,
+            disk: Disk::default(),
+            answers: Vec::new(),
             resumed: 0,
             slave,
             sessions: BTreeSet::new(),
@@ -97,7 +104,7 @@ impl Host {
             while self.directory.has_work() {
                 self.directory.work(64);
             }
-            let moved = self.store() | self.effects();
+            let moved = self.store(now, dice) | self.effects();
             if idle && !moved {
                 break;
             }
@@ -108,11 +115,8 @@ impl Host {
 
     /// When a turn is wanted although nothing arrives.
     pub fn next_turn(&self, net: &Net, now: Instant) -> Option<Instant> {
-        let carrier = self.carrier.next_turn(net, now);
-        match (carrier, self.directory.poll_timeout()) {
-            (Some(carrier), Some(directory)) => Some(carrier.min(directory)),
-            (carrier, directory) => carrier.or(directory),
-        }
+        let times = [self.carrier.next_turn(net, now), self.directory.poll_timeout(), self.disk.next()];
+        times.into_iter().flatten().min()
     }
 
     /// A connection that was asked for stands on this end, or cannot be had.
@@ -215,31 +219,22 @@ impl Host {
         Ticket(self.next_ticket)
     }
 
-    /// Stores what is to be stored; whether there was anything.
-    fn store(&mut self) -> bool {
+    /// Stores what is to be stored; whether anything went on.
+    fn store(&mut self, now: Instant, dice: &mut Dice) -> bool {
         let mut moved = false;
-        while let Some(write) = self.directory.poll_store() {
-            moved = true;
-            match write {
-                StoreWrite::Append { changes, sequence, beside, list: _ } => {
-                    for change in changes {
-                        self.stored.log.push(change.clone());
-                        self.stored.apply(change);
-                    }
-                    self.stored.sequence = sequence;
-                    self.stored.source = beside.source;
+        loop {
+            if let Some(Written { write, landed, said_so }) = self.disk.poll(now) {
+                if landed {
+                    self.stored.take(write);
                 }
-                StoreWrite::Replace { list, sequence, beside } => {
-                    self.stored.entries = contents(&list);
-                    self.stored.log = Vec::new();
-                    self.stored.sequence = sequence;
-                    self.stored.source = beside.source;
-                }
+                self.directory.stored(if said_so { Ok(()) } else { Err("the disk failed".into()) });
+            } else if let Some(write) = self.directory.poll_store() {
+                self.disk.begin(write, now, dice);
+            } else {
+                return moved;
             }
-            self.stored.is_complete = true;
-            self.directory.stored(Ok(()));
+            moved = true;
         }
-        moved
     }
 
     /// Carries the directory's effects out; whether there were any.
@@ -248,11 +243,10 @@ impl Host {
         while let Some(effect) = self.directory.poll_effect() {
             moved = true;
             match effect {
-                Effect::Answer { ticket, answer } => {
-                    if let Some((session, id)) = self.tickets.remove(&ticket.0) {
-                        self.carrier.driver.answer(session, id, answer);
-                    }
-                }
+                Effect::Answer { ticket, answer } => match self.tickets.remove(&ticket.0) {
+                    Some((session, id)) => self.carrier.driver.answer(session, id, answer),
+                    None => self.answers.push((ticket.0, answer)),
+                },
                 Effect::BarrierWanted => {
                     if let Some(slave) = self.slave {
                         self.carrier.driver.tell(slave, Event::BarrierWanted);
@@ -271,6 +265,27 @@ impl Host {
 }
 
 impl Stored {
+    /// Takes what has landed on the disk.
+    pub fn take(&mut self, write: StoreWrite) {
+        match write {
+            StoreWrite::Append { changes, sequence, beside, list: _ } => {
+                for change in changes {
+                    self.log.push(change.clone());
+                    self.apply(change);
+                }
+                self.sequence = sequence;
+                self.source = beside.source;
+            }
+            StoreWrite::Replace { list, sequence, beside } => {
+                self.entries = contents(&list);
+                self.log = Vec::new();
+                self.sequence = sequence;
+                self.source = beside.source;
+            }
+        }
+        self.is_complete = true;
+    }
+
     fn apply(&mut self, change: Change) {
         let name = change.name().to_vec();
         match change {

@@ -63,8 +63,13 @@ pub(crate) fn lmtp_config() -> protocols::lmtp::Config {
 
 /// The machine that follows the master.
 pub(crate) fn slave(origin: &Origin) -> Box<dyn Session> {
+    slave_of("master", origin)
+}
+
+/// The machine that follows a server of this name.
+pub(crate) fn slave_of(server: &str, origin: &Origin) -> Box<dyn Session> {
     let config = slave::Config {
-        server: "master".into(),
+        server: server.into(),
         credentials: Credentials {
             authzid: Box::default(),
             authcid: (*b"postman").into(),
@@ -82,10 +87,19 @@ pub(crate) fn slave(origin: &Origin) -> Box<dyn Session> {
 
 /// The machine of a connection at the master.
 pub(crate) fn master_connection(origin: Origin, epoch: Option<Arc<str>>) -> Box<dyn Session> {
+    mupdate_connection(master::Role::Master, origin, epoch)
+}
+
+/// The machine of a connection at a master, or at a slave that is followed.
+pub(crate) fn mupdate_connection(
+    role: master::Role,
+    origin: Origin,
+    epoch: Option<Arc<str>>,
+) -> Box<dyn Session> {
     let config = master::Config {
         servername: "master".into(),
         version: "0".into(),
-        role: master::Role::Master,
+        role,
         admins: vec![(*b"postman").into()],
         offer: Offer { mechanisms: vec![Mechanism::Plain], ..Offer::default() },
         allow_plaintext: true,

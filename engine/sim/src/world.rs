@@ -604,7 +604,7 @@ fn master(mut stored: Stored) -> Host {
     Host::new(directory, stored, None)
 }
 
-fn loaded(stored: &Stored) -> Loaded {
+pub(crate) fn loaded(stored: &Stored) -> Loaded {
     let mut list = Editor::empty();
     for change in stored.entries.values() {
         list.apply(change);

@@ -30,6 +30,9 @@ pub struct Sim {
     /// Run so many seeds.
     #[arg(long, default_value_t = 1000)]
     seeds: u64,
+    /// `murder` (frontends and their clients), `master` (a master and its slaves), or both when left out.
+    #[arg(long)]
+    world: Option<String>,
 }
 
 /// Which benchmark is run. `compare --system` as root installs the peers; `--quick` takes four minutes.
@@ -73,13 +76,21 @@ pub fn fuzz(fuzz: &Fuzz) -> Result<bool> {
 /// # Errors
 /// It cannot be built.
 pub fn sim(sim: &Sim) -> Result<bool> {
-    let mut command = cargo();
-    command.args(["run", "--release", "--package", "sim", "--"]);
-    match sim.seed {
-        Some(seed) => command.args(["--seed", &seed.to_string()]),
-        None => command.args(["--seeds", &sim.seeds.to_string()]),
+    let worlds = match &sim.world {
+        Some(world) => vec![world.as_str()],
+        None => vec!["murder", "master"],
     };
-    run(&mut command)
+    let mut holds = true;
+    for world in worlds {
+        let mut command = cargo();
+        command.args(["run", "--release", "--package", "sim", "--", "--world", world]);
+        match sim.seed {
+            Some(seed) => command.args(["--seed", &seed.to_string()]),
+            None => command.args(["--seeds", &sim.seeds.to_string()]),
+        };
+        holds &= run(&mut command)?;
+    }
+    Ok(holds)
 }
 
 /// Checks the rules of the master over more orders of events than the test suite does.

@@ -88,8 +88,12 @@ const TESTS_OF_SOURCES: [(&str, Part); 3] = [
 ];
 
 /// What runs the optimised binaries.
-const TESTS_OF_BINARIES: [(&str, Part); 3] =
-    [("simulation", simulation), ("demo", |_, show| demo(show)), ("real Cyrus", interop)];
+const TESTS_OF_BINARIES: [(&str, Part); 4] = [
+    ("simulation", |options, show| simulation("murder", options, show)),
+    ("simulation of a master", |options, show| simulation("master", options, show)),
+    ("demo", |_, show| demo(show)),
+    ("real Cyrus", interop),
+];
 
 fn run_parts(options: &Options, parts: &[(&str, Part)], how: Show) -> Result<Tally> {
     let mut sum = Tally::default();
@@ -184,9 +188,10 @@ fn python(script: &str) -> Command {
     command
 }
 
-fn simulation(options: &Options, show: &mut Show) -> Result<Tally> {
+fn simulation(world: &str, options: &Options, show: &mut Show) -> Result<Tally> {
     let seeds = if options.long { "20000" } else { SIMULATION_SEEDS };
-    closing(Command::new(target_folder().join("suite/sim")).args(["--seeds", seeds]), show)
+    let mut sim = Command::new(target_folder().join("suite/sim"));
+    closing(sim.args(["--world", world, "--seeds", seeds]), show)
 }
 
 fn demo(show: &mut Show) -> Result<Tally> {
