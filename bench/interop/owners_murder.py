@@ -1,4 +1,7 @@
 """Who owns a mailbox: our master, tools and audit where real Cyrus backends contradict each other or break off."""
+import base64
+import hashlib
+import hmac
 import json
 import os
 import re
@@ -360,6 +363,24 @@ def mupdatetest_of_both_on_our_master(world):
         assert ours == theirs and "Authenticated." in ours, (mechanism, ours, theirs)
 
 
+def scram_sha_1_of_both(world):
+    """Stored keys of the older hash, for who has them."""
+    folder, salt = f"{world.folder}/sha1", b"fedcba9876543210"
+    options = {"sasl_mech_list": "SCRAM-SHA-1"}
+    master = Master(world.bed.binaries, folder, f"{world.net}.4", options=options)
+    salted = hashlib.pbkdf2_hmac("sha1", b"pw-postman", salt, 4096)
+    stored = hashlib.sha1(hmac.digest(salted, b"Client Key", "sha1")).digest()
+    keys = "$".join(base64.b64encode(x).decode() for x in (salt, stored, hmac.digest(salted, b"Server Key", "sha1")))
+    with open(f"{folder}/passwd", "w") as f:
+        f.write(f"postman:{{SCRAM-SHA-1}}4096${keys}\n")
+    with master:
+        for one in (THEIRS, f"{world.folder}/mupdatetest"):
+            for password, expected in (("pw-postman", "Authenticated."), ("wrong", "Authentication failed")):
+                status, said = program(one, "-m", "SCRAM-SHA-1", "-u", "postman", "-a", "postman", "-w", password,
+                                       master.address, stdin="N1 NOOP\r\nQ01 LOGOUT\r\n")
+                assert expected in said and ('N1 OK "Noop done"' in said) == (password == "pw-postman"), (one, status, said)
+
+
 def flat(text):
     """What both have to say, whatever is random."""
     text = re.sub(r"(?m)^((?:[SC]: )?)[A-Za-z0-9+/=]{40,}\r?$", r"\1BASE64", text)
@@ -420,7 +441,7 @@ def dash_a_is_the_master_where_it_is_named(world):
 
 
 TESTS = [dash_a_is_the_master_where_it_is_named, a_leftover_copy_steals_nothing, a_move_onto_a_leftover_copy_ends_with_one_owner,
-         our_ctl_mboxlist_does_what_debians_does, mupdatetest_of_both_on_our_master, mupdatetest_begins_tls,
+         our_ctl_mboxlist_does_what_debians_does, mupdatetest_of_both_on_our_master, scram_sha_1_of_both, mupdatetest_begins_tls,
          unified_and_replicated_masters, a_stale_cyrus_frontend_is_found, a_dead_backend_is_replaced_by_ma,
          a_move_whose_source_died_is_found_and_repaired, a_master_is_restored_from_its_own_dump]
 

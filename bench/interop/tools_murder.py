@@ -5,7 +5,9 @@ import re
 import shutil
 import subprocess
 
-from bed import MURDER, Bed
+from bed import MURDER, Bed, murder_module
+from daemon import Daemon
+from master_slave import Slave, kick
 
 LATER = 75
 THEIRS = "/usr/lib/cyrus/bin/mupdatetest"
@@ -17,7 +19,7 @@ class World:
     """The murder, and our programs where user cyrus can run them."""
 
     def __init__(self, a, folder):
-        self.bed, self.folder = Bed(f"{folder}/bed", a.net, [], 2), folder
+        self.bed, self.folder, self.binaries = Bed(f"{folder}/bed", a.net, [], 2), folder, a.binaries
         os.makedirs(folder, exist_ok=True)
         for program in ("ctl_mboxlist", "mupdatetest"):
             shutil.copy(f"{a.binaries}/{program}", f"{folder}/{program}")
@@ -124,6 +126,90 @@ def a_start_line_never_keeps_a_backend_down(world):
     world.bed.session("cyrus", address=world.bed.backend(1)).close()
 
 
+def entries(text):
+    """A dump as name -> (server, partition, ACL)."""
+    return {name: (row["server"], row["partition"], row["acl"]) for name, row in json.loads(text).items()}
+
+
+def a_frontends_own_copy_is_dumped_and_restored(world):
+    """rookeryd beside the Cyrus frontend keeps what that keeps. What is restored is served while the master is down,
+    and brought in step when it is back."""
+    folder = f"{world.folder}/rookery"
+    os.makedirs(f"{folder}/conf/socket")
+    murder_module().chown_r(folder)
+    address, conf = f"{world.bed.net}.102", f"{folder}/daemon.conf"
+    services = f'  imap cmd="imapd" listen="{address}:143" proto="tcp4"\n'
+    daemon = Daemon(world.bed, {"configdirectory": f"{folder}/conf", "mupdate_retry_delay": "1"}, services,
+                    binary=f"{world.binaries}/rookeryd", folder=folder)
+    ours = lambda *words, stdin=None: spoken([f"{world.folder}/ctl_mboxlist", "-C", conf, *words], stdin)   # noqa: E731
+    with daemon:
+        status, _, complaint = ours("-d")
+        assert status == LATER and "stop the daemon" in complaint, (status, complaint)
+    status, dump, complaint = ours("-d")
+    _, theirs = world.theirs("frontend", "-d")
+    assert status == 0 and entries(dump) == entries(theirs) and len(entries(dump)) > 20, complaint
+    for words in (["-m"], ["-mw"], ["--check"]):
+        status, _, complaint = ours(*words)
+        assert status == LATER and "is for a backend" in complaint, (words, complaint)
+    left_out = {name: row for name, row in json.loads(dump).items() if name != "user.user002"}
+    shutil.move(f"{folder}/conf/rookery-list", f"{folder}/lost")
+    os.makedirs(f"{folder}/conf/rookery-list")
+    assert ours("-u", stdin=json.dumps(left_out)) == (0, "", "")
+    assert entries(ours("-d")[1]) == {name: row for name, row in entries(dump).items() if name != "user.user002"}
+    murder_module().chown_r(folder)
+    world.bed.murder("stop", world.bed.folder, "master")
+    try:
+        daemon.start(ready=False)
+        daemon.logged("mailboxes in the copy")
+        user = world.bed.session("user001", address=address)
+        assert user.command("SELECT INBOX").status == "OK", daemon.log()
+        user.close()
+        world.bed.murder("start", world.bed.folder, "master")
+        daemon.told("READY=1")
+    finally:
+        stopped = daemon.stop()
+        world.bed.murder("start", world.bed.folder, "master")
+    assert stopped == 0 and entries(ours("-d")[1]) == entries(dump)
+
+
+def a_cyrus_frontend_follows_a_slave_of_ours(world):
+    """Cyrus' master <- `mupdate` of ours <- Cyrus' slave: what its imapd does is there behind its kick."""
+    before = world.theirs("frontend", "-d")[1]
+    conf = world.conf("frontend")
+    with open(conf) as f:
+        own = f.read()
+    with Slave(world.binaries, f"{world.folder}/slave", f"{world.bed.net}.8", f"{world.bed.net}.1") as slave:
+        world.bed.murder("stop", world.bed.folder, "frontend")
+        with open(conf, "w") as f:
+            f.write(re.sub(r"(?m)^mupdate_server:.*$", f"mupdate_server: {slave.address}", own))
+        try:
+            world.bed.murder("start", world.bed.folder, "frontend")
+            user = world.bed.session("user001")
+            for n in range(3):
+                for command in (f"CREATE INBOX.Cascade{n}", f"SELECT INBOX.Cascade{n}", f"SETACL INBOX.Cascade{n} user002 lrs",
+                                f"MYRIGHTS INBOX.Cascade{n}"):
+                    answer = user.command(command)
+                    assert answer.status == "OK", (command, answer.tagged)
+            user.command("UNSELECT")
+            assert kick(slave) == b"ok"
+            with slave.client() as client:
+                names = {name for name in client.entries() if "Cascade" in name}
+                assert names == {f"user.user001.Cascade{n}" for n in range(3)}, names
+            for n in range(3):
+                assert user.command(f"DELETE INBOX.Cascade{n}").status == "OK"
+                answer = user.command(f"STATUS INBOX.Cascade{n} (MESSAGES)")
+                assert answer.status == "NO", answer.tagged
+            user.close()
+            now = entries(world.theirs("frontend", "-d")[1])
+            assert {name: row for name, row in now.items() if "DELETED" not in name} == {
+                name: row for name, row in entries(before).items() if "DELETED" not in name}
+        finally:
+            world.bed.murder("stop", world.bed.folder, "frontend")
+            with open(conf, "w") as f:
+                f.write(own)
+            world.bed.murder("start", world.bed.folder, "frontend")
+
+
 def mupdatetest(world, mechanism, lines, program=None, *more):
     """A session by a program, piped."""
     program = program or f"{world.folder}/mupdatetest"
@@ -157,7 +243,8 @@ def normal(session):
     return status, head, sorted(tail.splitlines())
 
 
-TESTS = [dumps_are_the_same, nothing_differs_at_first, sessions_are_the_same, a_wrong_password_is_told_the_same,
+TESTS = [dumps_are_the_same, a_frontends_own_copy_is_dumped_and_restored, nothing_differs_at_first,
+         a_cyrus_frontend_follows_a_slave_of_ours, sessions_are_the_same, a_wrong_password_is_told_the_same,
          an_absent_master_is_75, a_push_brings_the_master_in_step, names_that_are_gone_are_removed,
          a_mailbox_that_is_elsewhere_is_left_alone, a_start_line_never_keeps_a_backend_down]
 
