@@ -21,7 +21,7 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from bed import MURDER, missing  # noqa: E402
+from bed import Bed, missing  # noqa: E402
 from master_client import PASSWORD, Client, Master, quoted  # noqa: E402
 
 CHANGES = 400
@@ -125,8 +125,9 @@ def backend(folder, count, master):
 
 
 def pushed(program, conf, master, most):
-    """`ctl_mboxlist -m`: seconds until it ended or was ended, its and the master's seconds of CPU."""
-    before, began = cpu(master.process.pid), time.perf_counter()
+    """`ctl_mboxlist -m`: seconds until it ended or was ended, its and our master's seconds of CPU."""
+    masters = (lambda: cpu(master.process.pid)) if master else (lambda: 0)
+    before, began = masters(), time.perf_counter()
     tool = subprocess.Popen([*AS_CYRUS, program, "-C", conf, "-m"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                             stderr=subprocess.DEVNULL)
     end, own, done = began + most, 0.0, False
@@ -141,7 +142,7 @@ def pushed(program, conf, master, most):
     if not done:
         tool.kill()
     tool.wait()
-    return took, own, cpu(master.process.pid) - before, done
+    return took, own, masters() - before, done
 
 
 def dumped(client):
@@ -157,6 +158,41 @@ def dumped(client):
         entries += got.count(b"\nu1 ")
         tail = tail[-100:] + got[-100:]
     return time.perf_counter() - began, octets, entries
+
+
+def others_wait(address, pid):
+    """What another client's NOOP takes while the whole list goes out and while nothing does: ms, median and longest."""
+    taken = []
+    with Client(address, timeout=120) as client:
+        for is_busy in (False, True):
+            child = 0
+            if is_busy and not (child := os.fork()):
+                os.nice(5)                      # the reader of the dump gives way to who measures
+                try:
+                    with Client(address, timeout=120) as reader:
+                        dumped(reader)
+                finally:
+                    os._exit(0)
+            times, end = [], time.perf_counter() + 1
+            while not (times and (os.waitpid(child, os.WNOHANG)[0] if child else time.perf_counter() > end)):
+                begun, before = time.perf_counter(), waited(pid)
+                client.ok("NOOP")
+                # A processor that others have is not the master's slice.
+                times.append(time.perf_counter() - begun - (waited(pid) - before))
+                time.sleep(0.0005)
+            taken.append([1000 * x for x in (statistics.median(times), max(times))])
+    return taken
+
+
+def waited(pid):
+    """Seconds that the directory shard's thread was ready and had no processor."""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/comm") as f:
+            if not f.read().startswith("directory"):
+                continue
+        with open(f"/proc/{pid}/task/{task}/schedstat") as f:
+            return int(f.read().split()[1]) / 1e9
+    return 0
 
 
 def followed(binaries, folder, address, master):
@@ -186,6 +222,9 @@ def of_size(a, folder, ours, count):
     with ours.client(timeout=120) as client:
         took, octets, entries = dumped(client)
     print(f"ours, {count} mailboxes: dump of {octets / 2 ** 20:.0f} MiB in {took:.1f} s ({entries} lines)", flush=True)
+    (still, still_max), (busy, busy_max) = others_wait(ours.address, ours.process.pid)
+    print(f"ours, {count} mailboxes: another client's NOOP takes {busy:.2f} ms while the dump goes out, {busy_max:.2f} ms at "
+          f"most ({still:.2f} and {still_max:.2f} ms while none does)", flush=True)
     first, again, size = followed(a.binaries, f"{folder}/slave{count}", f"{a.net}.8", ours)
     print(f"ours, {count} mailboxes: a new slave is live after {first:.1f} s, again {again:.2f} s after kill -9; it has "
           f"{size:.0f} MiB", flush=True)
@@ -236,6 +275,34 @@ def large(a, folder):
         ours.kill()
 
 
+def debians(a, folder):
+    """The same of Debian's master, in a murder of its own, with Debian's tool and with ours."""
+    first, second, third = a.net.split(".")
+    net = f"{first}.{second}.{(int(third) + 100) % 256}"
+    bed = Bed(folder, net)
+    try:
+        bed.murder("up", folder, "--net", net, "--backends", "0", "--no-frontend", "--no-log")
+        if a.seconds:
+            figures("Debian's", f"{net}.1", a.seconds, 3)     # it pushes after 5 s
+        if not a.names:
+            return
+        shutil.copy(f"{a.binaries}/ctl_mboxlist", f"{folder}/ctl_mboxlist")
+        conf = backend(f"{folder}/be1", a.names, f"{net}.1")
+        for whose, program in (("Debian's", "/usr/lib/cyrus/bin/ctl_mboxlist"), ("our", f"{folder}/ctl_mboxlist")):
+            took, own, _, done = pushed(program, conf, None, a.theirs)
+            with Client(f"{net}.1", timeout=120) as client:
+                seconds, _, entries = dumped(client)
+                client.ok("LOGOUT")
+            print(f"{whose} ctl_mboxlist -m on Debian's master: {entries} mailboxes in {took:.1f} s (CPU of the tool {own:.1f} s)"
+                  f"{'' if done else f', the whole would take {took * a.names / max(entries, 1):.0f} s'}; dump of them in "
+                  f"{seconds:.1f} s", flush=True)
+            bed.stop("master")
+            os.unlink(f"{folder}/master/conf/mailboxes.db")
+            bed.start("master")
+    finally:
+        bed.murder("down", folder)
+
+
 def figures(name, address, seconds, changes):
     """Rates and latency of one master."""
     for connections in (1, 10, 100):
@@ -271,13 +338,8 @@ def main():
             pushes(a, folder)
         if a.large:
             large(a, folder)
-        if a.seconds and not missing():
-            net = f"{a.net.rsplit('.', 1)[0]}.{int(a.net.rsplit('.', 1)[1]) + 100}"
-            os.system(f"{MURDER} up {folder}/debian --net {net} --backends 0 --no-frontend --no-log </dev/null >/dev/null 2>&1")
-            try:
-                figures("Debian's", f"{net}.1", a.seconds, 3)     # it pushes after 5 s
-            finally:
-                os.system(f"{MURDER} down {folder}/debian </dev/null >/dev/null 2>&1")
+        if (a.seconds or a.names) and not missing():
+            debians(a, f"{folder}/debian")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
