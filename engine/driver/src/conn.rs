@@ -27,9 +27,11 @@ pub(crate) enum Wait {
     No,
     /// For more of it: the machine said `More`.
     More,
-    /// For an event or input of another side: the machine said `Hold`, or is about to hear that a
-    /// forward broke.
+    /// For an event or input of another side: the machine said `Hold`.
     Hold,
+    /// For so many `ForwardBroken`s on their way to the machine. Until it has heard and said what becomes of
+    /// the rest, nothing else may offer it.
+    Untold(u16),
 }
 
 /// How far a connection has come on its way out.

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use crate::conn::{Finish, Job, Segment, Splicing, Wait};
 use crate::input::Fresh;
-use crate::turn::{Coding, Source};
+use crate::turn::{Coding, NONE, Source};
 use crate::{Driver, Work};
 
 impl Driver {
@@ -245,7 +245,7 @@ impl Driver {
         }
         let job = conn.jobs.remove(at);
         conn.copying = false;
-        let session = if session == crate::turn::NONE { conn.session } else { session };
+        let session = if session == NONE { conn.session } else { session };
         if at == 0 && conn.splicing == Splicing::Running {
             // What the pipe holds was read from the source: it tells how much was.
             conn.splicing = Splicing::Stopping { to: side };
@@ -265,11 +265,27 @@ impl Driver {
 
     /// Tells a machine that a forward is over; the source is on hold until it has heard.
     pub(crate) fn break_forward(&mut self, session: u32, source: u32, from: Side, to: Side, left: u64) {
+        if session == NONE {
+            return; // It is being closed: nobody is offered its input.
+        }
         if let Some(conn) = self.conns.at_mut(source) {
-            conn.wait = Wait::Hold;
+            conn.wait = match conn.wait {
+                Wait::Untold(n) => Wait::Untold(n.saturating_add(1)),
+                Wait::No | Wait::More | Wait::Hold => Wait::Untold(1),
+            };
         }
         self.notify(session, Event::ForwardBroken { from, to, left });
         self.work.push_back(Work::Pump(source));
+    }
+
+    /// The machine has heard that a forward broke. What it says of the rest comes before any offer.
+    pub(crate) fn broken_forward_told(&mut self, session: u32, from: Side) {
+        let Some(conn) = self.slot_of(session, from).and_then(|slot| self.conns.at_mut(slot)) else { return };
+        conn.wait = match conn.wait {
+            Wait::Untold(n) if n > 1 => Wait::Untold(n - 1),
+            Wait::Untold(_) => Wait::No,
+            wait @ (Wait::No | Wait::More | Wait::Hold) => wait,
+        };
     }
 
     /// A pipe's source has ended: the other end hears of it as a half close.

@@ -215,6 +215,9 @@ impl Driver {
         if claimed || !conn.jobs.is_empty() {
             return true;
         }
+        if let Wait::Untold(_) = conn.wait {
+            return false;
+        }
         match taken.then {
             Then::Hold => {
                 conn.wait = Wait::Hold;

@@ -355,7 +355,11 @@ impl Driver {
             return;
         }
         let now = self.now;
+        let broken = if let Event::ForwardBroken { from, .. } = &event { Some(*from) } else { None };
         if self.call(session.slot, |machine| machine.handle_event(event, now)).is_some() {
+            if let Some(from) = broken {
+                self.broken_forward_told(session.slot, from);
+            }
             self.release_holds(session.slot, NONE);
             self.outputs(session.slot, &mut Fresh::none());
         }

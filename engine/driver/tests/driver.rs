@@ -219,6 +219,62 @@ fn a_broken_forward_is_told_with_what_is_left_and_the_rest_can_be_discarded() {
     }
 }
 
+/// Forwards whole lines, one after the other; once the backend is gone it takes them itself.
+fn line_by_line(taken: Rc<RefCell<Vec<u8>>>) -> Box<dyn Session> {
+    let (mut stands, mut gone) = (false, false);
+    toy(move |news, queue| match news {
+        News::Begin => {
+            open(queue, 0);
+            MORE
+        }
+        News::Event(Event::Answer { .. }) => {
+            stands = true;
+            MORE
+        }
+        News::Event(Event::Reset(BACKEND)) => {
+            gone = true;
+            MORE
+        }
+        News::Event(Event::ForwardBroken { from, left, .. }) => {
+            queue.push_back((Output::Discard { from, n: left }, Vec::new()));
+            MORE
+        }
+        News::Input(_, _) if !stands => HOLD,
+        News::Input(_, input) => {
+            assert!(b"line ".starts_with(&input[..input.len().min(5)]), "the rest of a line was offered");
+            let Some(end) = input.iter().position(|byte| *byte == b'\n') else { return MORE };
+            if gone {
+                taken.borrow_mut().extend_from_slice(&input[..=end]);
+                return Taken { n: end + 1, then: Then::More };
+            }
+            forward(queue, Side::Client, BACKEND, end as u64 + 1);
+            MORE
+        }
+        News::Event(_) | News::Time => MORE,
+    })
+}
+
+#[test]
+fn nothing_is_offered_between_the_break_of_a_forward_and_the_word_of_it() {
+    for seed in 1..60 {
+        let mut world = World::new(seed, Limits::default(), Carriage::Copied);
+        let taken = Rc::default();
+        let up: Vec<u8> = (0..4000).flat_map(|at| format!("line {at:050}\n").into_bytes()).collect();
+        world.backends.push(Peer { takes: 3000, ..sends("") });
+        let client = world.client(line_by_line(Rc::clone(&taken)), sends(up.clone()));
+        world.settle();
+        let backend = world.opened[0];
+        world.reset(backend);
+        world.settle();
+        world.peer(client).to_send.extend_from_slice(b"line last\n");
+        world.settle();
+        let taken = taken.borrow();
+        assert!(taken.ends_with(b"line last\n"), "seed {seed}: {}", taken.len());
+        let lines = taken.strip_suffix(b"line last\n").unwrap_or_default();
+        assert!(up.ends_with(lines), "seed {seed}: lines are missing among those that were taken");
+    }
+}
+
 /// The only session of a fresh world.
 fn first_session() -> driver::SessionId {
     driver::SessionId { slot: 0, generation: 0 }
