@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use protocols::lmtp::config::{Trust, Verify};
 use protocols::lmtp::{Config, Session};
+use protocols::login::config::Common;
 use protocols::mailbox::Namespace;
 use protocols::proxy::{
     Answer, BackendId, Entry, Event, Finding, Instant, Knowledge, ListPage, ListedEntry, Location, OpenError,
@@ -39,7 +40,7 @@ fn transcripts_play_however_the_input_is_cut() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts/lmtp");
     let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    assert!(files.len() >= 4, "transcripts are missing");
+    assert!(files.len() >= 6, "transcripts are missing");
     let mut failures = String::new();
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
@@ -80,16 +81,19 @@ struct World {
 
 fn config(lines: &[&str]) -> (Config, String) {
     let mut config = Config {
-        servername: "frontend".into(),
-        version: "0".into(),
-        namespace: Arc::new(Namespace { separator: b'.', alt: false, ..Namespace::default() }),
-        admins: [Box::from(&b"cyrus"[..])].into(),
+        common: Common {
+            servername: "frontend".into(),
+            version: "0".into(),
+            namespace: Arc::new(Namespace { separator: b'.', alt: false, ..Namespace::default() }),
+            admins: [Box::from(&b"cyrus"[..])].into(),
+            ..Common::default()
+        },
         trust: Trust::Everybody,
         ..Config::default()
     };
-    config.login.plaintext_allowed = true;
-    config.proxy.authname = (*b"mailproxy").into();
-    config.proxy.password = protocols::secret::Secret::new(*b"secret");
+    config.common.login.plaintext_allowed = true;
+    config.common.proxy.authname = (*b"mailproxy").into();
+    config.common.proxy.password = protocols::secret::Secret::new(*b"secret");
     let mut address = "192.0.2.1:4711".to_owned();
     for line in lines.iter().filter_map(|line| line.strip_prefix("% ")) {
         let (name, value) = line.split_once(' ').unwrap_or((line, ""));
@@ -97,7 +101,8 @@ fn config(lines: &[&str]) -> (Config, String) {
             "untrusted" => config.trust = Trust::LoggedIn,
             "unix" => address.clear(),
             "hard-noauth" => config.soft_noauth = false,
-            "starttls" => config.login.starttls = true,
+            "starttls" => config.common.login.starttls = true,
+            "serverlist" => config.common.serverlist = value.split(' ').map(Box::from).collect(),
             "verify-list" => config.verify = Verify::List,
             "postuser" => config.address.postuser = value.as_bytes().into(),
             "catchall" => config.address.catchall = Some(value.as_bytes().into()),
@@ -391,6 +396,7 @@ fn answer(text: &str) -> Answer {
             Answer::Reused { offer: offer.replace(',', "\n").replace('_', " ").into_bytes().into() }
         }
         ["accepted"] => Answer::Password(PasswordVerdict::Accepted),
+        ["ask-backend"] => Answer::Password(PasswordVerdict::AskBackend),
         ["denied"] => Answer::Password(PasswordVerdict::Denied),
         ["page", ref names @ ..] => Answer::Page(ListPage {
             entries: names

@@ -52,12 +52,12 @@ pub(crate) fn line_session(kind: Kind, origin: Origin) -> Box<dyn Session> {
 /// What the frontends' LMTP is configured with.
 pub(crate) fn lmtp_config() -> protocols::lmtp::Config {
     let mut config = protocols::lmtp::Config {
-        servername: "frontend".into(),
         trust: protocols::lmtp::config::Trust::Everybody,
         ..protocols::lmtp::Config::default()
     };
-    config.namespace = Arc::new(Namespace { separator: b'.', alt: false, ..Namespace::default() });
-    config.proxy.password = Secret::new(PROXY_PASSWORD.as_bytes());
+    config.common.servername = "frontend".into();
+    config.common.namespace = Arc::new(Namespace { separator: b'.', alt: false, ..Namespace::default() });
+    config.common.proxy.password = Secret::new(PROXY_PASSWORD.as_bytes());
     config
 }
 

@@ -1,14 +1,12 @@
 //! The options of an LMTP service.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use protocols::conf::{ConfError, DurationUnit, Imapd};
 use protocols::lmtp::address::AddressPolicy;
 use protocols::lmtp::config::{Config, Timeouts, Trust, Verify};
-use protocols::login::config::ServerInfo;
 
-use super::{ProcessSecret, imap, namespace};
+use super::{ProcessSecret, imap};
 
 /// Reads the configuration of the LMTP sessions of one service; `imapd` is that service's view.
 pub(crate) fn config(
@@ -18,21 +16,11 @@ pub(crate) fn config(
     tls_offered: bool,
     secret: &ProcessSecret,
 ) -> Result<Config, ConfError> {
-    let default = Config::default();
-    let namespace = Arc::new(namespace(imapd, file)?);
-    let server_info = [("on", ServerInfo::On), ("min", ServerInfo::Min), ("off", ServerInfo::Off)];
     let verify = [("backend", Verify::Backend), ("list", Verify::List)];
     let limit = imapd.size("maxmessagesize", 1024, 0)?;
     Ok(Config {
-        servername: imap::servername(imapd),
-        version: default.version.clone(),
-        server_info: imapd.choice("serverinfo", &server_info, ServerInfo::On)?,
-        acl: namespace::policy(imapd, &namespace)?,
         // `lmtp_admins` is `admins` of the service that is named lmtp.
-        admins: imapd.list("admins").into_iter().map(|admin| admin.as_bytes().into()).collect(),
-        login: imap::login(imapd, file, tls_offered, secret)?,
-        proxy: imap::proxy(imapd)?,
-        serverlist: imapd.list("serverlist").into_iter().map(Box::from).collect(),
+        common: imap::common(imapd, file, tls_offered, secret)?,
         address: AddressPolicy {
             downcase: imapd.switch("lmtp_downcase_rcpt", true)?,
             postuser: imapd.text("postuser").unwrap_or_default().as_bytes().into(),
@@ -44,7 +32,6 @@ pub(crate) fn config(
         verify: imapd.choice("rookery_lmtp_verify", &verify, Verify::Backend)?,
         message_bytes_max: u64::try_from(limit).ok().filter(|bytes| *bytes > 0),
         timeouts: timeouts(imapd)?,
-        namespace,
     })
 }
 
@@ -54,7 +41,6 @@ fn timeouts(imapd: &Imapd) -> Result<Timeouts, ConfError> {
     let or = |duration: Duration, default| if duration.is_zero() { default } else { duration };
     Ok(Timeouts {
         client: default.client,
-        backend_login: imapd.duration("client_timeout", Seconds, default.backend_login)?,
         envelope: or(
             imapd.duration("rookery_lmtp_envelope_timeout", Seconds, default.envelope)?,
             default.envelope,

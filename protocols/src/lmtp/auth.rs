@@ -1,31 +1,29 @@
 //! STARTTLS and AUTH: who may deliver where nobody is trusted.
 
-use super::session::{Progress, Purpose, Reading, Session};
+use std::sync::Arc;
+
+use super::login::Login;
+use super::session::{Progress, Reading, Session};
 use super::text::{self, Text};
-use crate::login::attempt::{Attempt, Rules, Step};
-use crate::proxy::{Answer, HEAD_BYTES_MAX, Instant, LayerKind, Level, Side, TlsInfo};
+use crate::login::desk::Around;
+use crate::login::guest::{self, Accepted, Guest};
+use crate::login::link::Look;
+use crate::proxy::{BackendId, Close, Event, HEAD_BYTES_MAX, Side, TlsInfo};
 use crate::sasl::{self, SaslError};
+use crate::secret::Secret;
 use crate::wire::{self, line};
 
 /// Who the client is.
 pub(super) enum Client {
-    /// Nobody known; a login in progress.
-    Guest(Option<Box<Login>>),
+    /// Nobody known, who may be logging in.
+    Guest(Box<Guest<Login>>),
     /// Over a UNIX socket, or a service that trusts all.
     Trusted,
     /// An administrator who logged in.
     LoggedIn,
 }
 
-/// A login in progress.
-pub(super) enum Login {
-    /// STARTTLS was answered.
-    Securing,
-    /// It is decided.
-    Deciding(Attempt),
-    /// The refusal is held back.
-    Pausing { until: Instant },
-}
+type Outcome = guest::Outcome<Arc<[u8]>>;
 
 impl Session {
     /// Whether the client may say MAIL.
@@ -38,30 +36,20 @@ impl Session {
         if self.config.soft_noauth { text::LOG_IN_LATER } else { text::LOG_IN_FIRST }
     }
 
-    fn rules(&self) -> Rules<'_> {
-        Rules {
-            service: "lmtp",
-            namespace: &self.config.namespace,
-            acl: &self.config.acl,
-            admins: &self.config.admins,
-            login: &self.config.login,
-            serverlist: &self.config.serverlist,
-            domain: None,
-            subfolders: false,
-        }
-    }
-
-    fn set_login(&mut self, login: Option<Login>, reading: Reading) {
-        if let Client::Guest(slot) = &mut self.client {
-            *slot = login.map(Box::new);
-            self.reading = reading;
-        }
-    }
-
-    fn take_login(&mut self) -> Option<Login> {
-        match &mut self.client {
-            Client::Guest(slot) => slot.take().map(|login| *login),
+    /// The client as long as he has not logged in, and what his login works with.
+    fn guest(&mut self) -> Option<(&mut Guest<Login>, Around<'_>)> {
+        let Session { client, desk, config, now, .. } = self;
+        match client {
+            Client::Guest(guest) => Some((guest, Around { desk, common: &config.common, now: *now })),
             Client::Trusted | Client::LoggedIn => None,
+        }
+    }
+
+    /// Goes on with his login.
+    pub(super) fn with_guest(&mut self, step: impl FnOnce(&mut Guest<Login>, &mut Around<'_>) -> Outcome) {
+        if let Some((guest, mut around)) = self.guest() {
+            let outcome = step(guest, &mut around);
+            self.follow(outcome);
         }
     }
 
@@ -73,49 +61,49 @@ impl Session {
             return self.reply(&text::STARTTLS_NOT_NOW);
         }
         self.reply(&text::BEGIN_TLS);
-        self.outbox.switch(Side::Client, LayerKind::TlsServer);
-        self.set_login(Some(Login::Securing), Reading::Wait);
+        if let Some((guest, around)) = self.guest() {
+            guest.start_tls(around.desk);
+        }
+        self.heed_guest();
     }
 
     /// Whether STARTTLS may be said.
     pub(super) fn offers_tls(&self) -> bool {
-        !self.tls && self.config.login.starttls && matches!(self.client, Client::Guest(_))
+        !self.tls && self.config.common.login.starttls && matches!(self.client, Client::Guest(_))
     }
 
     /// TLS towards the client is on, or is not.
     pub(super) fn client_secured(&mut self, result: Result<TlsInfo, Box<str>>) {
-        match result {
-            Ok(_) => {
-                self.tls = true;
-                if let Some(Login::Securing) = self.take_login() {
-                    self.set_login(None, Reading::Command);
-                }
-            }
-            Err(why) => {
-                let client = self.client_name();
-                self.log(Level::Notice, format!("lmtp: [{client}] no TLS: {why}"));
-                self.client_gone();
-            }
+        let Some((guest, around)) = self.guest() else { return };
+        if guest.secured(result, around.desk) {
+            self.tls = true;
+            self.heed_guest();
+        } else {
+            self.client_gone();
         }
     }
 
     pub(super) fn auth(&mut self, mechanism: &[u8], initial: Option<&[u8]>) {
-        if !matches!(self.client, Client::Guest(_)) {
+        if self.may_deliver() {
             return self.reply(&text::AUTH_AGAIN);
         }
         if self.transaction.is_some() {
             return self.reply(&text::AUTH_NOT_NOW);
         }
-        let Ok(initial) = initial.map(sasl::decode_initial).transpose() else {
-            return self.reply(&text::AUTH_GARBLED);
-        };
-        let nonce = self.nonce();
-        let initial = initial.as_ref().map(crate::secret::Secret::expose);
-        match Attempt::sasl(mechanism, initial, nonce, self.tls, &self.rules()) {
-            Ok((attempt, step)) => self.follow(attempt, step),
+        let initial = initial.map(sasl::decode_initial).transpose();
+        let Some((guest, mut around)) = self.guest() else { return };
+        let begun = initial
+            .and_then(|initial| guest.sasl(mechanism, initial.as_ref().map(Secret::expose), &mut around));
+        self.began(begun);
+    }
+
+    fn began(&mut self, begun: Result<Outcome, SaslError>) {
+        match begun {
+            Ok(outcome) => return self.follow(outcome),
             Err(SaslError::Mechanism) => self.reply(&text::AUTH_MECHANISM),
             Err(_) => self.reply(&text::AUTH_GARBLED),
         }
+        self.heed_guest();
     }
 
     /// Takes a response of the client.
@@ -128,104 +116,100 @@ impl Session {
                 return Progress::Took(input.len());
             }
         };
-        let Some(Login::Deciding(mut attempt)) = self.take_login() else {
-            self.reading = Reading::Command;
-            return Progress::Took(0);
-        };
-        self.reading = Reading::Command;
+        let Some((guest, mut around)) = self.guest() else { return Progress::Took(line.len) };
         if line.content == b"*" {
+            guest.cancel();
             self.reply(&text::AUTH_CANCELLED);
+            self.heed_guest();
             return Progress::Took(line.len);
         }
-        let response = sasl::decode_base64(line.content);
-        match response.and_then(|response| attempt.respond(response.expose(), &self.rules())) {
-            Ok(step) => self.follow(attempt, step),
-            Err(_) => self.reply(&text::AUTH_GARBLED),
-        }
+        let begun = match sasl::decode_base64(line.content) {
+            Ok(response) => guest.respond(response.expose(), &mut around),
+            Err(error) => {
+                guest.cancel();
+                Err(error)
+            }
+        };
+        self.began(begun);
         Progress::Took(line.len)
     }
 
-    /// An answer for the login.
-    pub(super) fn handle_login_answer(&mut self, answer: Answer) {
-        match self.take_login() {
-            Some(Login::Deciding(mut attempt)) => match attempt.answered(answer, &self.rules()) {
-                Some(step) => self.follow(attempt, step),
-                None => self.set_login(Some(Login::Deciding(attempt)), Reading::Wait),
-            },
-            login @ (Some(Login::Securing | Login::Pausing { .. }) | None) => {
-                self.set_login(login, Reading::Wait);
-            }
-        }
-    }
-
-    fn follow(&mut self, attempt: Attempt, step: Step) {
-        match step {
-            Step::Challenge(message) | Step::LastWord(message) => {
-                self.outbox.author(Side::Client, |out| {
+    /// Does what became of the login.
+    fn follow(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Wait => {}
+            Outcome::Challenge(message) | Outcome::LastWord(message) => {
+                self.desk.outbox.author(Side::Client, |out| {
                     out.extend_from_slice(b"334 ");
                     sasl::base64_out(out, &message);
                     out.extend_from_slice(b"\r\n");
                 });
-                self.set_login(Some(Login::Deciding(attempt)), Reading::Sasl);
             }
-            Step::Ask(question) => {
-                self.set_login(Some(Login::Deciding(attempt)), Reading::Wait);
-                self.ask(Purpose::Login, question);
+            Outcome::Accepted(accepted) => self.accept(&accepted),
+            // Who delivers has no mailbox that his connection could serve: guests of LMTP keep no home.
+            Outcome::Home(accepted, id, _) => {
+                self.desk.outbox.close(Side::Backend(id), Close::Abort);
+                self.accept(&accepted);
             }
-            Step::Accepted(identity) if identity.is_admin => self.logged_in(&attempt),
-            Step::Accepted(_) => self.refuse(&attempt, "only admins may authenticate"),
-            Step::Refused(why) => self.refuse(&attempt, why),
-            Step::Try { .. } => self.postpone(&attempt, "sasl_pwcheck_method: backend does not serve lmtp"),
-            Step::Unavailable(why) => self.postpone(&attempt, why),
+            Outcome::Refused => {
+                self.last_input = Some(self.now);
+                self.reply(&text::AUTH_FAILED);
+            }
+            Outcome::Unavailable => self.reply(&text::AUTH_UNAVAILABLE),
+        }
+        self.heed_guest();
+    }
+
+    fn accept(&mut self, accepted: &Accepted) {
+        if accepted.identity.is_admin {
+            let (session_id, tls) = (self.session_id(), self.tls);
+            accepted.log(&session_id, tls, &mut self.desk);
+            self.reply(&text::AUTHENTICATED);
+            self.client = Client::LoggedIn;
+            self.reading = Reading::Command;
+        } else if let Some((guest, mut around)) = self.guest() {
+            guest.turn_away(accepted, "only admins may authenticate", &mut around);
         }
     }
 
-    fn logged_in(&mut self, attempt: &Attempt) {
-        let (client, user) = (self.client_name(), attempt.user().escape_ascii());
-        let layer = if self.tls { "+TLS" } else { "" };
-        let mechanism = attempt.mechanism();
-        self.log(Level::Info, format!("login: [{client}] {user} {mechanism}{layer} User logged in"));
-        self.reply(&text::AUTHENTICATED);
-        self.client = Client::LoggedIn;
-        self.reading = Reading::Command;
-    }
-
-    /// Refuses a login after a pause, so that guessing takes time.
-    fn refuse(&mut self, attempt: &Attempt, why: &str) {
-        let (client, user) = (self.client_name(), attempt.authcid().escape_ascii());
-        let mechanism = attempt.mechanism();
-        self.log(Level::Notice, format!("badlogin: [{client}] {mechanism} {user} [{why}]"));
-        let until = self.now + self.config.login.failed_pause;
-        self.set_login(Some(Login::Pausing { until }), Reading::Wait);
-    }
-
-    /// A login that cannot be decided at the moment.
-    fn postpone(&mut self, attempt: &Attempt, why: &str) {
-        let (client, user) = (self.client_name(), attempt.authcid().escape_ascii());
-        self.log(Level::Warn, format!("login: [{client}] {user} not decided: {why}"));
-        self.reply(&text::AUTH_UNAVAILABLE);
-        self.set_login(None, Reading::Command);
-    }
-
-    /// When a refusal is told.
-    pub(super) fn pause_until(&self) -> Option<Instant> {
-        match &self.client {
-            Client::Guest(Some(login)) => match **login {
-                Login::Pausing { until } => Some(until),
-                Login::Securing | Login::Deciding(_) => None,
-            },
-            Client::Guest(None) | Client::Trusted | Client::LoggedIn => None,
+    /// What the client may say depends on how far his login is.
+    fn heed_guest(&mut self) {
+        let Client::Guest(guest) = &self.client else { return };
+        let reading = match guest.expects_response() {
+            true => Reading::Sasl,
+            false if guest.is_busy() => Reading::Wait,
+            false => Reading::Command,
+        };
+        if !matches!(self.reading, Reading::Over | Reading::Skip) {
+            self.reading = reading;
         }
     }
 
-    pub(super) fn pause_is_over(&mut self, _until: Instant) {
-        self.set_login(None, Reading::Command);
-        self.reply(&text::AUTH_FAILED);
+    /// Takes what a connection says on which a server checks the client's password; `None` for others.
+    pub(super) fn look_at_check(&mut self, id: BackendId, input: &[u8]) -> Option<Progress> {
+        let (guest, mut around) = self.guest()?;
+        let (look, checked) = guest.check(id)?.look(input, &mut around);
+        let outcome = guest.tried(checked, &mut around);
+        self.follow(outcome);
+        Some(match look {
+            Look::Took(n) => Progress::Took(n),
+            Look::More => Progress::More,
+            Look::Hold => Progress::Hold,
+        })
     }
 
-    /// The client's address, for the log.
-    pub(super) fn client_name(&self) -> String {
-        let address = &*self.origin.client_address;
-        if address.is_empty() { "unix socket".into() } else { address.to_owned() }
+    /// Takes an event of such a connection; gives it back when it is of another.
+    pub(super) fn handle_check(&mut self, id: BackendId, event: Event) -> Option<Event> {
+        let Some((guest, mut around)) = self.guest() else { return Some(event) };
+        let Some(check) = guest.check(id) else { return Some(event) };
+        #[expect(clippy::wildcard_enum_match_arm, reason = "nothing else happens to a connection")]
+        let checked = match event {
+            Event::Answer { answer, .. } => check.answered(answer, &mut around),
+            Event::Switched { result, .. } => check.secured(result, &mut around),
+            _ => check.ended("connection lost during login", &mut around),
+        };
+        let outcome = guest.tried(checked, &mut around);
+        self.follow(outcome);
+        None
     }
 }

@@ -21,12 +21,12 @@ pub(super) const SYNTAX: Text = Cow::Borrowed(b"500 5.5.2 Syntax error\r\n");
 
 impl Session {
     pub(super) fn greet(&mut self) {
-        let (host, version) = (&self.config.servername, &self.config.version);
-        let greeting = match self.config.server_info {
+        let (host, version) = (&self.config.common.servername, &self.config.common.version);
+        let greeting = match self.config.common.server_info {
             ServerInfo::On => format!("220 {host} Rookery LMTP {version} server ready\r\n"),
             ServerInfo::Min | ServerInfo::Off => format!("220 {host} LMTP server ready\r\n"),
         };
-        self.outbox.write(Side::Client, &[greeting.as_bytes()]);
+        self.desk.outbox.write(Side::Client, &[greeting.as_bytes()]);
     }
 
     /// Takes a command. While RCPTs wait for replies, only more of them and DATA are taken.
@@ -93,7 +93,7 @@ impl Session {
         if self.bad_commands > BAD_COMMANDS_MAX {
             self.end(&text::TOO_MANY_BAD);
         } else {
-            self.outbox.write(Side::Client, &[error.to_string().as_bytes(), b"\r\n"]);
+            self.desk.outbox.write(Side::Client, &[error.to_string().as_bytes(), b"\r\n"]);
         }
     }
 
@@ -115,7 +115,7 @@ impl Session {
     }
 
     fn lhlo(&mut self) {
-        let host = self.config.servername.clone();
+        let host = self.config.common.servername.clone();
         let mut reply =
             format!("250-{host}\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250-PIPELINING\r\n");
         match self.config.message_bytes_max {
@@ -126,21 +126,22 @@ impl Session {
             reply.push_str("250-STARTTLS\r\n");
         }
         if !self.may_deliver() {
-            let names: Vec<&str> = self.config.login.offered(self.tls).map(|known| known.name()).collect();
+            let names: Vec<&str> =
+                self.config.common.login.offered(self.tls).map(|known| known.name()).collect();
             if !names.is_empty() {
                 reply.push_str(&format!("250-AUTH {}\r\n", names.join(" ")));
             }
         }
         reply.push_str("250-IGNOREQUOTA\r\n250-TRACE\r\n");
         reply.push_str(&format!("250 Ok SESSIONID=<{}>\r\n", self.session_id()));
-        self.outbox.write(Side::Client, &[reply.as_bytes()]);
+        self.desk.outbox.write(Side::Client, &[reply.as_bytes()]);
     }
 
     fn rset(&mut self) {
         self.abandon_transaction();
         self.trace = None;
         let reply = format!("250 2.0.0 Ok SESSIONID=<{}>\r\n", self.session_id());
-        self.outbox.write(Side::Client, &[reply.as_bytes()]);
+        self.desk.outbox.write(Side::Client, &[reply.as_bytes()]);
     }
 
     fn trace(&mut self, id: &[u8]) {
@@ -151,7 +152,7 @@ impl Session {
         }
         self.trace = Some(id.into());
         let reply = format!("250 2.0.0 Ok SESSIONID=<{}> TRACEID=<", self.session_id());
-        self.outbox.write(Side::Client, &[reply.as_bytes(), id, b">\r\n"]);
+        self.desk.outbox.write(Side::Client, &[reply.as_bytes(), id, b">\r\n"]);
     }
 
     /// DATA: what is known of all recipients decides, which may take a moment.

@@ -1,34 +1,15 @@
 //! What an LMTP session is configured with. Option names in the comments are those of imapd.conf.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::AddressPolicy;
-use crate::login::config::{LoginPolicy, ProxyLogin, ServerInfo};
-use crate::mailbox::Namespace;
-use crate::mailbox::acl::Policy;
+use crate::login::config::Common;
 
 /// The configuration of all LMTP sessions of one service of a frontend.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `servername`: in the greeting and in session ids.
-    pub servername: Box<str>,
-    /// Version of this program, for the greeting.
-    pub version: Box<str>,
-    /// `serverinfo`.
-    pub server_info: ServerInfo,
-    /// How user ids and mailbox names read.
-    pub namespace: Arc<Namespace>,
-    /// How ACLs are read.
-    pub acl: Policy,
-    /// `admins`: who may deliver where clients log in.
-    pub admins: Box<[Box<[u8]>]>,
-    /// Who may log in, and how.
-    pub login: LoginPolicy,
-    /// How this frontend logs in to backends.
-    pub proxy: ProxyLogin,
-    /// `serverlist`: where mailboxes without a server of their own are reached.
-    pub serverlist: Box<[Box<str>]>,
+    /// What all protocols have; `admins` are who may deliver where clients log in.
+    pub common: Common,
     /// How addresses read.
     pub address: AddressPolicy,
     /// `lmtpd -a`: clients need not log in. Those of UNIX sockets never need.
@@ -44,18 +25,9 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// Cyrus' defaults; a frontend needs `servername`, `proxy.password` and namespace besides.
     fn default() -> Config {
         Config {
-            servername: "localhost".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            server_info: ServerInfo::On,
-            namespace: Arc::default(),
-            acl: Policy::default(),
-            admins: Box::default(),
-            login: LoginPolicy::default(),
-            proxy: ProxyLogin::default(),
-            serverlist: Box::default(),
+            common: Common::default(),
             address: AddressPolicy::default(),
             trust: Trust::LoggedIn,
             soft_noauth: true,
@@ -89,8 +61,6 @@ pub enum Verify {
 pub struct Timeouts {
     /// A client that says nothing for so long is left (Cyrus: 6 minutes).
     pub client: Duration,
-    /// `client_timeout`: connecting to a backend and logging in there, together.
-    pub backend_login: Duration,
     /// `rookery_lmtp_envelope_timeout`: how long a backend may think about MAIL, RCPT and DATA while all
     /// recipients wait.
     pub envelope: Duration,
@@ -102,7 +72,6 @@ impl Default for Timeouts {
     fn default() -> Timeouts {
         Timeouts {
             client: Duration::from_secs(360),
-            backend_login: Duration::from_secs(10),
             envelope: Duration::from_secs(30),
             delivery: Duration::from_secs(300),
         }

@@ -30,7 +30,7 @@ impl Session {
         self.peers[at].state = State::Envelope;
         if is_wanted {
             let server = self.peers[at].server.clone();
-            self.log(Level::Info, format!("lmtp backend {server}: takes no message: {}", reply.code));
+            self.desk.log(Level::Info, format!("lmtp backend {server}: takes no message: {}", reply.code));
         }
         self.leave_peer(id);
     }
@@ -105,7 +105,7 @@ impl Session {
             Piece::Instead(n, instead) => {
                 for at in 0..self.peers.len() {
                     if matches!(self.peers[at].state, State::Streaming) {
-                        self.outbox.write(self.peers[at].side(), &[instead]);
+                        self.desk.outbox.write(self.peers[at].side(), &[instead]);
                     }
                 }
                 Progress::Took(n)
@@ -124,7 +124,7 @@ impl Session {
         if sides.is_empty() {
             return Progress::Took(n);
         }
-        self.outbox.forward_to(Side::Client, sides, n as u64);
+        self.desk.outbox.forward_to(Side::Client, sides, n as u64);
         Progress::Claimed
     }
 
@@ -159,7 +159,7 @@ impl Session {
         transaction.stage = Stage::Ended;
         let deadline = self.now + self.config.timeouts.delivery;
         for peer in self.peers.iter_mut().filter(|peer| matches!(peer.state, State::Streaming)) {
-            self.outbox.write(peer.side(), &[END]);
+            self.desk.outbox.write(peer.side(), &[END]);
             (peer.state, peer.deadline) = (State::AwaitDelivery, deadline);
             let taken = peer.recipients.iter().filter(
                 |number| matches!(transaction.recipients[**number].fate, Fate::Taken(at, _) if at == peer.id),
@@ -199,7 +199,7 @@ impl Session {
         let Some(transaction) = self.transaction.as_deref_mut() else { return };
         while let Some(recipient) = transaction.recipients.get(transaction.delivered) {
             match &recipient.fate {
-                Fate::Over(text) if recipient.accepted => self.outbox.write(Side::Client, &[text]),
+                Fate::Over(text) if recipient.accepted => self.desk.outbox.write(Side::Client, &[text]),
                 Fate::Over(_) => {}
                 Fate::Looking(_) | Fate::Asked(_) | Fate::Taken(..) => return,
             }
@@ -207,7 +207,7 @@ impl Session {
         }
         self.abandon_transaction();
         if self.half_closed {
-            self.outbox.close(Side::Client, Close::Flush);
+            self.desk.outbox.close(Side::Client, Close::Flush);
             self.close_peers();
             self.reading = Reading::Over;
         }

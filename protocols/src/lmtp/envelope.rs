@@ -10,9 +10,10 @@ use super::address::{self, Recipient as Address, Target};
 use super::backend::State;
 use super::config::Verify;
 use super::grammar::{Mail, Rcpt, from_xtext};
-use super::session::{Purpose, Reading, Session};
+use super::session::{Reading, Session};
 use super::text::{self, Text};
 use super::transaction::{Fate, Look, RECIPIENTS_MAX, Recipient, Stage, Transaction};
+use crate::login::desk::Purpose;
 use crate::mailbox::Identity;
 use crate::mailbox::acl::{self, Rights};
 use crate::proxy::{
@@ -53,7 +54,8 @@ impl Session {
         }
         let policy = &self.config.address;
         let address = Address::parse(rcpt.path, policy);
-        let target = address.as_ref().and_then(|address| address.target(policy, &self.config.namespace));
+        let target =
+            address.as_ref().and_then(|address| address.target(policy, &self.config.common.namespace));
         transaction.recipients.push(Recipient {
             address: address.unwrap_or_else(|| Address::user(b"")),
             target: target.clone().unwrap_or(Target::User(Box::default())),
@@ -70,7 +72,7 @@ impl Session {
     }
 
     fn find(&mut self, number: usize, name: Box<[u8]>, freshness: Freshness) {
-        self.ask(Purpose::Recipient(number), Question::Find { name, freshness });
+        self.desk.ask(Purpose::Session(number), Question::Find { name, freshness });
     }
 
     pub(super) fn recipient(&mut self, number: usize) -> Option<&mut Recipient> {
@@ -148,7 +150,7 @@ impl Session {
 
     fn ask_page(&mut self, number: usize, after: Box<[u8]>, prefix: Box<[u8]>) {
         let query = ListQuery { after, prefix, visible_to: None, reserved: Reserved::Hidden };
-        self.ask(Purpose::Recipient(number), Question::List(query));
+        self.desk.ask(Purpose::Session(number), Question::List(query));
     }
 
     fn look_through(&mut self, number: usize, look: Look, page: &ListPage) {
@@ -189,7 +191,7 @@ impl Session {
     fn mean(&mut self, number: usize, name: &[u8]) {
         let config = std::sync::Arc::clone(&self.config);
         let Some(recipient) = self.recipient(number) else { return };
-        recipient.address = Address::shared(name, &config.address, &config.namespace);
+        recipient.address = Address::shared(name, &config.address, &config.common.namespace);
         recipient.target = Target::Shared(name.into());
         self.look_up(number, Look::Catchall, Freshness::BarrierIfAbsent);
     }
@@ -197,7 +199,8 @@ impl Session {
     fn look_for_catchall(&mut self, number: usize) {
         let config = std::sync::Arc::clone(&self.config);
         let address = config.address.catchall.as_deref().map(Address::user);
-        let target = address.as_ref().and_then(|address| address.target(&config.address, &config.namespace));
+        let target =
+            address.as_ref().and_then(|address| address.target(&config.address, &config.common.namespace));
         let (Some(address), Some(target)) = (address, target) else {
             return self.decide(number, text::NO_MAILBOX);
         };
@@ -217,7 +220,7 @@ impl Session {
             return self.decide(number, text::MAY_NOT_POST);
         }
         let named = entry.location.server().and_then(|server| std::str::from_utf8(server).ok());
-        let any = config.serverlist.first().map(|server| &**server);
+        let any = config.common.serverlist.first().map(|server| &**server);
         match named.or(any.filter(|_| entry.location.server().is_none())) {
             Some(server) => self.assign(number, server),
             None => self.decide(number, text::UNAVAILABLE),
@@ -230,7 +233,7 @@ impl Session {
         let sender = sender.filter(|sender| *sender != b"<>").map(from_xtext);
         let user = sender.unwrap_or_else(|| b"anonymous".as_slice().into()).into_owned().into();
         let who = Identity { user, ..Identity::default() };
-        acl::rights(&entry.acl, &entry.name, &who, &self.config.acl).contains(Rights::P)
+        acl::rights(&entry.acl, &entry.name, &who, &self.config.common.acl).contains(Rights::P)
     }
 
     /// Tells backends what they were not told: the sender, recipients, and that the message comes.
@@ -249,19 +252,19 @@ impl Session {
             }
             if !std::mem::replace(&mut peer.has_sender, true) {
                 let lines = peer.sender_lines(self.trace.as_deref(), transaction);
-                self.outbox.write(peer.side(), &[&lines]);
+                self.desk.outbox.write(peer.side(), &[&lines]);
             }
             let recipient = &transaction.recipients[number];
             let path = recipient.address.path();
             let quota: &[u8] =
                 if recipient.ignore_quota && peer.offer.ignore_quota { b" IGNOREQUOTA" } else { b"" };
-            self.outbox.write(peer.side(), &[b"RCPT TO:", &path, quota, b"\r\n"]);
+            self.desk.outbox.write(peer.side(), &[b"RCPT TO:", &path, quota, b"\r\n"]);
             peer.awaited.push_back(super::backend::Awaited::Rcpt(number));
             peer.deadline = deadline;
         }
         let is_complete = transaction.stage == Stage::Wanted && transaction.is_routed();
         if is_complete && peer.has_sender && !peer.is_useless(transaction) {
-            self.outbox.write(peer.side(), &[b"DATA\r\n"]);
+            self.desk.outbox.write(peer.side(), &[b"DATA\r\n"]);
             peer.awaited.push_back(super::backend::Awaited::Data);
             peer.state = State::AwaitGo;
             peer.deadline = deadline;
@@ -283,7 +286,7 @@ impl Session {
                 Fate::Asked(_) | Fate::Looking(_) => return,
             };
             recipient.accepted = reply.starts_with(b"2");
-            self.outbox.write(crate::proxy::Side::Client, &[reply]);
+            self.desk.outbox.write(crate::proxy::Side::Client, &[reply]);
             transaction.told += 1;
         }
     }
@@ -293,7 +296,7 @@ impl Session {
         if self.transaction.take().is_none() {
             return;
         }
-        self.asked.retain(|(_, purpose)| !matches!(purpose, Purpose::Recipient(_)));
+        self.desk.forget_own();
         let ids: Vec<BackendId> = self.peers.iter().map(|peer| peer.id).collect();
         ids.into_iter().for_each(|id| self.leave_peer(id));
         self.reading = Reading::Command;
@@ -301,7 +304,7 @@ impl Session {
 
     /// A backend says that there is no such mailbox although the list has it: look again, behind a barrier.
     pub(super) fn doubt(&mut self, number: usize, server: &str) {
-        self.log(
+        self.desk.log(
             Level::Debug,
             format!("lmtp backend {server}: does not know a mailbox that the list has there"),
         );

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::backend::{Awaited, Offer, Peer, State};
 use super::grammar::{Body, Reply, ReplyError, reply};
 use super::login::{Login, Step};
-use super::session::{Progress, Purpose, Session};
+use super::session::{Progress, Session};
 use super::text::{self, Text};
 use super::transaction::{Fate, Transaction};
 use crate::login::backend::{Login as _, LoginAs};
+use crate::login::desk::Purpose;
 use crate::proxy::{
     Answer, BackendId, Close, HEAD_BYTES_MAX, LayerKind, Level, OpenError, Opened, Question, Service, Side,
     TlsInfo,
@@ -44,8 +45,8 @@ impl Session {
     }
 
     fn open_peer(&mut self, server: &str) -> usize {
-        let id = self.new_backend_id();
-        let deadline = self.now + self.config.timeouts.backend_login;
+        let id = self.desk.new_backend_id();
+        let deadline = self.now + self.config.common.backend_login;
         self.peers.push(Peer::new(id, server, deadline));
         self.ask_peer(id, server);
         self.peers.len() - 1
@@ -53,7 +54,7 @@ impl Session {
 
     fn ask_peer(&mut self, id: BackendId, server: &str) {
         let question = Question::OpenBackend { side: id, server: server.into(), service: Service::Lmtp };
-        self.ask(Purpose::Backend(id), question);
+        self.desk.ask(Purpose::Backend(id), question);
     }
 
     /// An answer for a connection that is not logged in yet.
@@ -69,24 +70,24 @@ impl Session {
     }
 
     fn peer_opened(&mut self, id: BackendId, opened: Opened) {
-        let nonce = self.nonce();
+        let nonce = self.desk.nonce();
         match self.peer_at(id) {
             Some(at) => {
                 let nobody = LoginAs::Proxy { user: Box::default() };
                 self.peers[at].state = State::Login(Box::new(Login::new(nobody, opened, nonce)));
             }
-            None => self.outbox.close(Side::Backend(id), Close::Abort),
+            None => self.desk.outbox.close(Side::Backend(id), Close::Abort),
         }
     }
 
     fn peer_not_opened(&mut self, id: BackendId, error: &OpenError) {
-        self.log(Level::Warn, format!("lmtp backend: {error}"));
+        self.desk.log(Level::Warn, format!("lmtp backend: {error}"));
         self.drop_peer(id, &text::UNAVAILABLE);
     }
 
     fn peer_reused(&mut self, id: BackendId, offer: Arc<[u8]>) {
         let Some(at) = self.peer_at(id) else {
-            return self.outbox.close(Side::Backend(id), Close::Abort);
+            return self.desk.outbox.close(Side::Backend(id), Close::Abort);
         };
         self.peers[at].is_doubtful = true;
         self.peer_is_ready(at, offer);
@@ -111,7 +112,7 @@ impl Session {
             (Ok(_), _) => {}
             (Err(why), _) => {
                 let server = self.peers[at].server.clone();
-                self.log(Level::Warn, format!("lmtp backend {server}: no TLS: {why}"));
+                self.desk.log(Level::Warn, format!("lmtp backend {server}: no TLS: {why}"));
                 self.drop_peer(id, &text::UNAVAILABLE);
             }
         }
@@ -127,13 +128,14 @@ impl Session {
         let (side, config) = (self.peers[at].side(), Arc::clone(&self.config));
         let State::Login(login) = &mut self.peers[at].state else { return };
         let mut wants = Step::Wait;
-        self.outbox.author_secret(side, |out| wants = step(login, &config, out));
+        self.desk.outbox.author_secret(side, |out| wants = step(login, &config, out));
         let server_name = login.host().into();
         match wants {
             Step::Wait => {}
-            Step::Secure => self.outbox.switch(side, LayerKind::TlsClient { server_name }),
+            Step::Secure => self.desk.outbox.switch(side, LayerKind::TlsClient { server_name }),
             Step::Salt { hash, password, salt, iterations } => {
-                self.ask(Purpose::Backend(id), Question::SaltPassword { hash, password, salt, iterations });
+                self.desk
+                    .ask(Purpose::Backend(id), Question::SaltPassword { hash, password, salt, iterations });
             }
             Step::Ready(offer) => self.peer_is_ready(at, offer),
             Step::Refused { .. } => self.break_peer(id, "login refused"),
@@ -172,7 +174,7 @@ impl Session {
         match Login::extent(input, HEAD_BYTES_MAX) {
             Ok(length) => {
                 self.with_login(id, |login, config, out| {
-                    login.handle_line(&input[..length], &config.proxy, out)
+                    login.handle_line(&input[..length], &config.common.proxy, out)
                 });
                 Progress::Took(length)
             }
@@ -235,7 +237,7 @@ impl Session {
     pub(super) fn break_peer(&mut self, id: BackendId, why: &str) {
         if let Some(at) = self.peer_at(id) {
             let server = self.peers[at].server.clone();
-            self.log(Level::Warn, format!("lmtp backend {server}: {why}"));
+            self.desk.log(Level::Warn, format!("lmtp backend {server}: {why}"));
         }
         self.drop_peer(id, &text::UNAVAILABLE);
     }
@@ -243,7 +245,7 @@ impl Session {
     /// A connection has ended.
     pub(super) fn peer_is_lost(&mut self, id: BackendId, text: &Text) {
         let Some(at) = self.peer_at(id) else {
-            return self.outbox.close(Side::Backend(id), Close::Abort);
+            return self.desk.outbox.close(Side::Backend(id), Close::Abort);
         };
         let peer = &self.peers[at];
         let is_unsaid = matches!(peer.state, State::Envelope | State::AwaitGo);
@@ -252,16 +254,16 @@ impl Session {
         }
         let server = peer.server.clone();
         let is_delivering = matches!(peer.state, State::AwaitDelivery);
-        self.log(Level::Warn, format!("lmtp backend {server}: connection lost"));
+        self.desk.log(Level::Warn, format!("lmtp backend {server}: connection lost"));
         self.drop_peer(id, if is_delivering { &text::LOST } else { text });
     }
 
     /// A connection of the pool was dead before it was used: nothing was said to anybody.
     fn renew_peer(&mut self, at: usize) {
         let old = self.peers[at].id;
-        self.outbox.close(Side::Backend(old), Close::Abort);
-        let id = self.new_backend_id();
-        let deadline = self.now + self.config.timeouts.backend_login;
+        self.desk.outbox.close(Side::Backend(old), Close::Abort);
+        let id = self.desk.new_backend_id();
+        let deadline = self.now + self.config.common.backend_login;
         let peer = &mut self.peers[at];
         let server = peer.server.clone();
         let mut fresh = Peer::new(id, &server, deadline);
@@ -282,7 +284,7 @@ impl Session {
     pub(super) fn peer_is_late(&mut self, id: BackendId) {
         if let Some(at) = self.peer_at(id) {
             let server = self.peers[at].server.clone();
-            self.log(Level::Warn, format!("lmtp backend {server}: no answer in time"));
+            self.desk.log(Level::Warn, format!("lmtp backend {server}: no answer in time"));
         }
         self.drop_peer(id, &text::UNAVAILABLE);
     }
@@ -292,7 +294,7 @@ impl Session {
         let Some(at) = self.peer_at(id) else { return };
         let peer = self.peers.remove(at);
         if peer.is_open() {
-            self.outbox.close(peer.side(), Close::Abort);
+            self.desk.outbox.close(peer.side(), Close::Abort);
         }
         for number in peer.recipients {
             if let Some(recipient) = self.recipient(number).filter(|recipient| recipient.peer() == Some(id)) {
@@ -306,9 +308,9 @@ impl Session {
         let Some(at) = self.peer_at(id) else { return };
         let peer = self.peers.remove(at);
         if peer.awaited.is_empty() {
-            self.outbox.release(peer.side(), peer.server, Service::Lmtp, peer.words);
+            self.desk.outbox.release(peer.side(), peer.server, Service::Lmtp, peer.words);
         } else {
-            self.outbox.close(peer.side(), Close::Abort);
+            self.desk.outbox.close(peer.side(), Close::Abort);
         }
     }
 
@@ -320,7 +322,7 @@ impl Session {
         match peer.state {
             State::Envelope if !peer.has_sender => self.release_peer(id),
             State::Envelope => {
-                self.outbox.write(peer.side(), &[b"RSET\r\n"]);
+                self.desk.outbox.write(peer.side(), &[b"RSET\r\n"]);
                 peer.awaited.push_back(Awaited::Reset);
                 peer.recipients.clear();
                 (peer.state, peer.deadline) = (State::Leaving, deadline);
@@ -340,7 +342,7 @@ impl Session {
         for peer in std::mem::take(&mut self.peers) {
             let how = if matches!(peer.state, State::AwaitDelivery) { Close::Flush } else { Close::Abort };
             if peer.is_open() {
-                self.outbox.close(peer.side(), how);
+                self.desk.outbox.close(peer.side(), how);
             }
         }
     }

@@ -18,16 +18,16 @@ use super::config::{Config, Trust};
 use super::message::Scanner;
 use super::text::{self, Text};
 use super::transaction::Transaction;
-use crate::outbox::Outbox;
+use crate::login::desk::{Desk, Purpose};
+use crate::login::guest::Guest;
 use crate::proxy::{
-    self, Answer, BackendId, Close, Event, Instant, Level, Notice, Origin, Output, Question, QuestionId,
-    Side, Taken, Then,
+    self, Answer, BackendId, Close, Event, Instant, Origin, Output, QuestionId, Side, Taken, Then,
 };
 
 /// One client of the frontend, from greeting to QUIT.
 pub struct Session {
     pub(super) config: Arc<Config>,
-    pub(super) origin: Origin,
+    pub(super) desk: Desk,
     pub(super) client: Client,
     pub(super) tls: bool,
     pub(super) reading: Reading,
@@ -37,16 +37,11 @@ pub struct Session {
     /// What the client called the way of his message (TRACE).
     pub(super) trace: Option<Box<[u8]>>,
     pub(super) peers: Vec<Peer>,
-    pub(super) outbox: Outbox,
-    pub(super) asked: SmallVec<[(QuestionId, Purpose); 2]>,
     pub(super) now: Instant,
-    last_input: Option<Instant>,
+    pub(super) last_input: Option<Instant>,
     draining: bool,
     /// The client sends no more, and waits for replies.
     pub(super) half_closed: bool,
-    next_question: u32,
-    next_backend: u32,
-    next_nonce: u32,
     sessions: u32,
 }
 
@@ -65,17 +60,6 @@ pub(super) enum Reading {
     Wait,
     /// Nothing: the session is over.
     Over,
-}
-
-/// Who asked a question.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Purpose {
-    /// The login of the client.
-    Login,
-    /// The recipient of this number.
-    Recipient(usize),
-    /// The connection that is opened or logged in.
-    Backend(BackendId),
 }
 
 /// How far a look at input got.
@@ -97,25 +81,21 @@ impl Session {
         // Who can reach the socket is the file system's to say, as with Cyrus.
         let is_trusted = config.trust == Trust::Everybody || origin.client_address.is_empty();
         let tls = origin.tls;
+        let guest = Guest::new("lmtp", false, tls);
         let mut session = Session {
             config,
-            origin,
-            client: if is_trusted { Client::Trusted } else { Client::Guest(None) },
+            desk: Desk::new("lmtp", origin),
+            client: if is_trusted { Client::Trusted } else { Client::Guest(Box::new(guest)) },
             tls,
             reading: Reading::Command,
             bad_commands: 0,
             transaction: None,
             trace: None,
             peers: Vec::new(),
-            outbox: Outbox::default(),
-            asked: SmallVec::new(),
             now: Instant::default(),
             last_input: None,
             draining: false,
             half_closed: false,
-            next_question: 0,
-            next_backend: 0,
-            next_nonce: 0,
             sessions: 0,
         };
         session.greet();
@@ -124,60 +104,42 @@ impl Session {
 
     /// Writes a reply.
     pub(super) fn reply(&mut self, text: &Text) {
-        self.outbox.write(Side::Client, &[text]);
-    }
-
-    /// Puts a line in the log. The text holds nothing secret.
-    pub(super) fn log(&mut self, level: Level, text: String) {
-        self.outbox.tell(Notice::Log { level, text: text.into() });
-    }
-
-    /// Asks the engine.
-    pub(super) fn ask(&mut self, purpose: Purpose, question: Question) {
-        let id = QuestionId(self.next_question);
-        self.next_question = self.next_question.wrapping_add(1);
-        self.asked.push((id, purpose));
-        self.outbox.ask(id, question);
-    }
-
-    /// A number for a new connection.
-    pub(super) fn new_backend_id(&mut self) -> BackendId {
-        self.next_backend = self.next_backend.wrapping_add(1);
-        BackendId(self.next_backend)
-    }
-
-    /// Fresh bytes, used once, made of the randomness that the session was given.
-    pub(super) fn nonce(&mut self) -> [u8; 18] {
-        let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-        context.update(&self.origin.random);
-        context.update(&self.next_nonce.to_be_bytes());
-        self.next_nonce = self.next_nonce.wrapping_add(1);
-        let mut nonce = [0; 18];
-        nonce.copy_from_slice(&context.finish().as_ref()[..18]);
-        nonce
+        self.desk.outbox.write(Side::Client, &[text]);
     }
 
     /// A new name of the conversation, as LHLO and RSET tell it.
     pub(super) fn session_id(&mut self) -> String {
         self.sessions = self.sessions.wrapping_add(1);
-        let random = self.origin.random.iter().take(8).fold(0, |sum: u64, byte| sum << 8 | u64::from(*byte));
-        format!("{}-{}-{}-{random}", self.config.servername, self.origin.started_unix, self.sessions)
+        let random =
+            self.desk.origin.random.iter().take(8).fold(0, |sum: u64, byte| sum << 8 | u64::from(*byte));
+        format!(
+            "{}-{}-{}-{random}",
+            self.config.common.servername, self.desk.origin.started_unix, self.sessions
+        )
     }
 
     /// Ends the session with a last word.
     pub(super) fn end(&mut self, farewell: &Text) {
         self.reply(farewell);
-        self.close_peers();
-        self.outbox.close(Side::Client, Close::Flush);
+        self.leave();
+        self.desk.outbox.close(Side::Client, Close::Flush);
         self.reading = Reading::Over;
     }
 
     /// The client is gone: what was not ended never will be.
     pub(super) fn client_gone(&mut self) {
         if !matches!(self.reading, Reading::Over) {
-            self.close_peers();
-            self.outbox.close(Side::Client, Close::Abort);
+            self.leave();
+            self.desk.outbox.close(Side::Client, Close::Abort);
             self.reading = Reading::Over;
+        }
+    }
+
+    /// Closes what stands behind the client.
+    fn leave(&mut self) {
+        self.close_peers();
+        if let Client::Guest(guest) = &mut self.client {
+            guest.abandon(&mut self.desk);
         }
     }
 
@@ -196,12 +158,14 @@ impl Session {
         let mut n = 0;
         loop {
             let rest = &input[n..];
-            if rest.is_empty() || self.outbox.claims(side) {
+            if rest.is_empty() || self.desk.outbox.claims(side) {
                 return Taken { n, then: Then::More };
             }
             let progress = match side {
                 Side::Client => self.look_at_client(rest),
-                Side::Backend(id) => self.look_at_backend(id, rest),
+                Side::Backend(id) => {
+                    self.look_at_check(id, rest).unwrap_or_else(|| self.look_at_backend(id, rest))
+                }
             };
             match progress {
                 Progress::Took(took) => n += took,
@@ -227,11 +191,17 @@ impl Session {
     }
 
     fn handle_answer(&mut self, id: QuestionId, answer: Answer) {
-        let Some(at) = self.asked.iter().position(|(asked, _)| *asked == id) else { return };
-        match self.asked.remove(at).1 {
-            Purpose::Login => self.handle_login_answer(answer),
-            Purpose::Recipient(number) => self.handle_recipient_answer(number, answer),
-            Purpose::Backend(backend) => self.handle_backend_answer(backend, answer),
+        match self.desk.answers(id) {
+            Some(Purpose::Guest) => self.with_guest(|guest, around| guest.answered(answer, around)),
+            Some(Purpose::Session(number)) => self.handle_recipient_answer(number, answer),
+            Some(Purpose::Backend(backend)) => {
+                if let Some(Event::Answer { answer, .. }) =
+                    self.handle_check(backend, Event::Answer { id, answer })
+                {
+                    self.handle_backend_answer(backend, answer);
+                }
+            }
+            Some(Purpose::Way) | None => {}
         }
     }
 
@@ -265,9 +235,7 @@ impl Session {
 
     fn check_deadlines(&mut self) {
         let now = self.now;
-        if let Some(until) = self.pause_until().filter(|until| *until <= now) {
-            self.pause_is_over(until);
-        }
+        self.with_guest(Guest::handle_timeout);
         let late: SmallVec<[BackendId; 2]> = self
             .peers
             .iter()
@@ -297,24 +265,12 @@ impl proxy::Session for Session {
 
     fn handle_event(&mut self, event: Event, now: Instant) {
         self.set_clock(now);
-        match event {
-            Event::Answer { id, answer } => self.handle_answer(id, answer),
-            Event::Eof(Side::Client) => self.client_ended(),
-            Event::Reset(Side::Client) => self.client_gone(),
-            Event::Eof(Side::Backend(id)) | Event::Reset(Side::Backend(id)) => {
-                self.peer_is_lost(id, &text::UNAVAILABLE);
-            }
-            Event::Switched { side: Side::Client, result } => self.client_secured(result),
-            Event::Switched { side: Side::Backend(id), result } => self.peer_secured(id, result),
-            // All that were sent the message are gone; they are told of by events of their own.
-            Event::ForwardBroken { from, left, .. } => self.outbox.discard(from, left),
-            Event::Stalled { from: Side::Client, to } => self.message_stands_still(&to),
-            Event::Stalled { .. }
-            | Event::Drained { .. }
-            | Event::Idle { .. }
-            | Event::ListChanged
-            | Event::BarrierWanted => {}
-            Event::Drain { .. } => self.draining = true,
+        let event = match backend_of(&event) {
+            Some(id) => self.handle_check(id, event),
+            None => Some(event),
+        };
+        if let Some(event) = event {
+            self.heed(event);
         }
         self.advance();
     }
@@ -326,7 +282,7 @@ impl proxy::Session for Session {
     }
 
     fn poll_output(&mut self, scratch: &mut Vec<u8>) -> Option<Output> {
-        self.outbox.poll(scratch)
+        self.desk.outbox.poll(scratch)
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -336,6 +292,45 @@ impl proxy::Session for Session {
         let peers = self.peers.iter().filter(|peer| peer.is_awaited()).map(|peer| peer.deadline);
         let client =
             self.awaits_client().then(|| self.last_input.unwrap_or(self.now) + self.config.timeouts.client);
-        peers.chain(client).chain(self.pause_until()).min()
+        let login = match &self.client {
+            Client::Guest(guest) => guest.deadline(),
+            Client::Trusted | Client::LoggedIn => None,
+        };
+        peers.chain(client).chain(login).min()
+    }
+}
+
+/// The connection that an event has happened to.
+#[expect(clippy::wildcard_enum_match_arm, reason = "others happen to none")]
+fn backend_of(event: &Event) -> Option<BackendId> {
+    match event {
+        Event::Eof(Side::Backend(id))
+        | Event::Reset(Side::Backend(id))
+        | Event::Switched { side: Side::Backend(id), .. } => Some(*id),
+        _ => None,
+    }
+}
+
+impl Session {
+    fn heed(&mut self, event: Event) {
+        match event {
+            Event::Answer { id, answer } => self.handle_answer(id, answer),
+            Event::Eof(Side::Client) => self.client_ended(),
+            Event::Reset(Side::Client) => self.client_gone(),
+            Event::Eof(Side::Backend(id)) | Event::Reset(Side::Backend(id)) => {
+                self.peer_is_lost(id, &text::UNAVAILABLE);
+            }
+            Event::Switched { side: Side::Client, result } => self.client_secured(result),
+            Event::Switched { side: Side::Backend(id), result } => self.peer_secured(id, result),
+            // All that were sent the message are gone; they are told of by events of their own.
+            Event::ForwardBroken { from, left, .. } => self.desk.outbox.discard(from, left),
+            Event::Stalled { from: Side::Client, to } => self.message_stands_still(&to),
+            Event::Stalled { .. }
+            | Event::Drained { .. }
+            | Event::Idle { .. }
+            | Event::ListChanged
+            | Event::BarrierWanted => {}
+            Event::Drain { .. } => self.draining = true,
+        }
     }
 }

@@ -16,8 +16,8 @@ pub(crate) enum Purpose {
     Way,
     /// A connection that is being opened or logged in.
     Backend(BackendId),
-    /// The session itself.
-    Session,
+    /// The session itself, by a number of its own.
+    Session(usize),
 }
 
 /// The desk of one session.
@@ -70,6 +70,11 @@ impl Desk {
     /// stands after all has to be closed.
     pub(crate) fn forget(&mut self, purpose: Purpose) {
         self.asked.retain(|(_, asked)| *asked != purpose);
+    }
+
+    /// Forgets the questions of the session itself.
+    pub(crate) fn forget_own(&mut self) {
+        self.asked.retain(|(_, asked)| !matches!(asked, Purpose::Session(_)));
     }
 
     /// A number for a new connection.

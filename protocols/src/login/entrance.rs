@@ -115,7 +115,7 @@ impl<L: Login> Entrance<L> {
                 None => Step::Wait,
             },
             Some(Purpose::Backend(id)) => self.backend_answered(id, answer, around),
-            Some(Purpose::Session) => return Err(answer),
+            Some(Purpose::Session(_)) => return Err(answer),
             None => Step::Wait,
         })
     }

@@ -1,4 +1,4 @@
-//! A client that has not logged in, as far as it is the same in POP3 and ManageSieve.
+//! A client that has not logged in, as far as it is the same in POP3, ManageSieve and LMTP.
 //!
 //! ```text
 //!        STARTTLS ──> Securing ──> Idle
@@ -388,6 +388,12 @@ impl<L: Login> Guest<L> {
                 postpone(&attempt, why, around.desk)
             }
         }
+    }
+
+    /// Refuses somebody who is who he says, after the pause.
+    pub(crate) fn turn_away(&mut self, accepted: &Accepted, why: &str, around: &mut Around<'_>) {
+        refuse(&accepted.attempt, why, around.desk);
+        self.stage = Stage::Pausing(around.now + around.common.login.failed_pause);
     }
 
     /// Closes the connection on which he is logged in already: he may not have it.

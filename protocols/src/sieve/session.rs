@@ -90,7 +90,7 @@ impl Session {
     pub fn new(config: Arc<Config>, origin: Origin) -> Session {
         let guest = Guest::new("sieve", false, origin.tls);
         let mut desk = Desk::new("sieve", origin);
-        desk.ask(Purpose::Session, Question::ServiceCapabilities(Service::Sieve));
+        desk.ask(Purpose::Session(0), Question::ServiceCapabilities(Service::Sieve));
         Session {
             config,
             desk,
