@@ -1,5 +1,6 @@
 //! What a frontend shard asks of its surroundings.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -81,12 +82,14 @@ pub struct FrontendHost {
     inbox: Inbox,
     /// The number of its shard.
     index: usize,
+    /// Sessions that began a move: few, and only their ends are news for who keeps moves.
+    moved: BTreeSet<SessionId>,
 }
 
 impl FrontendHost {
     /// The host of the shard of this number behind `inbox`.
     pub fn new(shared: Arc<Shared>, inbox: Inbox, index: usize) -> FrontendHost {
-        FrontendHost { shared, inbox, index }
+        FrontendHost { shared, inbox, index, moved: BTreeSet::new() }
     }
 }
 
@@ -158,7 +161,10 @@ impl Host for FrontendHost {
                 let locations = shared.directory.locations();
                 Reply::Now(Answer::Capabilities(shared.backends.offered_in(service).common(&locations)))
             }
-            Question::Intend(intent) => shared.intents.begin(self.index, asker, intent),
+            Question::Intend(intent) => {
+                self.moved.insert(session);
+                shared.intents.begin(self.index, asker, intent)
+            }
             Question::HomeCopy { user } => Reply::Now(Answer::HomeCopy(shared.homes.copy(&user))),
             // No session of a frontend asks this; the directory shard has a host of its own.
             Question::Directory(_) => Reply::Now(Answer::Directory(DirectoryAnswer::Done)),
@@ -210,7 +216,9 @@ impl Host for FrontendHost {
     }
 
     fn ended(&mut self, session: SessionId) {
-        self.shared.intents.ended(self.index, session);
+        if self.moved.remove(&session) {
+            self.shared.intents.ended(self.index, session);
+        }
         self.shared.sessions[self.index].fetch_sub(1, Ordering::Relaxed);
     }
 }
