@@ -22,9 +22,9 @@ def descriptors(pid):
 
 
 def memory_kib(pid):
-    """Proportional set size."""
+    """What is its own: pages of its program count for less while other murders run the same one beside."""
     with open(f"/proc/{pid}/smaps_rollup") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+        return next(int(line.split()[1]) for line in f if line.startswith("Pss_Anon:"))
 
 
 def settled_descriptors(pid, limit):
