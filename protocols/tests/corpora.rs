@@ -15,6 +15,7 @@ const TARGETS: &[Target] = &[
     ("lmtp_message", protocols::fuzz::lmtp_message),
     ("names", protocols::fuzz::names),
     ("pop3_session", protocols::fuzz::pop3_session),
+    ("postmap", protocols::fuzz::postmap),
     ("sasl", protocols::fuzz::sasl),
     ("sieve_session", protocols::fuzz::sieve_session),
     ("wire", protocols::fuzz::wire),

@@ -7,6 +7,7 @@ mod front;
 mod imap;
 mod lmtp;
 mod names;
+mod postmap;
 mod sasl;
 mod wire;
 
@@ -15,6 +16,7 @@ pub use front::{pop3_session, sieve_session};
 pub use imap::{backend_response, imap_grammar};
 pub use lmtp::{lmtp_grammar, lmtp_message};
 pub use names::names;
+pub use postmap::postmap;
 pub use sasl::sasl;
 pub use wire::wire;
 
