@@ -10,6 +10,7 @@
 //!                         └──> ledger: conflicts, reservations, addresses ──> store
 //! ```
 
+mod absent;
 mod commit;
 mod dump;
 mod history;

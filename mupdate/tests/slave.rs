@@ -194,6 +194,40 @@ fn a_barrier_answers_what_began_before_its_noop() {
 }
 
 #[test]
+fn a_name_that_was_absent_is_not_asked_for_again_within_a_second() {
+    let (mut world, slave) = live(Config::slave());
+    world.wait(1, find("user.no", Freshness::BarrierOnce));
+    assert_eq!(world.machines[slave].take_out(), "N0 NOOP\r\n");
+    world.send(slave, "N0 OK \"Noop done\"\r\n");
+    world.pass_ms(500);
+    world.wait(2, find("user.no", Freshness::BarrierOnce));
+    assert_eq!(world.machines[slave].take_out(), "", "the barrier of before will do");
+    assert!(matches!(world.answers[1], (2, Answer::Found(Finding::Absent))));
+    world.wait(3, find("user.no", Freshness::BarrierIfAbsent));
+    assert_eq!(world.machines[slave].take_out(), "N1 NOOP\r\n", "who must know asks");
+    world.send(slave, "N1 OK \"Noop done\"\r\n");
+    world.send(slave, "U01 MAILBOX \"user.no\" \"b!p\" \"\"\r\n");
+    world.wait(4, find("user.no", Freshness::BarrierOnce));
+    assert!(matches!(world.answers[3], (4, Answer::Found(Finding::Active(_)))), "it has been made meanwhile");
+    world.send(slave, "U01 DELETE \"user.no\"\r\n");
+    world.pass_ms(600);
+    world.wait(5, find("user.no", Freshness::BarrierOnce));
+    assert_eq!(world.machines[slave].take_out(), "N2 NOOP\r\n", "a second is over");
+}
+
+#[test]
+fn an_absence_is_not_believed_without_the_master() {
+    let (mut world, slave) = live(Config::slave());
+    world.wait(1, find("user.no", Freshness::BarrierOnce));
+    world.send(slave, "N0 OK \"Noop done\"\r\n");
+    let now = world.now;
+    world.machines[slave].event(Event::Eof(Side::Backend(protocols::proxy::BackendId(0))), now);
+    world.run();
+    world.wait(2, find("user.no", Freshness::BarrierOnce));
+    assert!(matches!(world.answers[1], (2, Answer::Found(Finding::Unknown))));
+}
+
+#[test]
 fn a_barrier_that_does_not_come_answers_unknown() {
     let (mut world, slave) = live(Config::slave());
     world.wait(1, find("late", Freshness::BarrierIfAbsent));

@@ -406,6 +406,8 @@ pub enum Freshness {
     Snapshot,
     /// A name that the snapshot has is answered at once, "not there" only behind a barrier.
     BarrierIfAbsent,
+    /// The same, and what a barrier showed to be "not there" is for a second: for mail, whose senders guess names.
+    BarrierOnce,
     /// Behind a barrier in any case.
     Barrier,
 }

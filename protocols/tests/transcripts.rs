@@ -950,6 +950,7 @@ fn shown(question: &Question) -> String {
             let how = match freshness {
                 Freshness::Snapshot => "snapshot",
                 Freshness::BarrierIfAbsent => "sure",
+                Freshness::BarrierOnce => "once",
                 Freshness::Barrier => "barrier",
             };
             format!("find {} {how}", name.escape_ascii())

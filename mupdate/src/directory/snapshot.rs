@@ -35,7 +35,7 @@ impl Snapshot {
         let is_live = self.knowledge == Knowledge::Live;
         match (found, freshness) {
             (_, Freshness::Barrier) if is_live => Err(WaitForBarrier),
-            (None, Freshness::BarrierIfAbsent) if is_live => Err(WaitForBarrier),
+            (None, Freshness::BarrierIfAbsent | Freshness::BarrierOnce) if is_live => Err(WaitForBarrier),
             (Some(found), _) => Ok(found.into()),
             (None, _) if is_live => Ok(Finding::Absent),
             (None, _) => Ok(Finding::Unknown),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use protocols::proxy::{Answer, Finding, Freshness, Instant, Knowledge, Unavailable};
 
+use super::absent::Absent;
 use super::{Directory, Effect, Role, Ticket};
 
 /// What is waited for.
@@ -28,10 +29,21 @@ pub enum Wait {
     },
 }
 
+impl Wait {
+    /// The name of a look-up for which an absence of a moment ago will do.
+    fn asked_once(&self) -> Option<&[u8]> {
+        match self {
+            Wait::Find { name, freshness: Freshness::BarrierOnce } => Some(name),
+            Wait::Find { .. } | Wait::Barrier => None,
+        }
+    }
+}
+
 /// One who waits.
 struct Waiter {
     ticket: Ticket,
     wait: Wait,
+    began: Instant,
     deadline: Instant,
 }
 
@@ -43,11 +55,12 @@ pub(super) struct Waiting {
     /// A NOOP is in flight.
     in_flight: bool,
     waiters: VecDeque<Waiter>,
+    absent: Absent,
 }
 
 impl Waiting {
     pub(super) fn new(patience: Duration) -> Waiting {
-        Waiting { patience, asked: 0, in_flight: false, waiters: VecDeque::new() }
+        Waiting { patience, asked: 0, in_flight: false, waiters: VecDeque::new(), absent: Absent::default() }
     }
 
     /// The earliest deadline; all have the same patience, so it is the first one's.
@@ -66,10 +79,9 @@ impl Waiting {
     }
 
     /// Those whose barrier was reached.
-    fn reached(&mut self) -> Vec<(Ticket, Wait)> {
+    fn reached(&mut self) -> Vec<Waiter> {
         self.in_flight = false;
-        let reached = self.waiters.drain(..std::mem::take(&mut self.asked));
-        reached.map(|waiter| (waiter.ticket, waiter.wait)).collect()
+        self.waiters.drain(..std::mem::take(&mut self.asked)).collect()
     }
 
     /// Those whose time is over.
@@ -94,8 +106,13 @@ impl Directory {
         if matches!(self.config.role, Role::Master(_)) {
             self.answer_proven(ticket, wait);
         } else if self.knowledge == Knowledge::Live {
+            if let Some(name) = wait.asked_once()
+                && self.waiting.absent.knows(name, now)
+            {
+                return self.answer_proven(ticket, wait);
+            }
             let deadline = now + self.waiting.patience;
-            self.waiting.waiters.push_back(Waiter { ticket, wait, deadline });
+            self.waiting.waiters.push_back(Waiter { ticket, wait, began: now, deadline });
             self.ask_for_barrier();
         } else {
             self.answer_unproven(ticket, wait);
@@ -103,7 +120,10 @@ impl Directory {
     }
 
     pub(super) fn barrier_reached(&mut self) {
-        for (ticket, wait) in self.waiting.reached() {
+        for Waiter { ticket, wait, began, .. } in self.waiting.reached() {
+            if let Some(name) = wait.asked_once().filter(|name| self.look_up(name).is_none()) {
+                self.waiting.absent.learn(name, began);
+            }
             self.answer_proven(ticket, wait);
         }
         self.ask_for_barrier();

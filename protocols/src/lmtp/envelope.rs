@@ -66,7 +66,7 @@ impl Session {
             fate: Fate::Looking(Look::First),
         });
         match target {
-            Some(target) => self.find(number, target.name().into(), Freshness::BarrierIfAbsent),
+            Some(target) => self.find(number, target.name().into(), Freshness::BarrierOnce),
             None => self.look_for_catchall(number),
         }
     }
@@ -193,7 +193,7 @@ impl Session {
         let Some(recipient) = self.recipient(number) else { return };
         recipient.address = Address::shared(name, &config.address, &config.common.namespace);
         recipient.target = Target::Shared(name.into());
-        self.look_up(number, Look::Catchall, Freshness::BarrierIfAbsent);
+        self.look_up(number, Look::Catchall, Freshness::BarrierOnce);
     }
 
     fn look_for_catchall(&mut self, number: usize) {
@@ -206,7 +206,7 @@ impl Session {
         };
         if let Some(recipient) = self.recipient(number) {
             (recipient.address, recipient.target) = (address, target);
-            self.look_up(number, Look::Catchall, Freshness::BarrierIfAbsent);
+            self.look_up(number, Look::Catchall, Freshness::BarrierOnce);
         }
     }
 

@@ -97,7 +97,7 @@ impl Session {
         let target = recipient.and_then(|it| it.target(&self.config.address, &self.config.namespace));
         let Some(target) = target else { return self.answer(&request, &Verdict::NotFound) };
         self.pending = Some(request);
-        let question = Question::Find { name: target.name().into(), freshness: Freshness::BarrierIfAbsent };
+        let question = Question::Find { name: target.name().into(), freshness: Freshness::BarrierOnce };
         self.outbox.ask(QuestionId(self.next_question), question);
         self.next_question = self.next_question.wrapping_add(1);
     }
