@@ -264,7 +264,8 @@ pub enum Event {
         /// The last moment at which something did.
         since: Instant,
     },
-    /// What was queued for a side has gone out.
+    /// What was queued for a side has gone out. Told whenever 4 KiB were authored, at once or little by
+    /// little, or something had to wait.
     Drained {
         /// The side.
         side: Side,

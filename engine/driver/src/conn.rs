@@ -190,6 +190,8 @@ pub(crate) struct Conn {
     pub(crate) broken: bool,
     /// `Drained` is owed.
     pub(crate) drained_owed: bool,
+    /// Bytes authored since it was told last, up to where it is owed.
+    pub(crate) authored: u16,
     /// A send of this turn is not told to be out.
     pub(crate) flying: bool,
     /// Stands in a list of the driver: `dirty`.
@@ -235,6 +237,7 @@ impl Conn {
             eof_untold: false,
             broken: false,
             drained_owed: false,
+            authored: 0,
             flying: false,
             in_dirty: false,
             in_throttled: false,

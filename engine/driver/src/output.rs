@@ -11,9 +11,9 @@ use crate::pool::Released;
 use crate::session::{Brings, NEVER};
 use crate::{Driver, Op, Work};
 
-/// Authored bytes of a turn from which on a machine hears that they have gone out. Who stops for
-/// [`AUTHORED_BYTES_MAX`] has written more.
-const DRAINED_BYTES_MIN: u32 = 4 * 1024;
+/// Authored bytes, in one turn or in many, from which on a machine hears that they have gone out. Who
+/// stops for [`AUTHORED_BYTES_MAX`], or half of it, has written more.
+const DRAINED_BYTES_MIN: u16 = 4 * 1024;
 
 /// Bytes that may stand unsent for a connection whatever was authored; a machine that goes on
 /// writing without waiting is broken.
@@ -92,8 +92,10 @@ impl Driver {
             return;
         }
         let unsent = conn.out.bytes as usize + conn.spill.as_ref().map_or(0, |spill| spill.len());
-        conn.drained_owed |=
-            conn.spill.is_some() || conn.out.bytes + authored.len() as u32 >= DRAINED_BYTES_MIN;
+        let sum = usize::from(conn.authored) + authored.len();
+        conn.authored = sum.min(DRAINED_BYTES_MIN.into()) as u16;
+        let is_much = conn.authored >= DRAINED_BYTES_MIN || conn.out.bytes >= DRAINED_BYTES_MIN.into();
+        conn.drained_owed |= conn.spill.is_some() || is_much;
         let source = self.turn.copy(authored);
         self.push_out(slot, source);
         if unsent > UNSENT_BYTES_MAX {

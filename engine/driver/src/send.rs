@@ -175,6 +175,7 @@ impl Driver {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         if conn.drained_owed && conn.queue.is_none() {
             conn.drained_owed = false;
+            conn.authored = 0;
             let (session, side) = (conn.session, conn.side);
             self.notify(session, Event::Drained { side });
         }

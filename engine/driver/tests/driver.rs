@@ -774,6 +774,34 @@ fn drained_is_told_when_a_long_answer_has_gone_out() {
 }
 
 #[test]
+fn drained_is_told_of_much_that_was_said_little_by_little() {
+    let mut world = World::new(12, Limits::default(), Carriage::Copied);
+    let told = Rc::new(RefCell::new(0));
+    let count = Rc::clone(&told);
+    let client = world.client(
+        toy(move |news, queue| match news {
+            News::Input(side, input) => {
+                write(queue, side, &[b'p'; 100]);
+                Taken { n: input.len(), then: Then::More }
+            }
+            News::Event(Event::Drained { .. }) => {
+                *count.borrow_mut() += 1;
+                MORE
+            }
+            News::Begin | News::Event(_) | News::Time => MORE,
+        }),
+        sends("l"),
+    );
+    for _ in 0..400 {
+        world.settle();
+        world.peer(client).to_send.push(b'l');
+    }
+    world.settle();
+    // 40 KB are nine times 4 KiB and a rest; where something had to wait it is told once more.
+    assert!((9..=20).contains(&*told.borrow()), "{}", told.borrow());
+}
+
+#[test]
 fn the_drivers_share_of_a_connection_is_small() {
     let (conn, session) = Driver::record_bytes();
     assert!(conn + session / 2 <= 400, "a connection takes {conn} bytes and half a session {session}");
