@@ -8,6 +8,7 @@ use mupdate::directory::{Config, History, Loaded, Role};
 use mupdate::list::Editor;
 use mupdate::master;
 use mupdate::master::rules::{Rules, Takeover};
+use protocols::places::Places;
 use protocols::proxy::{Event, Instant, Origin, Side, TlsInfo};
 use protocols::sasl::{Mechanism, base64_out};
 use world::{Machine, World, master_config};
@@ -278,6 +279,82 @@ fn who_says_nothing_is_let_go_but_a_stream_stays() {
     world.send(stream, "U01 UPDATE\r\n");
     world.pass(4 * 3600);
     assert!(!world.machines[stream].closed);
+}
+
+/// What waits in a machine, and what was given to the driver, of who takes nothing.
+const UNTAKEN_BYTES_MAX: usize = 64 * 1024;
+
+#[test]
+fn who_lists_and_never_reads_is_cut_off_and_costs_little() {
+    let mut world = master();
+    let backend = login(&mut world);
+    let names: String = (0..3000).map(|n| format!("{n} RESERVE \"user.u{n:05}\" \"be!p\"\r\n")).collect();
+    world.send(backend, &names);
+    let deaf = login(&mut world);
+    world.machines[deaf].is_deaf = true;
+    let said = world.send(deaf, &"L LIST\r\n".repeat(1000));
+    assert!((1..UNTAKEN_BYTES_MAX).contains(&said.len()), "{}", said.len());
+    world.pass(master::STALL.as_secs() - 1);
+    assert!(!world.machines[deaf].closed);
+    assert_eq!(world.send(backend, "N NOOP\r\n"), "N OK \"Noop done\"\r\n");
+    world.pass(2);
+    assert!(world.machines[deaf].closed && !world.machines[backend].closed);
+}
+
+#[test]
+fn who_does_not_read_his_goodbye_is_cut_off() {
+    let mut world = master();
+    let backend = login(&mut world);
+    let names: String = (0..3000).map(|n| format!("{n} RESERVE \"user.u{n:05}\" \"be!p\"\r\n")).collect();
+    world.send(backend, &names);
+    let deaf = login(&mut world);
+    world.machines[deaf].is_deaf = true;
+    world.send(deaf, "L LIST\r\n");
+    let now = world.now;
+    world.machines[deaf].event(Event::Drain { deadline: now }, now);
+    world.pass(master::STALL.as_secs() - 1);
+    assert!(!world.machines[deaf].closed);
+    world.pass(2);
+    assert!(world.machines[deaf].closed);
+}
+
+#[test]
+fn small_changes_wait_for_a_subscriber_that_reads_late() {
+    let mut world = master();
+    let (backend, stream) = (login(&mut world), login(&mut world));
+    world.send(stream, "U01 UPDATE\r\n");
+    world.machines[stream].is_deaf = true;
+    for n in 0..2000 {
+        world.send(backend, &format!("{n} ACTIVATE \"user.u{}\" \"be1!p\" \"u\tl{n}\t\"\r\n", n % 7));
+    }
+    let mut told = world.machines[stream].take_out();
+    assert!((1..UNTAKEN_BYTES_MAX).contains(&told.len()), "{}", told.len());
+    world.machines[stream].is_deaf = false;
+    world.run();
+    told += &world.send(stream, "N1 NOOP\r\n");
+    let expected: String =
+        (0..2000).map(|n| format!("U01 MAILBOX \"user.u{}\" \"be1!p\" \"u\tl{n}\t\"\r\n", n % 7)).collect();
+    assert!(told == format!("{expected}N1 OK \"Noop done\"\r\n"));
+}
+
+#[test]
+fn compress_has_its_places_and_under_tls_waits_for_the_login() {
+    let places = Places::new(1);
+    let config = || master::Config { compression: Some(places.clone()), ..master_config() };
+    let mut world = master();
+    let one = world.add(Machine::server(config()));
+    assert!(world.machines[one].take_out().contains("* COMPRESS \"DEFLATE\"\r\n"));
+    assert_eq!(world.send(one, "Z COMPRESS \"LZW\"\r\n"), "Z NO \"Unknown COMPRESS algorithm\"\r\n");
+    assert_eq!(world.send(one, "Z COMPRESS \"deflate\"\r\n"), "Z OK \"DEFLATE active\"\r\n");
+    let origin = Origin { tls: true, ..world::origin() };
+    let other = world.add(Machine::server_of(config(), origin, None));
+    assert!(world.machines[other].take_out().contains("* COMPRESS \"DEFLATE\"\r\n"));
+    let zip = "Z COMPRESS \"DEFLATE\"\r\n";
+    assert_eq!(world.send(other, zip), "Z NO \"under TLS log in first\"\r\n");
+    world.send(other, "A AUTHENTICATE \"PLAIN\" \"AHBvc3RtYW4AcHctcG9zdG1hbg==\"\r\n");
+    assert_eq!(world.send(other, zip), "Z NO \"too many compressed connections\"\r\n");
+    world.machines.remove(one);
+    assert_eq!(world.send(other - 1, zip), "Z OK \"DEFLATE active\"\r\n");
 }
 
 fn login_from(world: &mut World, address: &str) -> usize {

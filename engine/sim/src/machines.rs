@@ -104,7 +104,7 @@ pub(crate) fn mupdate_connection(
         offer: Offer { mechanisms: vec![Mechanism::Plain], ..Offer::default() },
         allow_plaintext: true,
         starttls: false,
-        compress: false,
+        compression: None,
         failed_login_pause: Duration::from_millis(100),
         login_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(3600),

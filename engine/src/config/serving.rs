@@ -1,11 +1,12 @@
 //! Who is served MUPDATE, and how: the `mupdate` lines of cyrus.conf and the options of its clients.
 
 use std::fs;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use mupdate::master::{self, Role};
 use protocols::conf::{ConfError, CyrusConf, DurationUnit, Imapd, cyrus::Entry};
+use protocols::places::Places;
 use protocols::proxy::Level;
 use protocols::sasl::{Mechanism, Offer};
 
@@ -19,6 +20,9 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Silence after which a client is gone, as in Cyrus.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(180 * 60);
+
+/// One process has one memory, however often its configuration is read.
+static COMPRESSION: LazyLock<Places> = LazyLock::new(|| Places::new(driver::deflate::COMPRESSED_MAX));
 
 /// What serves MUPDATE clients.
 #[derive(Clone)]
@@ -136,7 +140,7 @@ pub(super) fn serving(
             DurationUnit::Seconds,
             Duration::from_secs(3),
         )?,
-        compress: true,
+        compression: Some(COMPRESSION.clone()),
         login_timeout: LOGIN_TIMEOUT,
         idle_timeout: IDLE_TIMEOUT,
     };

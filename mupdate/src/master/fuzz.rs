@@ -198,7 +198,7 @@ fn settings() -> Config {
         offer: Offer { mechanisms: vec![Mechanism::Plain], ..Offer::default() },
         allow_plaintext: true,
         starttls: false,
-        compress: false,
+        compression: None,
         failed_login_pause: Duration::from_secs(3),
         login_timeout: Duration::from_secs(60),
         idle_timeout: Duration::from_secs(60),

@@ -10,7 +10,7 @@ use protocols::sasl::{self, SaslError, Server, ServerStep};
 
 use crate::grammar::{self, Stop};
 
-use super::{Compression, Connection, Phase, switch};
+use super::{Compression, Connection, Phase, Places, switch};
 
 /// Octets of a line of base64: Cyrus' own limit is 21,848.
 const RESPONSE_BYTES_MAX: usize = 32 * 1024;
@@ -188,15 +188,21 @@ impl Connection {
         self.phase = Phase::Switching;
     }
 
+    /// Under TLS only who is logged in: a password and what others choose in one compressed stream would
+    /// let its size tell the one from the other.
     pub(super) fn compress(&mut self, tag: &[u8], algorithm: &[u8]) {
         if self.compression != Compression::Off {
             return self.say(tag, "BAD", "DEFLATE active via COMPRESS");
         }
-        if self.tls {
-            return self.say(tag, "NO", "DEFLATE is not served under TLS");
-        }
         if !algorithm.eq_ignore_ascii_case(b"DEFLATE") {
             return self.say(tag, "NO", "Unknown COMPRESS algorithm");
+        }
+        if self.tls && !matches!(self.phase, Phase::LoggedIn) {
+            return self.say(tag, "NO", "under TLS log in first");
+        }
+        self.place = self.config.compression.as_ref().and_then(Places::take);
+        if self.place.is_none() {
+            return self.say(tag, "NO", "too many compressed connections");
         }
         self.say(tag, "OK", "DEFLATE active");
         self.finally.push_back(switch(LayerKind::Deflate));

@@ -22,6 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocols::places::{Place, Places};
 use protocols::proxy::{
     AUTHORED_BYTES_MAX, Answer, Close, DirectoryAnswer, Event, Instant, LayerKind, Level, Notice, Origin,
     Output, Question, QuestionId, Requester, Session, Side, Taken, Then,
@@ -42,7 +43,7 @@ pub const COMMITS_MAX: usize = 1024;
 /// Octets that wait to be sent before no more of the list is asked for.
 const UNSENT_BYTES_MAX: usize = 2 * AUTHORED_BYTES_MAX;
 
-/// From a write of this size on the machine waits to hear that it went out.
+/// When so much was written the machine waits to hear that it went out.
 const WAIT_BYTES_MIN: usize = AUTHORED_BYTES_MAX / 2;
 
 /// What the server is.
@@ -75,9 +76,8 @@ pub struct Config {
     pub allow_plaintext: bool,
     /// STARTTLS is offered.
     pub starttls: bool,
-    /// COMPRESS is offered where there is no TLS: what is secret and what is not in one stream lets
-    /// its size tell the one from the other.
-    pub compress: bool,
+    /// COMPRESS is offered, for so many connections; each costs much memory.
+    pub compression: Option<Places>,
     /// `failedloginpause`.
     pub failed_login_pause: Duration,
     /// How long a client may take to log in.
@@ -86,8 +86,8 @@ pub struct Config {
     pub idle_timeout: Duration,
 }
 
-/// A stream of which nothing went out for so long, although something waits, is ended.
-const STREAM_STALL: Duration = Duration::from_secs(300);
+/// Who takes nothing for so long, although something waits, is cut off.
+pub const STALL: Duration = Duration::from_secs(300);
 
 /// The BAD for what we do not know.
 const UNRECOGNIZED: &str = "Unrecognized command";
@@ -101,6 +101,8 @@ pub struct Connection {
     /// Whom the client's certificate names, which EXTERNAL believes.
     subject: Option<Box<str>>,
     compression: Compression,
+    /// Of the connections that are compressed.
+    place: Option<Place>,
     user: Vec<u8>,
     epoch: Option<Arc<str>>,
     address: Option<IpAddr>,
@@ -123,9 +125,12 @@ pub struct Connection {
     unsent: Vec<u8>,
     /// What follows when all is written: a layer, a close.
     finally: VecDeque<Output>,
-    waits_for_drained: bool,
-    /// Something went out since the stream was last looked at.
-    has_drained: bool,
+    /// Octets written since the client was last known to have taken all.
+    authored: usize,
+    /// Nothing more is written before what was has gone out; it has to by then.
+    taken_by: Option<Instant>,
+    /// The time of the last call.
+    seen: Instant,
     deadline: Instant,
 }
 
@@ -169,6 +174,7 @@ impl Connection {
             tls,
             subject: None,
             compression: Compression::Off,
+            place: None,
             user: Vec::new(),
             epoch,
             address: address.ok().map(|address| address.ip().to_canonical()),
@@ -185,8 +191,9 @@ impl Connection {
             asks: VecDeque::new(),
             unsent: Vec::new(),
             finally: VecDeque::new(),
-            waits_for_drained: false,
-            has_drained: false,
+            authored: 0,
+            taken_by: None,
+            seen: Instant(0),
             deadline: Instant(0),
         };
         connection.greet();
@@ -207,7 +214,7 @@ impl Connection {
         if self.config.starttls && !self.tls {
             line.extend_from_slice(b"* STARTTLS\r\n");
         }
-        if self.config.compress && !self.tls {
+        if self.config.compression.is_some() {
             line.extend_from_slice(b"* COMPRESS \"DEFLATE\"\r\n");
         }
         line.extend_from_slice(b"* PARTIAL-UPDATE\r\n");
@@ -274,8 +281,10 @@ impl Connection {
     /// Ends the connection at once: what waits cannot be sent.
     fn cut(&mut self) {
         self.phase = Phase::Over;
+        self.finally.clear();
         self.finally.push_back(Output::Close { side: Side::Client, how: Close::Abort });
         self.unsent = Vec::new();
+        self.taken_by = None;
     }
 
     fn bye(&mut self, text: &str) {
@@ -391,7 +400,7 @@ impl Connection {
     fn is_out_of_place(&self, verb: Verb) -> Option<&'static str> {
         match verb {
             Verb::Unknown => return Some(UNRECOGNIZED),
-            Verb::Compress if !self.config.compress => return Some(UNRECOGNIZED),
+            Verb::Compress if self.config.compression.is_none() => return Some(UNRECOGNIZED),
             Verb::Starttls if !self.config.starttls => return Some(UNRECOGNIZED),
             Verb::Resume if self.epoch.is_none() => return Some(UNRECOGNIZED),
             Verb::Authenticate | Verb::Compress | Verb::Starttls | Verb::Logout => return None,
@@ -471,6 +480,7 @@ fn complaint(command: &Command<'_>, count: usize) -> Option<&'static str> {
 
 impl Session for Connection {
     fn handle_input(&mut self, side: Side, input: &[u8], now: Instant) -> Taken {
+        self.seen = now;
         if side != Side::Client || matches!(self.phase, Phase::Over) {
             return Taken { n: input.len(), then: Then::More };
         }
@@ -487,6 +497,7 @@ impl Session for Connection {
     }
 
     fn handle_event(&mut self, event: Event, now: Instant) {
+        self.seen = now;
         match event {
             Event::Answer { id, answer } => self.answered(id, answer, now),
             Event::Eof(_) | Event::Reset(_) => self.cut(),
@@ -495,8 +506,8 @@ impl Session for Connection {
                 self.go_on(now);
             }
             Event::Drained { .. } => {
-                self.waits_for_drained = false;
-                self.has_drained = true;
+                self.authored = 0;
+                self.taken_by = None;
                 self.go_on(now);
             }
             Event::ListChanged => {
@@ -513,6 +524,11 @@ impl Session for Connection {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        self.seen = now;
+        if self.taken_by.is_some_and(|at| at <= now) {
+            self.log(Level::Info, format!("mupdate client {} takes nothing", self.origin.client_address));
+            return self.cut();
+        }
         // The first call: a machine is made without knowing the time.
         if self.deadline == Instant(0) {
             self.began.get_or_insert(now);
@@ -528,14 +544,7 @@ impl Session for Connection {
         }
         // A stream that is read is alive, however silent the client.
         if self.stream.is_some() {
-            self.deadline = now + STREAM_STALL;
-            if self.waits_for_drained && !std::mem::take(&mut self.has_drained) {
-                self.log(
-                    Level::Info,
-                    format!("mupdate stream to {} is not read", self.origin.client_address),
-                );
-                self.cut();
-            }
+            self.deadline = now + self.config.idle_timeout;
             return;
         }
         self.bye("idle for too long");
@@ -545,18 +554,22 @@ impl Session for Connection {
         if let Some(ask) = self.asks.pop_front() {
             return Some(ask);
         }
-        if !self.unsent.is_empty() && !self.waits_for_drained {
+        if !self.unsent.is_empty() && self.taken_by.is_none() {
             let n = self.unsent.len().min(AUTHORED_BYTES_MAX);
             scratch.extend_from_slice(&self.unsent[..n]);
             self.unsent.drain(..n);
-            self.waits_for_drained = n >= WAIT_BYTES_MIN;
+            self.authored += n;
+            if self.authored >= WAIT_BYTES_MIN {
+                self.taken_by = Some(self.seen + STALL);
+            }
             return Some(Output::Write { to: Side::Client });
         }
         if self.unsent.is_empty() { self.finally.pop_front() } else { None }
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        (!matches!(self.phase, Phase::Over)).then_some(self.deadline)
+        let deadline = (!matches!(self.phase, Phase::Over)).then_some(self.deadline);
+        deadline.into_iter().chain(self.taken_by).min()
     }
 }
 

@@ -98,7 +98,7 @@ impl Connection {
 
     /// Asks for the next page when there is room for it.
     pub(super) fn pump_query(&mut self) {
-        if self.unsent.len() >= UNSENT_BYTES_MAX || self.waits_for_drained {
+        if self.unsent.len() >= UNSENT_BYTES_MAX || self.taken_by.is_some() {
             return;
         }
         let next = match &mut self.query {

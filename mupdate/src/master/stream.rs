@@ -126,7 +126,7 @@ impl Connection {
 
     /// Asks for changes when there are some and room for them, for the barrier of a NOOP first.
     pub(super) fn pump_stream(&mut self) {
-        let has_room = self.unsent.len() < UNSENT_BYTES_MAX && !self.waits_for_drained;
+        let has_room = self.unsent.len() < UNSENT_BYTES_MAX && self.taken_by.is_none();
         let Some(stream) = &mut self.stream else { return };
         let (State::Idle, Some(since)) = (stream.state, stream.since) else { return };
         if stream.noop.as_ref().is_some_and(|noop| noop.awaits == Awaits::Barrier) {

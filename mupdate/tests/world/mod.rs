@@ -30,7 +30,7 @@ pub(crate) fn master_config() -> master::Config {
         offer: Offer { mechanisms: vec![Mechanism::Plain, Mechanism::Login], ..Offer::default() },
         allow_plaintext: true,
         starttls: false,
-        compress: false,
+        compression: None,
         failed_login_pause: Duration::from_secs(3),
         login_timeout: Duration::from_secs(60),
         idle_timeout: Duration::from_secs(3 * 3600),
@@ -64,7 +64,10 @@ pub(crate) struct Machine {
     pub(crate) asked: Vec<(QuestionId, Question)>,
     pub(crate) closed: bool,
     side: Side,
-    drained_owed: bool,
+    /// Octets written since it was told that all went out.
+    authored: usize,
+    /// Nothing goes out.
+    pub(crate) is_deaf: bool,
 }
 
 impl Machine {
@@ -89,7 +92,8 @@ impl Machine {
             asked: Vec::new(),
             closed: false,
             side,
-            drained_owed: false,
+            authored: 0,
+            is_deaf: false,
         };
         machine.poll();
         machine
@@ -116,8 +120,9 @@ impl Machine {
 
     /// Says that what was written went out; whether something had been owed.
     pub(crate) fn drain(&mut self, now: Instant) -> bool {
-        let owed = std::mem::take(&mut self.drained_owed);
+        let owed = self.authored >= 4096 && !self.is_deaf;
         if owed {
+            self.authored = 0;
             self.event(Event::Drained { side: self.side }, now);
         }
         owed
@@ -139,7 +144,7 @@ impl Machine {
         while let Some(output) = self.session.poll_output(&mut scratch) {
             match output {
                 Output::Write { .. } => {
-                    self.drained_owed |= scratch.len() >= 4096;
+                    self.authored += scratch.len();
                     self.out.append(&mut scratch);
                 }
                 Output::Ask { id, question } => {
