@@ -21,6 +21,7 @@ use crate::homes::Homes;
 use crate::intents::Intents;
 use crate::log::Log;
 use crate::origin::origin;
+use crate::paging::Paging;
 use crate::services::Service;
 use crate::shard::{Accepted, Host, Inbox, ListenerId, PeerAddress, Reply, SessionId};
 use crate::telemetry::Telemetry;
@@ -84,12 +85,13 @@ pub struct FrontendHost {
     index: usize,
     /// Sessions that began a move: few, and only their ends are news for who keeps moves.
     moved: BTreeSet<SessionId>,
+    paging: Paging,
 }
 
 impl FrontendHost {
     /// The host of the shard of this number behind `inbox`.
     pub fn new(shared: Arc<Shared>, inbox: Inbox, index: usize) -> FrontendHost {
-        FrontendHost { shared, inbox, index, moved: BTreeSet::new() }
+        FrontendHost { shared, inbox, index, moved: BTreeSet::new(), paging: Paging::default() }
     }
 }
 
@@ -131,7 +133,7 @@ impl Host for FrontendHost {
         Some(Accepted { session, layer })
     }
 
-    fn ask(&mut self, session: SessionId, id: QuestionId, question: Question, _now: Instant) -> Reply {
+    fn ask(&mut self, session: SessionId, id: QuestionId, question: Question, now: Instant) -> Reply {
         let shared = &*self.shared;
         let settings = shared.settings.load();
         let asker = Asker { inbox: self.inbox.clone(), session, id };
@@ -140,7 +142,9 @@ impl Host for FrontendHost {
                 shared.backends.open(&settings.backends, &shared.helpers, asker, &server, service)
             }
             Question::Find { name, freshness } => shared.directory.find(asker, name, freshness),
-            Question::List(query) => Reply::Now(Answer::Page(shared.directory.page(&query, &settings.acl))),
+            Question::List(query) => {
+                self.paging.reply(asker, now, || shared.directory.page(&query, &settings.acl))
+            }
             Question::Barrier => shared.directory.barrier(asker),
             Question::CheckPassword { user, password, service } => {
                 shared.helpers.check_password(&settings.passwords, asker, user, password, service)

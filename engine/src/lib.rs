@@ -14,6 +14,7 @@ pub mod intents;
 pub mod listen;
 pub mod log;
 mod origin;
+mod paging;
 pub mod program;
 pub mod services;
 pub mod shard;

@@ -28,6 +28,7 @@ use super::{KICK, Surroundings};
 use crate::backends::Backends;
 use crate::config::{self, Source};
 use crate::helpers::Asker;
+use crate::paging::Paging;
 use crate::shard::{Accepted, Host, Inbox, ListenerId, MakeSession, PeerAddress, Reply, SessionId, ToShard};
 
 /// Names compared in one slice of a resync, about a millisecond.
@@ -48,6 +49,7 @@ pub(super) struct DirectoryHost {
     /// Who is served the list over MUPDATE.
     clients: Option<Clients>,
     deflaters: Deflaters,
+    paging: Paging,
     waiting: BTreeMap<Ticket, Asker>,
     next_ticket: u64,
     accept_empty: bool,
@@ -109,6 +111,7 @@ impl DirectoryHost {
             slave: None,
             clients,
             deflaters: Deflaters::default(),
+            paging: Paging::default(),
             waiting: BTreeMap::new(),
             next_ticket: 0,
             accept_empty,
@@ -244,10 +247,12 @@ impl DirectoryHost {
         }
     }
 
-    fn page(&self, query: &ListQuery) -> ListPage {
+    fn list(&mut self, asker: Asker, query: &ListQuery, now: Instant) -> Reply {
         let snapshot = self.directory.published().load_full();
-        let page = snapshot.list.page(query, &Policy::default());
-        ListPage { entries: page.entries, next: page.next, knowledge: snapshot.knowledge }
+        self.paging.reply(asker, now, || {
+            let page = snapshot.list.page(query, &Policy::default());
+            ListPage { entries: page.entries, next: page.next, knowledge: snapshot.knowledge }
+        })
     }
 
     fn check_password(
@@ -287,7 +292,7 @@ impl Host for DirectoryHost {
             Question::Directory(question) => self.ask_directory(asker, question, now),
             Question::Barrier => self.wait(asker, Wait::Barrier, now),
             Question::Find { name, freshness } => self.find(asker, name, freshness, now),
-            Question::List(query) => Reply::Now(Answer::Page(self.page(&query))),
+            Question::List(query) => self.list(asker, &query, now),
             Question::CheckPassword { user, password, service } => {
                 self.check_password(asker, user, password, service)
             }
