@@ -1,16 +1,20 @@
 """Whatever is said to a running master is answered, or ends the connection, within limits."""
+import os
 import select
+import ssl
+import subprocess
 import time
 import zlib
 
 from master_client import Client, Gone, Master, literal_plus, quoted
+from master_murder import certificates
 
 # (verb, the strings of a well-formed one)
 COMMANDS = [
     ("ACTIVATE", ["user.x", "be1!p", "x\tlrs\t"]), ("DEACTIVATE", ["user.x", "be1!p"]), ("DELETE", ["user.x"]),
     ("RESERVE", ["user.x", "be1!p"]), ("FIND", ["user.x"]), ("LIST", []), ("LIST", ["be1!"]), ("NOOP", []),
     ("AUTHENTICATE", ["PLAIN"]), ("STARTTLS", []), ("COMPRESS", ["DEFLATE"]), ("NONSENSE", ["x"]),
-    ("UPDATE", []), ("UPDATE", ["be1", "be2"]), ("LOGOUT", []),
+    ("UPDATE", []), ("UPDATE", ["be1", "be2"]), ("RESUME", ["abcdef", "7"]), ("LOGOUT", []),
 ]
 ANSWER_SECONDS = 3
 MEMORY_GROWTH_MAX = 64 * 1024 * 1024
@@ -84,6 +88,27 @@ def every_malformation(master, login):
             assert master.process.poll() is None, f"{verb}, {name}: the master died: {master.log()}"
 
 
+def every_malformed_response(master):
+    """What answers a challenge is no command: base64 that is none, too long, cut off, cancelled."""
+    for mechanism, first in (("PLAIN", b""), ("LOGIN", b""), ("SCRAM-SHA-256", b"biwsbj1wb3N0bWFuLHI9eHl6")):
+        for name, response in (("no base64", b"*not base64*"), ("odd", b"abc"), ("not padded", b"YWJj="), ("NUL", b"AA\0AA"),
+                               ("8 bit", b"\xff\xfe\xfd"), ("nothing", b""), ("another mechanism's", b"Zm9vLGI9"),
+                               ("cancelled", b"*"), ("64 KiB", b"QUFB" * 16384), ("2 MiB", b"QUFB" * 524288),
+                               ("a command", b'x1 AUTHENTICATE "PLAIN"')):
+            client = master.client(user=None)
+            try:
+                client.send(b'A01 AUTHENTICATE "%s"\r\n' % mechanism.encode())
+                for line in ([first] if first else []) + [response]:
+                    client.raw_line()
+                    client.send(line + b"\r\n")
+            except Gone:
+                pass
+            assert answered_or_closed(client), f"{mechanism}, {name}: neither answered nor closed"
+            assert b" OK" not in client.buffer.split(b"mark ")[0], (mechanism, name, client.buffer[:200])
+            client.close()
+            assert master.process.poll() is None, f"{mechanism}, {name}: the master died: {master.log()}"
+
+
 def alive(master):
     """It serves, and holds no garbage."""
     with master.client() as client:
@@ -116,10 +141,8 @@ def all_forms_of_a_string(master):
         client.ok("DELETE", "forms")
 
 
-def compressed(master):
-    """COMPRESS before the login, as Debian's mupdatetest -q sends it."""
-    client = master.client(user=None)
-    assert [b"*", b"COMPRESS", b"DEFLATE"] in client.greeting, client.greeting
+def deflating(client):
+    """Asks for COMPRESS, and deflates from there on."""
     client.send(b'Z01 COMPRESS "DEFLATE"\r\n')
     assert client.row()[:2] == [b"Z01", b"OK"]
     deflate, inflate, raw = zlib.compressobj(wbits=-15), zlib.decompressobj(wbits=-15), client.socket
@@ -134,7 +157,10 @@ def compressed(master):
         client.buffer += inflate.decompress(got)
 
     client.send, client.more = send, more
-    assert client.plain("postman", "pw-postman")[1] == b"OK"
+
+
+def works_deflated(client):
+    """Much goes both ways; COMPRESS is not begun twice."""
     for n in range(300):
         client.ok("ACTIVATE", f"user.zip{n}", "be1!p", "zip\tlrswipkxtecdan\t")
     assert len(client.entries()) >= 300
@@ -142,6 +168,15 @@ def compressed(master):
     for n in range(300):
         client.ok("DELETE", f"user.zip{n}")
     client.close()
+
+
+def compressed(master):
+    """COMPRESS before the login, and noise behind it."""
+    client = master.client(user=None)
+    assert [b"*", b"COMPRESS", b"DEFLATE"] in client.greeting, client.greeting
+    deflating(client)
+    assert client.plain("postman", "pw-postman")[1] == b"OK"
+    works_deflated(client)
     alive(master)
     noise = master.client(user=None)
     noise.send(b'Z01 COMPRESS "DEFLATE"\r\n')
@@ -154,15 +189,115 @@ def compressed(master):
         pass
 
 
+def compressed_under_tls(a):
+    """Behind the login; before it a password and what others choose would share a stream."""
+    folder = f"{a.folder}/wire-tls"
+    certificates(folder)
+    options = {"tls_server_cert": f"{folder}/server.pem", "tls_server_key": f"{folder}/server.key"}
+    with Master(a.binaries, f"{folder}/master", f"{a.net}.9", options=options) as master:
+        context = ssl.create_default_context(cafile=f"{folder}/ca.pem")
+        context.check_hostname = False
+        client = master.client(user=None, tls=context)
+        assert [b"*", b"COMPRESS", b"DEFLATE"] in client.greeting, client.greeting
+        assert client.command("COMPRESS", "DEFLATE")[-1][1:] == [b"NO", b"under TLS log in first"]
+        assert client.plain("postman", "pw-postman")[1] == b"OK"
+        deflating(client)
+        works_deflated(client)
+
+
+# What is deflated at a time, and what each costs (inflating, deflating, buffers), with room for what a list takes.
+COMPRESSED_MAX, COMPRESSED_BYTES = 256, 600 * 1024
+
+
+def compression_has_its_places(a):
+    """So many connections and no more; who leaves makes room."""
+    with Master(a.binaries, f"{a.folder}/places", f"{a.net}.9") as master:
+        before, clients = resident(master), [master.client() for _ in range(COMPRESSED_MAX)]
+        for client in clients:
+            deflating(client)
+            client.ok("LIST")
+        grown = resident(master) - before
+        assert grown < COMPRESSED_MAX * COMPRESSED_BYTES, f"{grown >> 20} MiB"
+        late = master.client()
+        assert late.command("COMPRESS", "DEFLATE")[-1][1:] == [b"NO", b"too many compressed connections"]
+        late.ok("NOOP")
+        clients.pop().close()
+        end = time.monotonic() + 60
+        while late.command("COMPRESS", "DEFLATE")[-1][1] != b"OK":
+            assert time.monotonic() < end, "a place that was left stays taken"
+            time.sleep(0.05)
+        for client in clients:
+            client.close()
+
+
+DEAF, DEAF_NAMES = 40, 3000
+
+
+def who_never_reads_costs_little(a):
+    """LISTs without end that nobody reads: bounded memory, and others are served. (That they are cut off after five
+    minutes is tested without waiting for it.)"""
+    with Master(a.binaries, f"{a.folder}/deaf", f"{a.net}.9") as master, master.client(timeout=60) as client:
+        for tag in [client.begin("ACTIVATE", f"user.d{n}", "be1!p", f"d{n}\tlrswipkxtecdan\t") for n in range(DEAF_NAMES)]:
+            client.end(tag)
+        size = sum(len(b" ".join(row)) for row in client.ok("LIST"))
+        before, deaf = resident(master), [master.client() for _ in range(DEAF)]
+        for one in deaf:
+            one.socket.settimeout(0.2)
+            try:
+                for _ in range(200):
+                    one.socket.sendall(b"L LIST\r\n" * 500)
+            except TimeoutError:
+                pass                       # it has stopped reading them: the way is full
+            client.ok("NOOP")
+        grown = resident(master) - before
+        # What a receive that is being stopped still brings is about half of it.
+        assert grown < DEAF * 1024 * 1024, f"{grown >> 20} MiB for {DEAF} clients of a list of {size >> 10} KiB"
+        client.ok("ACTIVATE", "user.heard", "be1!p", "h\tl\t")
+        for one in deaf:
+            one.close()
+        client.ok("DELETE", "user.heard")
+
+
+LONG_NAMES = 300_000
+
+
+def a_long_list_keeps_nobody_waiting(a):
+    """A LIST that finds nothing looks at all names; others are answered meanwhile."""
+    folder = f"{a.folder}/long"
+    master = Master(a.binaries, folder, f"{a.net}.9")
+    store = f"{folder}/conf/rookery-master"
+    os.makedirs(store)
+    lines = "".join(f"user.l{n:06d}\t16 be1!default l\tlrswipkxtecdan\t\n" for n in range(LONG_NAMES))
+    subprocess.run([f"{a.binaries}/ctl_mboxlist", "-C", f"{folder}/imapd.conf", "-u", "-L", "-f", store], input=lines.encode(),
+                   check=True)
+    master.own()
+    with master, master.client(timeout=60) as lister, master.client(timeout=60) as other:
+        between = []
+        for verb in ("LIST", "UPDATE"):
+            for _ in range(20 if verb == "LIST" else 1):
+                tag, answered = lister.begin(verb, "elsewhere" if verb == "UPDATE" else "elsewhere!"), 0
+                while not select.select([lister.socket], [], [], 0)[0]:
+                    other.ok("NOOP")
+                    answered += 1
+                assert len(lister.end(tag)) == 1
+                between.append(answered)
+        assert max(between) > 2, f"answered while the list was looked through: {between}"
+
+
 def run(report, a):
     """All of it on one master."""
     with Master(a.binaries, f"{a.folder}/wire", f"{a.net}.9") as master:
         before = resident(master)
         report.check("master/wire before login", every_malformation, master, False)
         report.check("master/wire after login", every_malformation, master, True)
+        report.check("master/malformed responses in a login", every_malformed_response, master)
         report.check("master/alive after that", alive, master)
         report.check("master/half-sent commands", half_sent_commands_block_nobody, master)
         report.check("master/forms of a string", all_forms_of_a_string, master)
         report.check("master/compress", compressed, master)
         grown = resident(master) - before
         report.check("master/memory after that", lambda: None if grown < MEMORY_GROWTH_MAX else 1 / 0)
+    report.check("master/compress under TLS", compressed_under_tls, a)
+    report.check("master/compress, how many", compression_has_its_places, a)
+    report.check("master/clients that never read", who_never_reads_costs_little, a)
+    report.check("master/a long list keeps nobody waiting", a_long_list_keeps_nobody_waiting, a)

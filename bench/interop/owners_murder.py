@@ -357,10 +357,12 @@ def mupdatetest_of_both_on_our_master(world):
     lines = 'F1 FIND "user.user001"\r\nN1 NOOP\r\nB1 BOGUS\r\nL1 LIST "nowhere!"\r\nQ01 LOGOUT\r\n'
     for mechanism in ("PLAIN", "LOGIN", "SCRAM-SHA-256"):
         user = [] if mechanism == "LOGIN" else ["-u", "postman"]
-        said = [program(one, "-m", mechanism, *user, "-a", "postman", "-w", "pw-postman", world.master.address,
-                        stdin=lines) for one in (THEIRS, f"{world.folder}/mupdatetest")]
-        theirs, ours = (flat(text) for _, text in said)
-        assert ours == theirs and "Authenticated." in ours, (mechanism, ours, theirs)
+        for more in ([], ["-q"]):
+            said = [program(one, "-m", mechanism, *user, "-a", "postman", "-w", "pw-postman", *more, world.master.address,
+                            stdin=lines) for one in (THEIRS, f"{world.folder}/mupdatetest")]
+            theirs, ours = (flat(text) for _, text in said)
+            assert ours == theirs and "Authenticated." in ours, (mechanism, more, ours, theirs)
+            assert any("Z01 OK" in line for line in ours) == bool(more), ours
 
 
 def scram_sha_1_of_both(world):
@@ -399,6 +401,8 @@ def mupdatetest_begins_tls(world):
             status, said = program(one, *words, master.address, stdin=lines)
             assert status == 0 and "Authenticated." in said and 'N1 OK "Noop done"' in said, (one, status, said)
             assert "S01 STARTTLS" in said and re.search("Security strength factor: (128|256)", said), (one, said)
+            status, said = program(one, *words, "-q", master.address, stdin=lines)
+            assert status == 0 and "Z01 OK" in said and 'N1 OK "Noop done"' in said, (one, status, said)
         plain = [x for x in words if x not in ("-t", "")]
         status, said = program(f"{world.folder}/mupdatetest", *plain, master.address, stdin=lines)
         assert "Authentication failed" in said, "no password goes in clear"
