@@ -226,6 +226,7 @@ fn commands(imapd: &Imapd) -> Result<CommandPolicy, ConfError> {
         subscribe_all: imapd.switch("allowallsubscribe", default.subscribe_all)?,
         idle: !imapd.duration("imapidlepoll", DurationUnit::Seconds, Duration::from_secs(60))?.is_zero(),
         read_only: imapd.switch("readonly", default.read_only)?,
+        deleted_allowed: imapd.switch("allowdeleted", default.deleted_allowed)?,
         fool_stupid_clients: imapd.switch("foolstupidclients", default.fool_stupid_clients)?,
         ignore_reference: imapd.switch("ignorereference", default.ignore_reference)?,
         xfer_shared: imapd.switch("rookery_xfer_shared", default.xfer_shared)?,

@@ -141,6 +141,8 @@ pub struct CommandPolicy {
     pub idle: bool,
     /// `readonly`.
     pub read_only: bool,
+    /// `allowdeleted`: LIST (VENDOR.CMU-INCLUDE-DELETED) shows users what delayed deletion kept.
+    pub deleted_allowed: bool,
     /// `foolstupidclients`.
     pub fool_stupid_clients: bool,
     /// `ignorereference`.
@@ -163,6 +165,7 @@ impl Default for CommandPolicy {
             subscribe_all: false,
             idle: true,
             read_only: false,
+            deleted_allowed: false,
             fool_stupid_clients: false,
             ignore_reference: false,
             xfer_shared: false,

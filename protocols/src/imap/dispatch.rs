@@ -284,6 +284,11 @@ impl Session {
 
     fn begin_list(&self, command: &Command<'_>) -> Begun {
         let mut args = self.arguments(command, list_args)?;
+        if args.selection.deleted && !self.config.commands.deleted_allowed {
+            return Err(Refusal::bad(
+                "BAD Invalid List selection option \"vendor.cmu-include-deleted\"".into(),
+            ));
+        }
         let plus = self.user().map(|user| user.plus).unwrap_or_default();
         args.selection.subscribed |= plus == Plus::Subscribed;
         args.selection.dav |= plus == Plus::Dav;

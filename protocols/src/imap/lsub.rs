@@ -127,7 +127,9 @@ impl LsubTask {
     fn handle_copy(&mut self, copy: &HomeCopy, cx: &Context<'_>) {
         let Some(names) = &copy.subscribed else { return self.finish(cx, SERVER_UNAVAILABLE) };
         let policy = &cx.config.commands;
-        let reference: &[u8] = if policy.ignore_reference { b"" } else { &self.reference };
+        let begins_below = self.pattern.first() == Some(&cx.config.namespace.separator);
+        let is_alone = policy.ignore_reference && !begins_below;
+        let reference: &[u8] = if is_alone { b"" } else { &self.reference };
         let separator = cx.config.namespace.separator;
         let pattern = Pattern::new(reference, &self.pattern, separator);
         let mut parents = BTreeSet::new();

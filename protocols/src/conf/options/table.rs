@@ -25,7 +25,7 @@ pub(super) const OPTIONS: &[Known] = &[
     o("allowallsubscribe", Switch, Honoured),
     s("allowanonymouslogin", Switch, Differs("anonymous logins are never offered")),
     s("allowapop", Switch, Differs("APOP is never offered: no source of passwords keeps them readable")),
-    o("allowdeleted", Switch, Differs("decided by the backends")),
+    o("allowdeleted", Switch, Differs("for LIST; what SELECT shows the backends decide")),
     o("allownewnews", Switch, Ignored),
     s("allowplaintext", Switch, Honoured),
     s("allowsetacl", Switch, Honoured),

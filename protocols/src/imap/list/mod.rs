@@ -37,7 +37,7 @@ use crate::wire::quote::astring_out_as;
 use fan::{Fan, Harvest};
 use row::{Judge, Told, special_uses};
 use singly::Singly;
-use walk::{Dav, Row, Walk};
+use walk::{Dav, Deleted, Row, Walk};
 
 /// Bytes of the names of a user's subscriptions that one LIST holds.
 pub const SUBSCRIPTION_BYTES_MAX: usize = 1024 * 1024;
@@ -106,6 +106,7 @@ pub struct ListTask {
     reference: Box<[u8]>,
     patterns: Vec<Box<[u8]>>,
     dav: Dav,
+    deleted: Deleted,
     phase: Phase,
     agenda: Agenda,
     /// Special uses are told: asked for, or `specialusealways`.
@@ -181,6 +182,7 @@ impl ListTask {
             reference: args.reference.as_ref().into(),
             patterns: args.patterns.iter().map(|pattern| pattern.as_ref().into()).collect(),
             dav: if args.selection.dav { Dav::Shown } else { Dav::Hidden },
+            deleted: if args.selection.deleted { Deleted::Shown } else { Deleted::Hidden },
             phase: Phase::Start,
             agenda: Agenda::default(),
             tells_special: false,
@@ -212,13 +214,20 @@ impl ListTask {
             return self.finish(cx, b"OK Completed");
         }
         let policy = &cx.config.commands;
-        let reference: &[u8] = if policy.ignore_reference { b"" } else { &self.reference };
         let patterns = self.patterns.iter().filter(|pattern| !pattern.is_empty()).map(|pattern| {
-            let is_star = policy.fool_stupid_clients && !self.options.extended && **pattern == *b"*";
-            Pattern::new(reference, if is_star { b"INBOX*" } else { pattern }, separator)
+            // As on Cyrus, a pattern that begins with a separator is below the reference all the same.
+            let is_alone = policy.ignore_reference && pattern.first() != Some(&separator);
+            let reference: &[u8] = if is_alone { b"" } else { &self.reference };
+            let is_all = reference.is_empty() && **pattern == *b"*" && !self.options.extended;
+            Pattern::new(
+                reference,
+                if is_all && policy.fool_stupid_clients { b"INBOX*" } else { pattern },
+                separator,
+            )
         });
         let patterns = patterns.collect();
-        let walk = Walk::new(patterns, Arc::clone(&cx.config.namespace), Arc::clone(cx.identity), self.dav);
+        let walk = Walk::new(patterns, Arc::clone(&cx.config.namespace), Arc::clone(cx.identity), self.dav)
+            .with_deleted(self.deleted);
         let is_always = policy.special_use_always && !cx.identity.is_admin;
         self.tells_special = self.options.wants_special() || (is_always && walk.reads_own());
         self.walk = Some(walk);

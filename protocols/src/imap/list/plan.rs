@@ -75,6 +75,15 @@ pub(super) fn plan(patterns: &[Pattern], namespace: &Namespace, who: &Identity) 
     parts.filter_map(|part| scope.section(*part, patterns)).collect()
 }
 
+/// The part of users' mailboxes kept by delayed deletion, for a user who is shown them.
+pub(super) fn deleted_of_users(
+    patterns: &[Pattern],
+    namespace: &Namespace,
+    who: &Identity,
+) -> Option<Section> {
+    Scope { namespace, who }.section(Part::DeletedUsers, patterns)
+}
+
 /// Whether names of this kind are listed at all: not where their namespace is disabled.
 pub(super) fn is_listed(internal: &[u8], namespace: &Namespace, who: &Identity) -> bool {
     Scope { namespace, who }.is_open(part_of(internal, namespace, who))

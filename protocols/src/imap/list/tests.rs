@@ -681,7 +681,7 @@ fn server_without_list_status_that_dies_is_named() {
 
 #[test]
 fn server_without_list_status_is_asked_few_questions_at_a_time() {
-    let mut host = beside_an_old_server(r#""" "team02" RETURN (STATUS (MESSAGES))"#);
+    let mut host = beside_an_old_server(r#""" "team02*" RETURN (STATUS (MESSAGES))"#);
     assert_eq!(host.wants().len(), 1, "a page of the list");
     let rows = ListPage {
         entries: vec![ListedEntry {
@@ -701,4 +701,46 @@ fn server_without_list_status_is_asked_few_questions_at_a_time() {
     assert_eq!(asked.len(), 16, "{asked:?}");
     let next = host.says(2, "RK1001 OK Completed\r\n");
     assert_eq!(next, ["B2> RK1017 STATUS team02.n16 (MESSAGES)\r\n"]);
+}
+
+#[test]
+fn stupid_clients_are_fooled_only_without_a_reference() {
+    let fooled = |args: &str| {
+        let mut host = host(args);
+        host.config.commands.fool_stupid_clients = true;
+        host
+    };
+    let drafts = r#"* LIST (\HasNoChildren) "." INBOX.Drafts"#;
+    let lines = plain(fooled(r#""INBOX." "*""#), &[], usize::MAX);
+    assert!(lines.iter().any(|line| line == drafts), "{lines:?}");
+    let lines = plain(fooled(r#""" "*""#), &[], usize::MAX);
+    assert!(lines.iter().any(|line| line == drafts) && !lines.iter().any(|line| line.contains("team")));
+}
+
+#[test]
+fn reference_counts_before_a_separator_even_where_it_is_ignored() {
+    let ignoring = |args: &str| {
+        let mut host = host(args);
+        host.config.commands.ignore_reference = true;
+        host
+    };
+    expect(|| ignoring(r#""team01" ".docs""#), &[], &[r#"* LIST (\HasNoChildren) "." team01.docs"#]);
+    expect(|| ignoring(r#""nosuch." "team01""#), &[], &[r#"* LIST (\HasChildren) "." team01"#]);
+}
+
+#[test]
+fn deleted_mailboxes_are_shown_to_users_that_ask() {
+    let args = r#"(VENDOR.CMU-INCLUDE-DELETED) "" "DELETED.*""#;
+    let rows = [
+        r#"* LIST (\HasNoChildren) "." DELETED.team02.old.6B0206B0"#,
+        r#"* LIST (\HasNoChildren) "." DELETED.user.user001.Direct.6B0206B0"#,
+    ];
+    expect(|| host(args), &[], &rows);
+    expect(|| host(r#""" "DELETED.*""#), &[], &[]);
+    let alternate = || {
+        let mut host = host(args);
+        Arc::make_mut(&mut host.config.namespace).alt = true;
+        host
+    };
+    expect(alternate, &[], &[]);
 }

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::plan::{Part, Section, is_listed, part_of, plan};
+use super::plan::{Part, Section, deleted_of_users, is_listed, part_of, plan};
 use crate::mailbox::{Identity, Namespace, Pattern, Rights, names};
 use crate::proxy::{ListPage, ListQuery, ListedEntry, Reserved};
 
@@ -49,6 +49,13 @@ pub(in crate::imap) enum Dav {
     Shown,
 }
 
+/// Whether users are shown what delayed deletion kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::imap) enum Deleted {
+    Hidden,
+    Shown,
+}
+
 /// The last visible name.
 #[derive(Debug)]
 struct Seen {
@@ -63,6 +70,7 @@ pub(in crate::imap) struct Walk {
     namespace: Arc<Namespace>,
     who: Arc<Identity>,
     dav: Dav,
+    deleted: Deleted,
     sections: VecDeque<Section>,
     /// Where the section goes on.
     after: Box<[u8]>,
@@ -82,8 +90,28 @@ impl Walk {
         dav: Dav,
     ) -> Walk {
         let sections = plan(&patterns, &namespace, &who).into();
-        let after = Box::default();
-        Walk { patterns, namespace, who, dav, sections, after, last: None, pending: None, roots: Vec::new() }
+        let (after, deleted) = (Box::default(), Deleted::Hidden);
+        let (last, pending, roots) = (None, None, Vec::new());
+        Walk { patterns, namespace, who, dav, deleted, sections, after, last, pending, roots }
+    }
+
+    /// Users are shown deleted mailboxes, too; in the alternate namespace these have no names.
+    pub(super) fn with_deleted(mut self, deleted: Deleted) -> Walk {
+        if deleted == Deleted::Shown && !self.who.is_admin && !self.namespace.alt {
+            self.deleted = deleted;
+            self.sections.extend(deleted_of_users(&self.patterns, &self.namespace, &self.who));
+        }
+        self
+    }
+
+    /// The name that the user sees.
+    fn external(&self, internal: &[u8]) -> Option<Vec<u8>> {
+        if self.deleted == Deleted::Shown && self.namespace.is_deleted(internal) {
+            // As an administrator names it.
+            let who = Identity { is_admin: true, ..(*self.who).clone() };
+            return self.namespace.external(internal, &who);
+        }
+        self.namespace.external(internal, &self.who)
     }
 
     /// The next page that is needed; `None` at the end.
@@ -159,7 +187,7 @@ impl Walk {
     fn handle_entry(&mut self, listed: &ListedEntry, rows: &mut VecDeque<Row>) {
         let internal = &listed.entry.name;
         let is_hidden = !self.who.is_admin && self.dav == Dav::Hidden && names::is_dav(internal);
-        let external = if is_hidden { None } else { self.namespace.external(internal, &self.who) };
+        let external = if is_hidden { None } else { self.external(internal) };
         let Some(external) = external else { return };
         if let Some(mut row) = self.pending.take() {
             row.has_children = self.is_below(&row.name, &external);
