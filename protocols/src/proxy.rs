@@ -15,6 +15,7 @@
 //! offers what stands behind.
 
 mod directory;
+mod home;
 mod timing;
 
 use std::fmt;
@@ -30,6 +31,7 @@ use crate::secret::Secret;
 pub use directory::{
     Change, ChangePage, DirectoryAnswer, DirectoryQuestion, MasterRequest, Position, Requester,
 };
+pub use home::{HomeCopy, HomeNews, SpecialUse};
 pub use timing::{Stamp, Timing, VerbName, Wait, Waits};
 
 /// Bytes of one not yet decided line head that a machine may leave untaken with [`Then::More`].
@@ -640,32 +642,6 @@ pub struct BackendCapabilities {
     pub common: Vec<Box<str>>,
     /// Servers that `common` was made of; zero means none was seen yet.
     pub servers: usize,
-}
-
-/// What a user's home server told last of him, for the time when that server is away. `None`: nothing is
-/// known.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct HomeCopy {
-    /// His subscriptions, sorted, as he sees the names.
-    pub subscribed: Option<Arc<[Box<[u8]>]>>,
-    /// Mailboxes as he sees the names, sorted, with their special uses as they stand in a LIST.
-    pub special: Option<Arc<[SpecialUse]>>,
-}
-
-/// A mailbox and its special uses (RFC 6154): `\Sent`, or several with spaces between them.
-pub type SpecialUse = (Box<[u8]>, Box<[u8]>);
-
-/// A part of a [`HomeCopy`], as it is learnt.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum HomeNews {
-    /// All subscriptions, sorted.
-    Subscriptions(Box<[Box<[u8]>]>),
-    /// One more.
-    Subscribed(Box<[u8]>),
-    /// One less.
-    Unsubscribed(Box<[u8]>),
-    /// All special uses, sorted.
-    SpecialUses(Box<[SpecialUse]>),
 }
 
 /// What a machine tells without waiting for an answer.

@@ -5,7 +5,7 @@ use super::grammar::AclArgs;
 use super::task::{Context, Line, News, Task, Want};
 use crate::mailbox::acl::{self, Rights};
 use crate::proxy::{Entry, Instant, Side};
-use crate::wire::quote::astring_out;
+use crate::wire::quote::{astring_out, mailbox_out};
 
 /// What is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,7 +89,7 @@ impl AclTask {
 
     fn begin(&self, word: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(word);
-        astring_out(out, &self.mailbox);
+        mailbox_out(out, &self.mailbox);
     }
 }
 

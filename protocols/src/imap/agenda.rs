@@ -22,6 +22,10 @@ pub(super) const NO_MAILBOX: &[u8] = b"NO Mailbox does not exist";
 /// The right is missing.
 pub(super) const DENIED: &[u8] = b"NO Permission denied";
 
+/// A command names messages by numbers that its client gave up (RFC 9586 section 3.1).
+pub(super) const UID_REQUIRED: &[u8] =
+    b"BAD [UIDREQUIRED] Message numbers are not allowed once UIDONLY is enabled";
+
 /// The wants of a task in their order.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {

@@ -221,6 +221,10 @@ pub(super) struct Extensions {
     pub(super) condstore: bool,
     /// QRESYNC.
     pub(super) qresync: bool,
+    /// UTF8=ACCEPT: names are spelled in UTF-8, both ways.
+    pub(super) utf8: bool,
+    /// UIDONLY: there are no message numbers.
+    pub(super) uidonly: bool,
 }
 
 impl Extensions {
@@ -229,7 +233,37 @@ impl Extensions {
         Extensions {
             condstore: self.condstore && offer.has(Offer::CONDSTORE),
             qresync: self.qresync && offer.has(Offer::QRESYNC),
+            utf8: self.utf8 && offer.has(Offer::UTF8_ACCEPT),
+            uidonly: self.uidonly && offer.has(Offer::UIDONLY),
         }
+    }
+
+    /// These and others.
+    pub(super) fn and(self, other: Extensions) -> Extensions {
+        Extensions {
+            condstore: self.condstore || other.condstore,
+            qresync: self.qresync || other.qresync,
+            utf8: self.utf8 || other.utf8,
+            uidonly: self.uidonly || other.uidonly,
+        }
+    }
+
+    /// Whether a backend that offers this speaks to the client as he was promised: what it does not offer
+    /// of the others is merely missing.
+    pub(super) fn are_kept_by(self, offer: Offer) -> bool {
+        let served = self.offered_by(offer);
+        (served.utf8, served.uidonly) == (self.utf8, self.uidonly)
+    }
+
+    /// As ENABLE and ENABLED name them, each with a space before it.
+    pub(super) fn names(self) -> String {
+        let all = [
+            (self.condstore, " CONDSTORE"),
+            (self.qresync, " QRESYNC"),
+            (self.utf8, " UTF8=ACCEPT"),
+            (self.uidonly, " UIDONLY"),
+        ];
+        all.into_iter().filter(|(is_on, _)| *is_on).map(|(_, name)| name).collect()
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use memchr::memchr;
 
-use super::backend::{Backend, Extensions, Flow, LoginAs, Offer, Phase, Whose};
+use super::backend::{Backend, Flow, LoginAs, Offer, Phase, Whose};
 use super::grammar::{Response, UntaggedKind, Verb, code, response};
 use super::login::{Login, Ready, Step};
 use super::session::{Progress, Purpose, Reading, Session};
@@ -268,15 +268,7 @@ impl Session {
         }
         backend.enabled = wanted;
         backend.last_use = now;
-        let Extensions { condstore, qresync } = wanted;
-        let mut command = b"ENABLE".to_vec();
-        if condstore {
-            command.extend_from_slice(b" CONDSTORE");
-        }
-        if qresync {
-            command.extend_from_slice(b" QRESYNC");
-        }
-        self.send_own(at, &command);
+        self.send_own(at, format!("ENABLE{}", wanted.names()).as_bytes());
     }
 
     /// Sends a command of ours whose answer nobody wants.
@@ -383,6 +375,7 @@ impl Session {
             | UntaggedKind::Expunge
             | UntaggedKind::Vanished
             | UntaggedKind::Fetch
+            | UntaggedKind::UidFetch
             | UntaggedKind::Flags => self.is_selected(self.backends[at].id()),
             _ => false,
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::acl::{AclQuestion, AclTask};
 use super::append::Append;
-use super::backend::Extensions;
+use super::backend::{Backend, Extensions, Offer};
 use super::copy::{Action, By, CopyTask};
 use super::esearch::Esearch;
 use super::folder::{self, Create, Subscribe};
@@ -17,6 +17,7 @@ use super::grammar::{
 };
 use super::idle::Idle;
 use super::list::{ListTask, Word};
+use super::lost::Bond;
 use super::lsub::LsubTask;
 use super::metadata;
 use super::namespace::NamespaceTask;
@@ -29,7 +30,7 @@ use super::select::{Leave, Select};
 use super::session::{Phase, Plus, Session};
 use super::task::Task;
 use super::urlauth::{ResetKeys, UrlTask};
-use crate::mailbox::Identity;
+use crate::mailbox::{Identity, Spelling};
 use crate::proxy::{HomeNews, Instant};
 use crate::wire::SyntaxError;
 
@@ -392,21 +393,28 @@ impl Session {
         };
         let has = |wanted: &[u8]| names.iter().any(|name| name.eq_ignore_ascii_case(wanted));
         let qresync = has(b"QRESYNC") && self.is_offered("QRESYNC");
+        // The connection in use serves him on, so it must know what is enabled.
+        let at_hand = self.selected_backend().map(Backend::offer);
+        let is_new = |name: &str, offer| {
+            has(name.as_bytes()) && self.is_offered(name) && at_hand.is_none_or(|all| all.has(offer))
+        };
+        let (utf8, uidonly) = (is_new("UTF8=ACCEPT", Offer::UTF8_ACCEPT), is_new("UIDONLY", Offer::UIDONLY));
         // "A server that supports QRESYNC MUST enable CONDSTORE with it" (RFC 7162 section 3.2.3).
         let condstore = qresync || (has(b"CONDSTORE") && self.is_offered("CONDSTORE"));
         self.bad_commands = 0;
         let Phase::User(user) = &mut self.phase else { return };
-        user.enabled = Extensions {
-            condstore: user.enabled.condstore || condstore,
-            qresync: user.enabled.qresync || qresync,
-        };
-        let told: &[u8] = match (condstore, qresync) {
-            (false, _) => b"",
-            (true, false) => b" CONDSTORE",
-            (true, true) => b" CONDSTORE QRESYNC",
-        };
+        let enabled = Extensions { condstore, qresync, utf8, uidonly };
+        user.enabled = user.enabled.and(enabled);
+        if utf8 {
+            Arc::make_mut(&mut user.identity).spelling = Spelling::Utf8;
+        }
+        if let Some(selected) = self.selected.as_deref_mut().filter(|_| uidonly) {
+            // Numbers of messages are what another connection would be known by.
+            selected.bond = Bond::Fast;
+        }
+        let told = enabled.names();
         if !told.is_empty() {
-            self.tell_client(&[b"* ENABLED", told, b"\r\n"]);
+            self.tell_client(&[b"* ENABLED", told.as_bytes(), b"\r\n"]);
         }
         self.reply(tag, b"OK Completed");
         if let Some(selected) = self.selected.as_deref().map(|selected| selected.backend) {

@@ -20,7 +20,7 @@ pub const CYRUS_3_6: &str = "ACL ANNOTATE-EXPERIMENT-1 BINARY CATENATE CHILDREN 
 
 /// What a backend offers that no client of a frontend gets: it is the frontend's own, or between
 /// servers, or not built here.
-const NOT_PASSED: [&str; 24] = [
+const NOT_PASSED: [&str; 22] = [
     "IMAP4rev1",
     "IMAP4rev2",
     "LITERAL+",
@@ -33,9 +33,7 @@ const NOT_PASSED: [&str; 24] = [
     "LOGINDISABLED",
     "COMPRESS=DEFLATE",
     "NOTIFY",
-    "UTF8=ACCEPT",
     "UTF8=ONLY",
-    "UIDONLY",
     "UNAUTHENTICATE",
     "JMAPACCESS",
     "MAILBOX-REFERRALS",

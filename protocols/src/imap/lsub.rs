@@ -21,7 +21,7 @@ use super::route::{Arrival, Route};
 use super::task::{Context, Line, News, Task, Want};
 use crate::mailbox::Pattern;
 use crate::proxy::{BackendId, Finding, Freshness, HomeCopy, HomeNews, Instant, Side};
-use crate::wire::quote::astring_out;
+use crate::wire::quote::mailbox_out;
 
 /// LSUB.
 #[derive(Debug)]
@@ -159,7 +159,7 @@ impl LsubTask {
             for part in [b"* LSUB (", attributes, b") \"", &[separator], b"\" "] {
                 draft.extend_from_slice(part);
             }
-            astring_out(&mut draft, name);
+            mailbox_out(&mut draft, name);
             draft.extend_from_slice(b"\r\n");
         }
         if draft.len() >= CHUNK_BYTES {
@@ -264,7 +264,7 @@ fn selectable(answer: &responses::ListResponse<'_>) -> Vec<u8> {
         Some(separator) => out.extend_from_slice(&[b')', b' ', b'"', separator, b'"', b' ']),
         None => out.extend_from_slice(b") NIL "),
     }
-    astring_out(&mut out, &answer.mailbox);
+    mailbox_out(&mut out, &answer.mailbox);
     out.extend_from_slice(b"\r\n");
     out
 }

@@ -7,7 +7,7 @@
 //! ```
 //! The old message goes only when the new one is stored, and by its UID alone.
 
-use super::agenda::{Agenda, aside_of, located, result_of};
+use super::agenda::{Agenda, UID_REQUIRED, aside_of, located, result_of};
 use super::append::{Append, Passage};
 use super::backend::Offer;
 use super::grammar::responses::FetchItems;
@@ -69,6 +69,9 @@ impl Replace {
 
     fn start(&mut self, cx: &Context<'_>) {
         let Some(selected) = cx.selected else { return self.refuse(b"BAD Please select a mailbox first") };
+        if cx.enabled.uidonly && !self.message.starts_with(b"UID ") {
+            return self.refuse(UID_REQUIRED);
+        }
         if selected.access == Access::ReadOnly {
             return self.refuse(READ_ONLY);
         }
@@ -106,8 +109,7 @@ impl Replace {
     }
 
     fn handle_fetch_line(&mut self, backend: BackendId, line: &[u8], cx: &Context<'_>) -> Line {
-        if let Response::Untagged { kind: UntaggedKind::Fetch, rest, .. } = response(line)
-            && let Ok(FetchItems { uid: Some(uid), body: None, flags, .. }) = FetchItems::read_head(rest)
+        if let Some(FetchItems { uid: Some(uid), body: None, flags, .. }) = fetched(line)
             && self.uid.is_empty()
         {
             self.uid = uid.to_string().into_bytes();
@@ -219,8 +221,26 @@ impl Task for Replace {
         if matches!(self.step, Step::Append) { self.append.poll_want(cx, out) } else { None }
     }
 
+    fn forwards_to(&self, from: BackendId) -> Option<BackendId> {
+        if matches!(self.step, Step::Append) { self.append.forwards_to(from) } else { None }
+    }
+
     fn reads_client(&self) -> bool {
         matches!(self.step, Step::Append) && self.append.reads_client()
+    }
+}
+
+/// What a FETCH or UIDFETCH response tells.
+fn fetched(line: &[u8]) -> Option<FetchItems<'_>> {
+    match response(line) {
+        Response::Untagged { kind: UntaggedKind::Fetch, rest, .. } => FetchItems::read_head(rest).ok(),
+        Response::Untagged { kind: UntaggedKind::UidFetch, rest, number } => {
+            FetchItems::read_uid(number, rest).ok()
+        }
+        Response::Untagged { .. }
+        | Response::Tagged { .. }
+        | Response::Continuation { .. }
+        | Response::Invalid => None,
     }
 }
 

@@ -8,12 +8,13 @@ use smallvec::SmallVec;
 use super::backend::{Flow, Tag};
 use super::deeds::{Asked, Deed};
 use super::grammar::{Response, UntaggedKind, response};
+use super::lost::Bond;
 use super::session::{Phase, Progress, Purpose, Reading, SelectedMailbox, Session, User};
 use super::task::{Context, Line, News, Selected, Task, Want};
 use super::withheld::Withheld;
 use crate::proxy::{
-    Answer, BackendId, Close, Finding, Freshness, HEAD_BYTES_MAX, HomeNews, Instant, Intent, ListQuery,
-    Notice, Question, QuestionId, Side, Stage, Unavailable,
+    Answer, BackendId, Close, Finding, Freshness, HEAD_BYTES_MAX, HomeNews, Instant, Intent, Level,
+    ListQuery, Notice, Question, QuestionId, Side, Stage, Unavailable,
 };
 use crate::wire::head::{self, Extent};
 use crate::wire::line;
@@ -113,6 +114,7 @@ impl Session {
             home: user.home.as_deref(),
             tag,
             backends: &self.backends,
+            enabled: user.enabled,
         })
     }
 
@@ -158,6 +160,8 @@ impl Session {
             Want::Forward { from, to, n } => self.outbox.forward(from, to, n),
             Want::Discard { from, n } => self.outbox.discard(from, n),
             Want::Selected { backend, name, access, bond } => {
+                let is_numberless = self.user().is_some_and(|user| user.enabled.uidonly);
+                let bond = if is_numberless { Bond::Fast } else { bond };
                 self.deeds.iter_mut().for_each(|deeds| deeds.is_there(&name));
                 let name = name.into();
                 let selected = SelectedMailbox {
@@ -194,7 +198,9 @@ impl Session {
     }
 
     fn keep(&mut self, news: HomeNews) {
-        let Some(user) = self.user().map(|user| user.identity.user.clone()) else { return };
+        let Some(user) = self.user() else { return };
+        let news = news.from_spelling(user.identity.spelling);
+        let user = user.identity.user.clone();
         self.outbox.tell(Notice::Home { user, news });
     }
 
@@ -281,6 +287,9 @@ impl Session {
 
     /// Gives the task a connection: what it says from here on is the task's.
     fn lend(&mut self, id: BackendId, now: Instant) {
+        if !self.keeps_promises(id) {
+            return self.tell_task(News::Backend(Err(Unavailable)), now);
+        }
         self.enable_at(id, now);
         if let Some(at) = self.backend_at(id) {
             self.backends[at].serves_task = true;
@@ -289,6 +298,22 @@ impl Session {
             watch.note_backend(id);
         }
         self.tell_task(News::Backend(Ok(id)), now);
+    }
+
+    /// Whether a connection speaks to the client as he was promised by ENABLED. One that does not is of a
+    /// server that came, or went back to an older release, behind his login.
+    fn keeps_promises(&mut self, id: BackendId) -> bool {
+        let (Some(at), Some(user)) = (self.backend_at(id), self.user()) else { return true };
+        let is_kept = user.enabled.are_kept_by(self.backends[at].offer());
+        if !is_kept {
+            let (server, names) =
+                (self.backends[at].server().escape_ascii().to_string(), user.enabled.names());
+            self.log(
+                Level::Warn,
+                format!("imap backend {server}: does not offer all of{names}, which a client enabled"),
+            );
+        }
+        is_kept
     }
 
     fn send_for_task(&mut self, id: BackendId, bytes: &[u8], now: Instant) {
@@ -335,7 +360,10 @@ impl Session {
             }
             Answer::Barrier(result) => self.tell_task(News::Barrier(result), now),
             Answer::Intended(_) => self.tell_task(News::Intended, now),
-            Answer::HomeCopy(copy) => self.tell_task(News::Kept(&copy), now),
+            Answer::HomeCopy(copy) => {
+                let spelling = self.user().map(|user| user.identity.spelling).unwrap_or_default();
+                self.tell_task(News::Kept(&copy.respelled(spelling)), now);
+            }
             Answer::Opened(_)
             | Answer::Password(_)
             | Answer::Reused { .. }

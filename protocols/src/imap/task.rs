@@ -18,7 +18,7 @@ use crate::proxy::{
     Unavailable,
 };
 
-use super::backend::{Backend, Offer};
+use super::backend::{Backend, Extensions, Offer};
 use super::config::Config;
 use super::deeds::Deed;
 use super::login::Release;
@@ -39,6 +39,8 @@ pub struct Context<'a> {
     pub tag: &'a [u8],
     /// The connections of the session.
     pub backends: &'a [Backend],
+    /// What the client enabled.
+    pub(super) enabled: Extensions,
 }
 
 impl Context<'_> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::backend::{Backend, Offer};
+use super::backend::{Backend, Extensions, Offer};
 use super::config::Config;
 use super::task::{Access, Context, Line, News, Selected, Task, Want};
 use crate::mailbox::Identity;
@@ -21,6 +21,7 @@ pub(super) struct Host<T: Task> {
     pub(super) selected: Option<(BackendId, Vec<u8>, Vec<u8>)>,
     pub(super) access: Access,
     pub(super) home: Option<Vec<u8>>,
+    pub(super) enabled: Extensions,
 }
 
 impl<T: Task> Host<T> {
@@ -45,6 +46,7 @@ impl<T: Task> Host<T> {
             selected: None,
             access: Access::ReadWrite,
             home: None,
+            enabled: Extensions::default(),
         }
     }
 
@@ -92,6 +94,7 @@ impl<T: Task> Host<T> {
             home: self.home.as_deref(),
             tag: b"A1",
             backends: &self.backends,
+            enabled: self.enabled,
         };
         f(&mut self.task, &cx)
     }

@@ -17,7 +17,7 @@ use super::grammar::{FetchedUrl, Status};
 use super::info::host_of;
 use super::route::{Arrival, Route};
 use super::task::{Context, Line, News, Task, Want};
-use crate::mailbox::{Groups, Identity, utf7};
+use crate::mailbox::{Identity, Spelling, utf7};
 use crate::proxy::{BackendId, Instant, Knowledge, ListPage, ListQuery, Reserved, Side};
 use crate::wire::Cursor;
 use crate::wire::LiteralStyle;
@@ -232,8 +232,9 @@ fn internal(url: &ImapUrl<'_>, cx: &Context<'_>) -> Option<Vec<u8>> {
         return None;
     }
     let owner = match &url.user {
-        Some(user) => Identity { user: user.as_ref().into(), is_admin: false, groups: Groups::default() },
-        None => (**cx.identity).clone(),
+        Some(user) => Identity { user: user.as_ref().into(), ..Identity::default() },
+        // What follows is spelled here, whatever the client spells.
+        None => Identity { spelling: Spelling::Utf7, ..(**cx.identity).clone() },
     };
     let typed = utf7::from_utf8(&url.mailbox).ok()?;
     cx.config.namespace.internal(&typed, &owner).ok()

@@ -85,7 +85,7 @@ pub fn identity(admins: &[Box<[u8]>], user: Box<[u8]>, groups: Groups) -> Identi
         admin.strip_prefix(b"group:").is_some_and(|name| groups.iter().any(|group| **group == *name))
     };
     let is_admin = admins.iter().any(|admin| **admin == *user || is_in(admin));
-    Identity { user, is_admin, groups }
+    Identity { user, is_admin, groups, ..Identity::default() }
 }
 
 /// A login in progress.
@@ -495,7 +495,7 @@ impl Attempt {
         match finding {
             Finding::Active(entry) => {
                 let groups = self.groups.clone().unwrap_or_default();
-                let who = Identity { user: self.authcid.clone(), is_admin: false, groups };
+                let who = Identity { user: self.authcid.clone(), groups, ..Identity::default() };
                 if acl::rights(&entry.acl, inbox, &who, rules.acl).contains(Rights::A) {
                     self.look_groups_up(Grouped::Authorised, rules)
                 } else {

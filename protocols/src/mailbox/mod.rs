@@ -19,6 +19,18 @@ pub struct Identity {
     pub is_admin: bool,
     /// Group names without the `group:` prefix.
     pub groups: Groups,
+    /// How he spells names of mailboxes.
+    pub spelling: Spelling,
+}
+
+/// How a client spells names of mailboxes; internal names are always modified UTF-7.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Spelling {
+    /// In modified UTF-7 (RFC 3501 section 5.1.3).
+    #[default]
+    Utf7,
+    /// In UTF-8 (RFC 6855 section 3).
+    Utf8,
 }
 
 /// Names of groups. Most users are in none that an ACL could name.

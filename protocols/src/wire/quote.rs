@@ -35,6 +35,19 @@ pub fn astring_out_as(out: &mut Vec<u8>, bytes: &[u8], style: LiteralStyle) {
     }
 }
 
+/// Writes the name of a mailbox for a client. One in UTF-8, which only a client sees that asked for it, is
+/// a quoted string.
+///
+/// ```text
+/// quoted        =/ DQUOTE *uQUOTED-CHAR DQUOTE
+/// uQUOTED-CHAR  = QUOTED-CHAR / UTF8-2 / UTF8-3 / UTF8-4      RFC 6855 section 3
+/// ```
+pub fn mailbox_out(out: &mut Vec<u8>, name: &[u8]) {
+    if name.is_ascii() || std::str::from_utf8(name).is_err() || quoted_out(out, name).is_err() {
+        astring_out(out, name);
+    }
+}
+
 /// Writes a quoted string of 7-bit text, or a literal for anything else.
 ///
 /// ```text

@@ -75,7 +75,7 @@ fn locate(daemon: &mut Connection, name: &str, namespace: &Namespace) -> Result<
 
 /// What a name may mean: itself, what an administrator would type, a user.
 fn readings(name: &str, namespace: &Namespace) -> Vec<String> {
-    let admin = Identity { user: (*b"admin").into(), is_admin: true, groups: Box::default() };
+    let admin = Identity { user: (*b"admin").into(), is_admin: true, ..Identity::default() };
     let typed = namespace.internal(name.as_bytes(), &admin).ok();
     let user = namespace.canonical_user(name.as_bytes()).ok().map(|user| namespace.inbox(&user.user));
     let mut readings = vec![name.to_owned()];

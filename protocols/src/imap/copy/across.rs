@@ -27,6 +27,7 @@ use super::super::task::{Context, Line, News, Want};
 use super::ledger::{Ledger, Mark};
 use super::{Action, Request};
 use crate::proxy::{BackendId, Side, Stage};
+use crate::wire::SyntaxError;
 use crate::wire::limits::LITERAL_MINUS_BYTES_MAX;
 use crate::wire::literal::Announced;
 use crate::wire::quote::{LiteralStyle, announce_out, quoted_out};
@@ -282,7 +283,12 @@ impl Across {
             | Phase::Over => {}
         }
         match response(line) {
-            Response::Untagged { kind: UntaggedKind::Fetch, rest, .. } => self.handle_fetch(rest, cx, agenda),
+            Response::Untagged { kind: UntaggedKind::Fetch, rest, .. } => {
+                self.handle_fetch(FetchItems::read_head(rest), cx, agenda)
+            }
+            Response::Untagged { kind: UntaggedKind::UidFetch, rest, number } => {
+                self.handle_fetch(FetchItems::read_uid(number, rest), cx, agenda)
+            }
             Response::Untagged { .. } => Line::Relay,
             Response::Tagged { tag, status, text } if self.is_ours(tag, cx) => {
                 self.handle_source_result(status, text, cx, agenda);
@@ -309,8 +315,12 @@ impl Across {
 
     /// A message of ours has a body; any other FETCH tells the client of flags, but for those that we
     /// set ourselves on what he moves away.
-    fn handle_fetch(&mut self, rest: &[u8], cx: &Context<'_>, agenda: &mut Agenda) -> Line {
-        let items = FetchItems::read_head(rest);
+    fn handle_fetch(
+        &mut self,
+        items: Result<FetchItems<'_>, SyntaxError>,
+        cx: &Context<'_>,
+        agenda: &mut Agenda,
+    ) -> Line {
         let has_body = items.as_ref().is_ok_and(|items| items.body.is_some());
         match (&self.phase, items) {
             // Nobody is told of a date unasked: it marks the answer.

@@ -14,8 +14,8 @@ mod ledger;
 mod tests;
 
 use super::agenda::{
-    Agenda, DENIED, NO_MAILBOX, SERVER_UNAVAILABLE, UNAVAILABLE, aside_of, internal, located, place,
-    result_line, result_of, server_of, string_for,
+    Agenda, DENIED, NO_MAILBOX, SERVER_UNAVAILABLE, UID_REQUIRED, UNAVAILABLE, aside_of, internal, located,
+    place, result_line, result_of, server_of, string_for,
 };
 use super::backend::Offer;
 use super::creatable::{Creatable, Verdict};
@@ -113,6 +113,9 @@ impl CopyTask {
     fn start(&mut self, cx: &Context<'_>) {
         if cx.selected.is_none() {
             return self.finish(cx, b"BAD Please select a mailbox first");
+        }
+        if cx.enabled.uidonly && self.request.by == By::Sequence {
+            return self.finish(cx, UID_REQUIRED);
         }
         match place(&self.request.mailbox, cx) {
             Ok(name) => {

@@ -40,6 +40,8 @@ pub enum UntaggedKind {
     Expunge,
     /// `* n FETCH`.
     Fetch,
+    /// `* uid UIDFETCH` (RFC 9586).
+    UidFetch,
     /// `* VANISHED` (RFC 7162).
     Vanished,
     /// `* LIST`.
@@ -175,7 +177,11 @@ impl UntaggedKind {
     fn takes_number(self) -> bool {
         matches!(
             self,
-            UntaggedKind::Exists | UntaggedKind::Recent | UntaggedKind::Expunge | UntaggedKind::Fetch
+            UntaggedKind::Exists
+                | UntaggedKind::Recent
+                | UntaggedKind::Expunge
+                | UntaggedKind::Fetch
+                | UntaggedKind::UidFetch
         )
     }
 }
@@ -214,6 +220,7 @@ fn kind(name: &[u8]) -> UntaggedKind {
         (b"STATUS", UntaggedKind::Status),
         (b"SEARCH", UntaggedKind::Search),
         (b"ESEARCH", UntaggedKind::Esearch),
+        (b"UIDFETCH", UntaggedKind::UidFetch),
         (b"NO", UntaggedKind::No),
         (b"BAD", UntaggedKind::Bad),
         (b"BYE", UntaggedKind::Bye),
@@ -257,6 +264,7 @@ mod tests {
         let untagged = |number, kind, rest| Response::Untagged { number, kind, rest };
         assert_eq!(response(b"* 23 EXISTS\r\n"), untagged(Some(23), UntaggedKind::Exists, b""));
         assert_eq!(response(b"* 1 FETCH (UID 7)"), untagged(Some(1), UntaggedKind::Fetch, b"(UID 7)"));
+        assert_eq!(response(b"* 7 UIDFETCH ()"), untagged(Some(7), UntaggedKind::UidFetch, b"()"));
         assert_eq!(response(b"* 1 LIST x"), untagged(Some(1), UntaggedKind::Other, b"x"));
         assert_eq!(response(b"* 4294967296 EXISTS"), untagged(None, UntaggedKind::Other, b""));
         assert_eq!(response(b"* FETCH x"), untagged(None, UntaggedKind::Other, b"x"));

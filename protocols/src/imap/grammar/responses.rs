@@ -144,6 +144,16 @@ impl<'a> FetchItems<'a> {
         Ok(items)
     }
 
+    /// As [`FetchItems::read_head`], of what stands behind `* uid UIDFETCH ` (RFC 9586 section 3.3).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_uid(uid: Option<u32>, rest: &'a [u8]) -> Result<FetchItems<'a>, SyntaxError> {
+        let mut items = FetchItems::read_head(rest)?;
+        items.uid = uid.and_then(NonZeroU32::new);
+        Ok(items)
+    }
+
     /// Reads the line behind the body's literal: ` item value ...)` or `)`.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use crate::mailbox::names::Category;
 use crate::mailbox::names::VirtDomains;
-use crate::mailbox::{Identity, Namespace, Pattern};
+use crate::mailbox::{Identity, Namespace, Pattern, Spelling};
 
 /// A part of the names that a user sees, in the order in which Cyrus shows them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,7 +105,8 @@ impl Scope<'_> {
     }
 
     fn section(&self, part: Part, patterns: &[Pattern]) -> Option<Section> {
-        let mut prefixes = patterns.iter().filter_map(|pattern| self.prefix(part, pattern.prefix()));
+        let begins = |pattern| self.prefix(part, plain_begin(Pattern::prefix(pattern), self.who.spelling));
+        let mut prefixes = patterns.iter().filter_map(begins);
         let first = prefixes.next()?;
         let prefix = prefixes.fold(first, |mut common, other| {
             let same = common.iter().zip(&other).take_while(|(a, b)| a == b).count();
@@ -180,6 +181,13 @@ impl Scope<'_> {
         let end = memchr::memchr(b'!', &inbox).map_or(0, |bang| bang + 1);
         inbox[..end].to_vec()
     }
+}
+
+/// The part of a prefix that the list spells alike: what modified UTF-7 makes of the rest depends on what
+/// stands behind it.
+fn plain_begin(prefix: &[u8], spelling: Spelling) -> &[u8] {
+    let is_spelled = |byte: &u8| spelling == Spelling::Utf8 && (!byte.is_ascii() || *byte == b'&');
+    &prefix[..prefix.iter().position(is_spelled).unwrap_or(prefix.len())]
 }
 
 /// Whether names that begin with `text` can begin with `root`.

@@ -7,7 +7,7 @@ use super::{Options, Word};
 use crate::imap::config::Config;
 use crate::mailbox::Namespace;
 use crate::proxy::Knowledge;
-use crate::wire::quote::astring_out;
+use crate::wire::quote::mailbox_out;
 
 /// What the user's home server told.
 #[derive(Debug, Default)]
@@ -85,7 +85,7 @@ impl Judge<'_> {
         self.write_line(&attributes, &row.name, child_info, out);
         if let Some(mailbox) = row.mailbox.as_ref().filter(|_| self.options.my_rights) {
             out.extend_from_slice(b"* MYRIGHTS ");
-            astring_out(out, &row.name);
+            mailbox_out(out, &row.name);
             out.push(b' ');
             out.extend_from_slice(mailbox.rights.text_with(self.config.acl.deleteright).as_bytes());
             out.extend_from_slice(b"\r\n");
@@ -126,7 +126,7 @@ impl Judge<'_> {
         out.extend_from_slice(b") \"");
         out.push(self.config.namespace.separator);
         out.extend_from_slice(b"\" ");
-        astring_out(out, name);
+        mailbox_out(out, name);
         if !child_info.is_empty() {
             let quoted: Vec<String> = child_info.iter().map(|criterion| format!("\"{criterion}\"")).collect();
             out.extend_from_slice(format!(" (CHILDINFO ({}))", quoted.join(" ")).as_bytes());

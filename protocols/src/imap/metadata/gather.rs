@@ -14,7 +14,7 @@ use crate::imap::task::{Context, Line, News, Task, Want};
 use crate::mailbox::{Identity, Namespace, Pattern};
 use crate::proxy::{Instant, Knowledge, ListPage, Side};
 use crate::wire::LiteralStyle;
-use crate::wire::quote::{astring_out_as, string_out};
+use crate::wire::quote::{astring_out_as, mailbox_out, string_out};
 
 /// A command about patterns, to all servers that have a match. What the list itself knows, which server
 /// a mailbox is on, is told here.
@@ -121,7 +121,7 @@ impl Gather {
     fn take_row(&mut self, name: &[u8], server: Box<[u8]>) {
         if self.request.tells_server {
             self.draft.extend_from_slice(b"* METADATA ");
-            astring_out_as(&mut self.draft, name, LiteralStyle::Synchronising);
+            mailbox_out(&mut self.draft, name);
             self.draft.extend_from_slice(b" (\"");
             self.draft.extend_from_slice(SERVER_ENTRY);
             self.draft.extend_from_slice(b"\" ");

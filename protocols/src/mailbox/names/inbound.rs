@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 
+use unicode_normalization::UnicodeNormalization as _;
+
 use super::name::{internal_component, is_same, plain_byte, split_user};
 use super::namespace::{Namespace, VirtDomains, append_domain};
 use super::{NAME_BYTES_MAX, NameError};
-use crate::mailbox::Identity;
+use crate::mailbox::{Identity, Spelling, utf7};
 
 impl Namespace {
     /// The internal name of what a client calls `external`.
@@ -13,6 +15,7 @@ impl Namespace {
     /// # Errors: [`NameError`]; the client sees that the mailbox does not exist, or at CREATE that its
     /// name is invalid.
     pub fn internal(&self, external: &[u8], who: &Identity) -> Result<Vec<u8>, NameError> {
+        let external = &*in_utf7(external, who)?;
         self.check_bytes(external)?;
         let mut scope = Scope::new(self, who);
         let path = scope.take_domain(external);
@@ -45,6 +48,22 @@ impl Namespace {
         }
         Ok(())
     }
+}
+
+/// A name in modified UTF-7, however it is spelled. "Mailbox names MUST comply with the Net-Unicode
+/// Definition" (RFC 6855 section 3), which is normal form C, as Cyrus looks for them.
+fn in_utf7<'a>(external: &'a [u8], who: &Identity) -> Result<Cow<'a, [u8]>, NameError> {
+    // Nothing in such a name is spelled in two ways.
+    let is_plain = external.is_ascii() && memchr::memchr(b'&', external).is_none();
+    if who.spelling == Spelling::Utf7 || is_plain {
+        return Ok(Cow::Borrowed(external));
+    }
+    if external.len() > NAME_BYTES_MAX {
+        return Err(NameError::TooLong { length: external.len(), limit: NAME_BYTES_MAX });
+    }
+    let text = std::str::from_utf8(external).map_err(|_| NameError::Utf8)?;
+    let text: String = text.nfc().collect();
+    utf7::from_utf8(text.as_bytes()).map(Cow::Owned).map_err(|_| NameError::Utf8)
 }
 
 /// External to internal: which domain a name is in, and how its components are read.

@@ -55,6 +55,9 @@ pub enum NameError {
     /// A `&` run that is not well-formed, shortest modified UTF-7.
     #[error("mailbox name with malformed modified UTF-7")]
     Utf7,
+    /// No UTF-8, where names are spelled so, or with control characters.
+    #[error("mailbox name that is no UTF-8 text")]
+    Utf8,
     /// `\Sent`: a special-use attribute, which only a backend can resolve.
     #[error("mailbox name is a special-use attribute")]
     SpecialUse,

@@ -3,7 +3,7 @@
 use super::Name;
 use super::name::{plain_byte, split_first, split_user};
 use super::namespace::{Category, Namespace, VirtDomains};
-use crate::mailbox::Identity;
+use crate::mailbox::{Identity, Spelling, utf7};
 
 impl Namespace {
     /// What `who` calls the mailbox `internal`; `None` when he never sees such a name.
@@ -12,13 +12,22 @@ impl Namespace {
         if memchr::memchr(b'/', internal).is_some() || !is_well_formed(&name) {
             return None;
         }
+        let external = self.external_utf7(&name, who)?;
+        match who.spelling {
+            Spelling::Utf7 => Some(external),
+            // What is none cannot be spelled otherwise.
+            Spelling::Utf8 => Some(utf7::to_utf8(&external).map_or(external, String::into_bytes)),
+        }
+    }
+
+    fn external_utf7(&self, name: &Name<'_>, who: &Identity) -> Option<Vec<u8>> {
         let view = View { namespace: self, who, own: split_user(&who.user, &self.default_domain) };
         if who.is_admin {
-            view.admin_name(&name)
+            view.admin_name(name)
         } else if self.alt {
-            view.alt_name(&name)
+            view.alt_name(name)
         } else {
-            view.standard_name(&name)
+            view.standard_name(name)
         }
     }
 }

@@ -57,7 +57,7 @@ pub(super) fn read(name: &str, servers: &Servers) -> Result<Backend, ReadError> 
     let (endpoint, mut login) = conf::backend(&servers.imapd, name)?;
     login.authzid = authzid(servers, &login.proxy.authname);
     let user = if login.authzid.is_empty() { login.proxy.authname.clone() } else { login.authzid.clone() };
-    let admin = Identity { user, is_admin: true, groups: Box::default() };
+    let admin = Identity { user, is_admin: true, ..Identity::default() };
     let mut imap = Imap::connect(&endpoint, &login)?;
     let listed = list_all(&mut imap, &servers.namespace, &admin)?;
     let (mut builder, mut moving) = (Builder::new(), BTreeMap::new());
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     fn admin() -> Identity {
-        Identity { user: (*b"cyrus").into(), is_admin: true, groups: Box::default() }
+        Identity { user: (*b"cyrus").into(), is_admin: true, ..Identity::default() }
     }
 
     /// What a real Cyrus 3.6.1 answers an administrator.
