@@ -6,9 +6,13 @@
 //!    │                                  ^─────────────────────────────────────────┘
 //!    └─ refused ──> Skip literals and lines ──> NO       ExpectLine ──> ExpectReply
 //! ```
-//! Message bytes are never held: a literal is one `Forward`.
+//! Message bytes are never held: a literal is one `Forward`. A line of a CATENATE is sent piece by piece
+//! where it has URLs, which may lie on other servers (`catenate.rs`).
+
+use std::collections::VecDeque;
 
 use super::backend::Offer;
+use super::catenate::{Catenation, Part, PartEnd, Piece};
 use super::creatable::{Creatable, Verdict};
 use super::grammar::{Response, Status, response};
 use super::route::{Arrival, MAY_BE_DONE, Route, UNREACHABLE, is_elsewhere, name_out, push};
@@ -36,6 +40,9 @@ pub(super) struct Append {
     is_passed_on: bool,
     /// The message was sent, so that no other server can be given it.
     is_spent: bool,
+    catenation: Catenation,
+    /// What is left of a line with URLs.
+    pieces: VecDeque<Piece>,
 }
 
 /// A message of the selected mailbox that a new one replaces (RFC 8508).
@@ -66,6 +73,14 @@ enum Step {
     },
     /// The literal was sent.
     ExpectLine(BackendId),
+    /// The next piece of a line with URLs.
+    Pieces(BackendId),
+    /// A URL on its way.
+    Part(BackendId, Box<Part>),
+    /// The client is asked for a URL of so many bytes.
+    UrlGo(BackendId, usize),
+    /// It comes.
+    ExpectUrl(BackendId, usize),
     /// A line of the client goes to the backend.
     SendLine {
         at: BackendId,
@@ -104,6 +119,8 @@ impl Append {
             replaces: None,
             is_passed_on: false,
             is_spent: false,
+            catenation: Catenation::default(),
+            pieces: VecDeque::new(),
         }
     }
 
@@ -128,10 +145,7 @@ impl Append {
     pub(super) fn answered(rest: &[u8]) -> Append {
         let mut append = Append::new(Vec::new(), b"", rest);
         append.answered = true;
-        append.step = match literal::at_line_end(rest) {
-            Some(announced) if !announced.sync => Step::Discard(announced.len, b""),
-            Some(_) | None => Step::Over,
-        };
+        append.step = skipping(rest);
         append
     }
 
@@ -189,6 +203,11 @@ impl Append {
             Step::ExpectGo { at, len, told: Told::Nobody } if at == id => Step::Discard(len, UNREACHABLE),
             Step::ExpectGo { at, told: Told::Client, .. } if at == id => Step::Refuse(UNREACHABLE),
             Step::Literal { at, len } if at == id => Step::Discard(len, UNREACHABLE),
+            Step::Pieces(at) if at == id => {
+                self.break_off();
+                return;
+            }
+            Step::UrlGo(at, _) | Step::ExpectUrl(at, _) if at == id => Step::SkipLine(UNREACHABLE),
             // Between literals, or in one: then the broken forward follows.
             Step::ExpectLine(at) | Step::SendLine { at, .. } if at == id => Step::SkipLine(UNREACHABLE),
             Step::ExpectReply(at) if at == id => Step::Refuse(MAY_BE_DONE),
@@ -223,6 +242,13 @@ impl Append {
                 self.step = Step::Over;
                 Line::Relay
             }
+            Step::Part(..) => {
+                if let Step::Part(_, part) = &mut self.step {
+                    part.handle_refusal();
+                }
+                self.answered = true;
+                Line::Relay
+            }
             // Refused while the client sends: he must come to the end.
             _ => {
                 self.answered = true;
@@ -238,6 +264,22 @@ impl Append {
                 self.step = Step::SendLine { at: *at, line: line.to_vec() };
                 Line::Taken
             }
+            Step::ExpectUrl(at, len) => {
+                let (at, content) = (*at, line::without_end(line));
+                match content.split_at_checked(*len) {
+                    Some((url, rest)) => {
+                        self.pieces.push_back(Piece::Url(url.to_vec()));
+                        self.pieces.extend(self.catenation.cut(rest));
+                        self.step = Step::Pieces(at);
+                    }
+                    // No URL has a line end: the server is told of none, and says so.
+                    None => {
+                        self.pieces.push_back(Piece::Text(content.to_vec()));
+                        self.step = Step::Pieces(at);
+                    }
+                }
+                Line::Taken
+            }
             Step::SkipLine(text) => {
                 self.step = match literal::at_line_end(line::without_end(line)) {
                     Some(announced) if !announced.sync => Step::Discard(announced.len, text),
@@ -250,9 +292,73 @@ impl Append {
         }
     }
 
+    /// A line whose server is gone: what it announces is read away.
+    fn break_off(&mut self) {
+        self.rest = match self.pieces.drain(..).next_back() {
+            Some(Piece::Text(text)) => text,
+            Some(Piece::Url(_) | Piece::UrlLiteral(_)) | None => Vec::new(),
+        };
+        if self.answered {
+            self.step = skipping(&self.rest);
+        } else {
+            self.refuse(UNREACHABLE);
+        }
+    }
+
+    /// Sends the next piece of a line; the last one announces what the client sends next.
+    fn send_piece(&mut self, at: BackendId, cx: &Context<'_>, out: &mut Vec<u8>) -> Option<Want> {
+        match self.pieces.pop_front() {
+            Some(Piece::Text(text)) if self.pieces.is_empty() => Some(self.send_end(at, &text, cx, out)),
+            Some(Piece::Text(text)) => {
+                self.step = Step::Pieces(at);
+                out.extend_from_slice(&text);
+                Some(Want::Send(at))
+            }
+            Some(Piece::Url(url)) => {
+                self.step = Step::Part(at, Box::new(Part::new(at, url)));
+                self.poll_want(cx, out)
+            }
+            Some(Piece::UrlLiteral(announced)) => {
+                let len = usize::try_from(announced.len).unwrap_or(usize::MAX);
+                self.step = if announced.sync { Step::UrlGo(at, len) } else { Step::ExpectUrl(at, len) };
+                self.poll_want(cx, out)
+            }
+            None => Some(self.send_end(at, b"", cx, out)),
+        }
+    }
+
+    fn follow_part(
+        &mut self,
+        at: BackendId,
+        mut part: Box<Part>,
+        cx: &Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Option<Want> {
+        if let Some(want) = part.poll_want(cx, out) {
+            self.step = Step::Part(at, part);
+            return Some(want);
+        }
+        match part.end() {
+            Some(PartEnd::Whole) => self.send_piece(at, cx, out),
+            Some(PartEnd::Torn) => {
+                self.break_off();
+                self.poll_want(cx, out)
+            }
+            None => {
+                self.step = Step::Part(at, part);
+                None
+            }
+        }
+    }
+
+    /// Sends a line of the client, piece by piece if it has URLs.
+    fn send_line(&mut self, at: BackendId, line: &[u8], cx: &Context<'_>, out: &mut Vec<u8>) -> Option<Want> {
+        self.pieces = self.catenation.cut(line::without_end(line)).into();
+        self.send_piece(at, cx, out)
+    }
+
     #[expect(clippy::wildcard_enum_match_arm, reason = "only the last line is special")]
-    fn send_line(&mut self, at: BackendId, line: &[u8], cx: &Context<'_>, out: &mut Vec<u8>) -> Want {
-        let content = line::without_end(line);
+    fn send_end(&mut self, at: BackendId, content: &[u8], cx: &Context<'_>, out: &mut Vec<u8>) -> Want {
         let announced = literal::at_line_end(content);
         self.step = match self.behind_line(at, announced, cx.offer(at)) {
             Step::ExpectReply(_) if self.answered => Step::Over,
@@ -262,8 +368,7 @@ impl Append {
         Want::Send(at)
     }
 
-    fn send_head(&mut self, id: BackendId, cx: &Context<'_>, out: &mut Vec<u8>) -> Want {
-        let announced = literal::at_line_end(&self.rest);
+    fn send_head(&mut self, id: BackendId, cx: &Context<'_>, out: &mut Vec<u8>) -> Option<Want> {
         push(out, &[cx.tag, b" "]);
         match self.replaces.as_ref().filter(|old| old.backend == id && cx.offer(id).has(Offer::REPLACE)) {
             None => out.extend_from_slice(b"APPEND "),
@@ -278,9 +383,18 @@ impl Append {
         }
         name_out(out, &self.mailbox);
         out.push(b' ');
-        announce(&self.rest, announced, cx.offer(id), out);
-        self.step = self.behind_line(id, announced, cx.offer(id));
-        Want::Send(id)
+        let rest = std::mem::take(&mut self.rest);
+        let want = self.send_line(id, &rest, cx, out);
+        self.rest = rest;
+        want
+    }
+}
+
+/// What follows a line of a command that was answered: a literal that comes unasked is read away.
+fn skipping(line: &[u8]) -> Step {
+    match literal::at_line_end(line) {
+        Some(announced) if !announced.sync => Step::Discard(announced.len, b""),
+        Some(_) | None => Step::Over,
     }
 }
 
@@ -313,6 +427,8 @@ impl Task for Append {
                     self.follow(creatable, verdict);
                 }
             }
+            (Step::Part(at, part), News::Lost(id)) if at == id => part.abort(),
+            (Step::Part(_, part), news) => part.handle_news(news, cx),
             (_, News::Lost(id)) => self.lost(*id),
             (_, News::ForwardBroken { from: Side::Client, left, .. }) => {
                 self.step = Step::Discard(*left, UNREACHABLE);
@@ -324,6 +440,14 @@ impl Task for Append {
     fn handle_line(&mut self, from: Side, line: &[u8], cx: &Context<'_>, _now: Instant) -> Line {
         if from == Side::Client {
             return self.handle_client_line(line);
+        }
+        if let (Step::Part(_, part), Side::Backend(id)) = (&mut self.step, from) {
+            if part.reads(id) {
+                return part.handle_line(line, cx);
+            }
+            if matches!(response(line), Response::Continuation { .. }) && part.handle_go() {
+                return Line::Drop;
+            }
         }
         match (response(line), &self.step) {
             (Response::Tagged { tag, status, text }, _) if tag == cx.tag => {
@@ -349,12 +473,19 @@ impl Task for Append {
                 self.step = Step::ExpectParent(creatable);
                 Some(find)
             }
-            Step::Send(id) => Some(self.send_head(id, cx, out)),
+            Step::Send(id) => self.send_head(id, cx, out),
+            Step::Pieces(at) => self.send_piece(at, cx, out),
+            Step::Part(at, part) => self.follow_part(at, part, cx, out),
+            Step::UrlGo(at, len) => {
+                self.step = Step::ExpectUrl(at, len);
+                out.extend_from_slice(b"+ go ahead\r\n");
+                Some(Want::Reply)
+            }
             Step::Literal { at, len } => {
                 self.step = Step::ExpectLine(at);
                 (len > 0).then_some(Want::Forward { from: Side::Client, to: Side::Backend(at), n: len })
             }
-            Step::SendLine { at, line } => Some(self.send_line(at, &line, cx, out)),
+            Step::SendLine { at, line } => self.send_line(at, &line, cx, out),
             Step::Discard(n, text) => {
                 self.step = Step::SkipLine(text);
                 (n > 0).then_some(Want::Discard { from: Side::Client, n })
@@ -373,6 +504,7 @@ impl Task for Append {
             waiting @ (Step::ExpectParent(_)
             | Step::ExpectGo { .. }
             | Step::ExpectLine(_)
+            | Step::ExpectUrl(..)
             | Step::ExpectReply(_)
             | Step::SkipLine(_)
             | Step::End) => {
@@ -383,6 +515,10 @@ impl Task for Append {
     }
 
     fn reads_client(&self) -> bool {
-        matches!(self.step, Step::ExpectLine(_) | Step::SkipLine(_))
+        matches!(self.step, Step::ExpectLine(_) | Step::ExpectUrl(..) | Step::SkipLine(_))
+    }
+
+    fn forwards_to(&self, from: BackendId) -> Option<BackendId> {
+        if let Step::Part(_, part) = &self.step { part.forwards_to(from) } else { None }
     }
 }

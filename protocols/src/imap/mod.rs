@@ -5,6 +5,7 @@ pub mod grammar;
 mod session;
 
 mod auth;
+mod catenate;
 mod client;
 mod compress;
 mod dispatch;
