@@ -403,6 +403,8 @@ fn configure(config: &mut Config, option: &str) {
             std::mem::forget(taken);
         }
         "logfmt" => config.logfmt = true,
+        "mailbox-referrals" => config.capabilities.referrals = true,
+        "status-referral" => config.commands.status_referral = true,
         "proxy-compress" => config.proxy.compress = true,
         "compressed-max" => config.compression = Places::new(value.parse().unwrap()),
         "xfer-shared" => config.commands.xfer_shared = true,
