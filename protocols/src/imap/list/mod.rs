@@ -6,9 +6,9 @@
 //!    └─────────────────────────────────────────────────────────────┘
 //! ```
 //! Rows come from the list alone, so a dead backend never shortens the answer. What only backends know
-//! is asked of them: subscriptions and special uses of the user's home before the rows, STATUS and
-//! METADATA of every server of a row behind them, from all at once. Where the home is away, what it told
-//! last stands in.
+//! is asked of them: subscriptions and special uses of the user's home before the rows, special uses of
+//! other servers before the first row of his own that lies there, STATUS and METADATA of every server of a
+//! row behind them, from all at once. Where the home is away, what it told last stands in.
 
 pub(super) mod fan;
 mod plan;
@@ -48,6 +48,12 @@ const PARENTS_MAX: usize = 1000;
 /// Our tags: subscriptions, special uses.
 const SUBSCRIPTIONS: u32 = 0;
 const SPECIAL_USES: u32 = 1;
+
+/// Asks for them.
+const LIST_SPECIAL_USES: &[u8] = b" LIST (SPECIAL-USE) \"\" \"*\" RETURN (SPECIAL-USE)\r\n";
+
+/// Servers that one LIST asks for special uses.
+const OTHERS_MAX: usize = 64;
 
 /// The word of the response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,6 +121,10 @@ pub struct ListTask {
     told_bytes: usize,
     /// The home told all subscriptions.
     is_told_subscriptions: bool,
+    /// Servers that are not asked for special uses any more.
+    asked: BTreeSet<Box<[u8]>>,
+    /// Servers beside the home that have mailboxes of the user, to be asked before the rows go on.
+    others: VecDeque<Box<[u8]>>,
     /// The home is away, and stands as it was last.
     recalled: Option<Box<[u8]>>,
     walk: Option<Walk>,
@@ -144,6 +154,9 @@ enum Phase {
     ExpectSpecialUses(BackendId),
     ExpectCopy,
     ExpectPage,
+    /// A connection to another server with mailboxes of the user.
+    ExpectOther(Box<[u8]>),
+    ExpectOtherUses(BackendId),
     /// Rows wait until the client has taken what was authored.
     ExpectDrained,
     Fanning(Box<Fan>),
@@ -189,6 +202,8 @@ impl ListTask {
             told: Told::default(),
             told_bytes: 0,
             is_told_subscriptions: false,
+            asked: BTreeSet::new(),
+            others: VecDeque::new(),
             recalled: None,
             walk: None,
             rows: VecDeque::new(),
@@ -253,11 +268,50 @@ impl ListTask {
 
     fn ask_special(&mut self, backend: BackendId, cx: &Context<'_>) {
         if self.tells_special {
-            self.ask(backend, SPECIAL_USES, b" LIST (SPECIAL-USE) \"\" \"*\" RETURN (SPECIAL-USE)\r\n", cx);
+            self.asked.extend(cx.server(backend).map(Box::from));
+            self.ask(backend, SPECIAL_USES, LIST_SPECIAL_USES, cx);
             self.phase = Phase::ExpectSpecialUses(backend);
         } else {
             self.next_page(cx);
         }
+    }
+
+    /// Goes on when the rows that wait have no server that is to be asked.
+    fn seek_others(&mut self, cx: &Context<'_>) {
+        let others = self.rows.iter().filter_map(|row| row.mailbox.as_ref());
+        for server in others.filter(|mailbox| mailbox.is_own).filter_map(|mailbox| mailbox.server.as_ref()) {
+            if self.tells_special && self.asked.len() < OTHERS_MAX && self.asked.insert(server.clone()) {
+                self.others.push_back(server.clone());
+            }
+        }
+        self.next_other(cx);
+    }
+
+    fn next_other(&mut self, cx: &Context<'_>) {
+        match self.others.pop_front() {
+            Some(server) => {
+                self.agenda.want(Want::Backend { server: server.to_vec() });
+                self.phase = Phase::ExpectOther(server);
+            }
+            None => self.write_rows(cx),
+        }
+    }
+
+    /// Another server does not tell.
+    fn other_is_away(&mut self, server: Option<Box<[u8]>>, cx: &Context<'_>) {
+        self.missing.extend(server.filter(|_| self.options.wants_special()));
+        self.next_other(cx);
+    }
+
+    fn handle_other_line(&mut self, backend: BackendId, line: &[u8], cx: &Context<'_>) -> Line {
+        let mut tag = Vec::new();
+        cx.own_tag(SPECIAL_USES, &mut tag);
+        match result_of(line, &tag) {
+            Some((Status::Ok, _)) => self.next_other(cx),
+            Some((Status::No | Status::Bad, _)) => self.other_is_away(cx.server(backend).map(Box::from), cx),
+            None => return self.note_told(backend, SPECIAL_USES, line, cx),
+        }
+        Line::Drop
     }
 
     /// The home is away.
@@ -270,6 +324,7 @@ impl ListTask {
     /// special uses, but a list of no subscriptions would make clients forget them all.
     fn handle_copy(&mut self, copy: &HomeCopy, cx: &Context<'_>) {
         let home: Box<[u8]> = cx.home.unwrap_or(b"of the INBOX").into();
+        self.asked.insert(home.clone());
         if self.options.returns_subscribed() && !self.is_told_subscriptions {
             let Some(names) = &copy.subscribed else { return self.finish(cx, SERVER_UNAVAILABLE) };
             self.told.subscribed.extend(names.iter().cloned());
@@ -336,6 +391,11 @@ impl ListTask {
             }
             return Line::Drop;
         }
+        self.note_told(backend, number, line, cx)
+    }
+
+    /// A row of what a server was asked.
+    fn note_told(&mut self, backend: BackendId, number: u32, line: &[u8], cx: &Context<'_>) -> Line {
         let Response::Untagged { kind: UntaggedKind::Lsub | UntaggedKind::List, rest, .. } = response(line)
         else {
             return aside_of(backend, line, cx);
@@ -379,7 +439,7 @@ impl ListTask {
         if let Some(walk) = &mut self.walk {
             walk.handle_page(page, &mut self.rows);
         }
-        self.write_rows(cx);
+        self.seek_others(cx);
     }
 
     /// Writes rows until the bound is reached or there are none.
@@ -582,6 +642,24 @@ impl Task for ListTask {
                 let home = *home;
                 self.home_is_slow(home, cx);
             }
+            (Phase::ExpectOther(_), News::Backend(Ok(backend))) => {
+                self.ask(backend, SPECIAL_USES, LIST_SPECIAL_USES, cx);
+                self.phase = Phase::ExpectOtherUses(backend);
+            }
+            (Phase::ExpectOther(server), News::Backend(Err(_))) => {
+                let server = std::mem::take(server);
+                self.other_is_away(Some(server), cx);
+            }
+            (Phase::ExpectOtherUses(at), News::Lost(lost)) if *at == lost => {
+                self.other_is_away(cx.server(lost).map(Box::from), cx);
+            }
+            (Phase::ExpectOtherUses(at), News::Time)
+                if cx.selected.is_none_or(|selected| selected.backend != *at) =>
+            {
+                let at = *at;
+                self.agenda.want(Want::Abandon(at));
+                self.other_is_away(cx.server(at).map(Box::from), cx);
+            }
             (Phase::ExpectCopy, News::Kept(copy)) => self.handle_copy(copy, cx),
             (Phase::ExpectPage, News::Page(page)) => self.handle_page(page, cx),
             (Phase::Fanning(fan), news) => {
@@ -596,6 +674,8 @@ impl Task for ListTask {
                 | Phase::ExpectSpecialUses(_)
                 | Phase::ExpectCopy
                 | Phase::ExpectPage
+                | Phase::ExpectOther(_)
+                | Phase::ExpectOtherUses(_)
                 | Phase::ExpectDrained
                 | Phase::Over,
                 _,
@@ -612,6 +692,7 @@ impl Task for ListTask {
             Phase::ExpectSpecialUses(home) if *home == backend => {
                 self.handle_home_line(backend, SPECIAL_USES, line, cx)
             }
+            Phase::ExpectOtherUses(at) if *at == backend => self.handle_other_line(backend, line, cx),
             Phase::Fanning(fan) => {
                 let verdict = fan.handle_line(backend, line, cx, &mut self.agenda);
                 if let Some(harvest) = fan.poll_end() {
@@ -625,6 +706,8 @@ impl Task for ListTask {
             | Phase::ExpectSpecialUses(_)
             | Phase::ExpectCopy
             | Phase::ExpectPage
+            | Phase::ExpectOther(_)
+            | Phase::ExpectOtherUses(_)
             | Phase::ExpectDrained
             | Phase::Over => aside_of(backend, line, cx),
         }

@@ -744,3 +744,46 @@ fn deleted_mailboxes_are_shown_to_users_that_ask() {
     };
     expect(alternate, &[], &[]);
 }
+
+/// A folder of the user's own that lies on another server than his home.
+const AWAY: &[(&str, &str, &str)] = &[("user.user001.Away", "backend2", "user001\tlrswipkxtecdan\t")];
+
+fn with_a_folder_away(told: &str) -> Vec<String> {
+    let told = told.to_owned();
+    let asked = host(r#""" "INBOX.%" RETURN (SPECIAL-USE)"#);
+    run(asked, AWAY, usize::MAX, move |host, want| match want {
+        "backend backend2" if told.is_empty() => host.news(News::Backend(Err(Unavailable))),
+        "backend backend2" => host.news(News::Backend(Ok(BackendId(2)))),
+        "find user.user001" => host.news(found("user.user001", "backend1", "")),
+        "backend backend1" => host.news(News::Backend(Ok(BackendId(1)))),
+        "B1> RK1 LIST (SPECIAL-USE) \"\" \"*\" RETURN (SPECIAL-USE)\r\n" => {
+            let mut wants = host.says(1, "* LIST (\\Sent) \".\" INBOX.Sent\r\n");
+            wants.extend(host.says(1, "RK1 OK Completed\r\n"));
+            wants
+        }
+        "B2> RK1 LIST (SPECIAL-USE) \"\" \"*\" RETURN (SPECIAL-USE)\r\n" => {
+            let mut wants = host.says(2, "* LIST (\\Archive) \".\" INBOX.Away\r\n");
+            wants.extend(host.says(2, &told));
+            wants
+        }
+        want => panic_unless_wake(want),
+    })
+}
+
+#[test]
+fn special_use_of_a_folder_away_from_home_is_told_by_its_server() {
+    let lines = with_a_folder_away("RK1 OK Completed\r\n");
+    assert!(lines.contains(&r#"* LIST (\HasNoChildren \Archive) "." INBOX.Away"#.to_owned()), "{lines:?}");
+    assert!(lines.contains(&r#"* LIST (\HasNoChildren \Sent) "." INBOX.Sent"#.to_owned()), "{lines:?}");
+    assert_eq!(lines.last().map(String::as_str), Some("A1 OK Completed"));
+}
+
+#[test]
+fn folder_whose_server_is_away_has_a_row_and_the_server_is_named() {
+    for told in ["", "RK1 NO no\r\n"] {
+        let lines = with_a_folder_away(told);
+        assert_eq!(lines.iter().filter(|line| line.contains("INBOX.Away")).count(), 1, "{lines:?}");
+        let last = "A1 OK Completed without data of server backend2";
+        assert_eq!(lines.last().map(String::as_str), Some(last));
+    }
+}

@@ -32,6 +32,8 @@ pub(in crate::imap) struct Listed {
     pub(in crate::imap) inferiors: Inferiors,
     /// As in the list; `None` when the location names none.
     pub(in crate::imap) server: Option<Box<[u8]>>,
+    /// The user's own.
+    pub(in crate::imap) is_own: bool,
 }
 
 /// Whether there can be mailboxes below.
@@ -206,7 +208,8 @@ impl Walk {
                 | names::Category::Shared
                 | names::Category::Deleted => Inferiors::Possible,
             };
-            let mailbox = Some(Listed { rights: listed.rights, inferiors, server });
+            let is_own = part_of(internal, &self.namespace, &self.who).is_own();
+            let mailbox = Some(Listed { rights: listed.rights, inferiors, server, is_own });
             self.pending = Some(Row { name: external.as_slice().into(), has_children: false, mailbox });
         }
         self.last = Some(Seen { external: external.into(), internal: internal.clone() });
