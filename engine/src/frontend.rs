@@ -192,7 +192,7 @@ fn known_backends(configuration: &Configuration, log: &Log) -> Backends {
     if let Some(error) = error {
         log.write(Level::Warn, &format!("{}: {error}: not used", path.display()));
     }
-    Backends { offered, ..Backends::default() }
+    Backends::new(offered)
 }
 
 /// What operators may look at.

@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time;
 
 use arc_swap::ArcSwap;
 use driver::deflate::Deflaters;
@@ -182,11 +181,11 @@ impl Host for FrontendHost {
                 self.shared.log.write_for(&service, &session_id, level, &text);
             }
             Notice::Silent { server } => {
-                self.shared.backends.health.was_silent(&server, time::Instant::now());
+                self.shared.backends.was_silent(&server);
             }
             Notice::Stage { id, stage } => self.shared.intents.stage(self.index, session, id, stage),
             Notice::Capabilities { server, capabilities } => {
-                self.shared.backends.health.answered(&server);
+                self.shared.backends.answered(&server);
                 if self.shared.backends.offered.seen(&server, capabilities) {
                     self.save_offered();
                 }
@@ -200,12 +199,9 @@ impl Host for FrontendHost {
 
     fn connected(&mut self, server: &str, result: io::Result<()>) {
         let Shared { backends, log, .. } = &*self.shared;
-        match result {
-            Ok(()) => backends.health.reached(server, time::Instant::now()),
-            Err(error) => {
-                backends.health.failed(server, time::Instant::now());
-                log.write(Level::Info, &format!("cannot connect to {server}: {error}"));
-            }
+        backends.connected(server, result.is_ok());
+        if let Err(error) = result {
+            log.write(Level::Info, &format!("cannot connect to {server}: {error}"));
         }
     }
 

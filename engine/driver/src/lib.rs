@@ -15,6 +15,7 @@
 //! them back after `end_turn`. What could not be sent by then was copied to a spill buffer, which
 //! [`Op::Send`] drains. A connection with nothing in hand owns no buffer.
 
+pub mod breaker;
 mod close;
 mod conn;
 mod deadlines;

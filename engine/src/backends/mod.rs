@@ -1,19 +1,18 @@
 //! Backends: from a server string to a plan how to connect, and what is known of each.
 
 mod capabilities;
-mod health;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use driver::breaker::{self, Health};
 use protocols::conf::server::{Place, Server, default_port};
-use protocols::proxy::{LayerKind, OpenError, Opened, Service};
+use protocols::proxy::{self, LayerKind, OpenError, Opened, Service};
 use smallvec::SmallVec;
 
 pub use capabilities::Offered;
-pub use health::{BARRED_FOR, Health, Note};
 
 use crate::helpers::{Asker, Helpers, Unresolved};
 use crate::shard::{ConnectPlan, Endpoint, Reply};
@@ -41,7 +40,9 @@ impl Default for Settings {
 /// The backends as the shards of a process know them.
 pub struct Backends {
     /// What could not be reached lately.
-    pub health: Health,
+    health: Health,
+    /// When their clock began.
+    start: Instant,
     /// What they offer in IMAP.
     pub offered: Offered,
     /// What they offer in ManageSieve.
@@ -52,6 +53,7 @@ impl Default for Backends {
     fn default() -> Backends {
         Backends {
             health: Health::default(),
+            start: Instant::now(),
             offered: Offered::default(),
             sieve: Offered::of(protocols::sieve::cyrus_3_6),
         }
@@ -59,12 +61,38 @@ impl Default for Backends {
 }
 
 impl Backends {
+    /// Backends of which nothing is known but what they offered in IMAP.
+    pub fn new(offered: Offered) -> Backends {
+        Backends { offered, ..Backends::default() }
+    }
+
     /// What the servers of a protocol offer; of IMAP where no other is told of.
     pub fn offered_in(&self, service: Service) -> &Offered {
         match service {
             Service::Sieve => &self.sieve,
             Service::Imap | Service::Pop3 | Service::Lmtp | Service::Mupdate => &self.offered,
         }
+    }
+
+    /// Notes whether a server, by its watched name, took a connection.
+    pub fn connected(&self, server: &str, reached: bool) {
+        if reached { self.health.reached(server, self.now()) } else { self.health.failed(server, self.now()) }
+    }
+
+    /// Notes that a server took a connection and did not say what it must.
+    pub fn was_silent(&self, server: &str) {
+        self.health.was_silent(server, self.now());
+    }
+
+    /// Notes that a server answered.
+    pub fn answered(&self, server: &str) {
+        self.health.answered(server);
+    }
+
+    /// The moment on the clock that all shards share.
+    fn now(&self) -> proxy::Instant {
+        // Nanoseconds of 584 years fit.
+        proxy::Instant(self.start.elapsed().as_nanos() as u64)
     }
 
     /// Answers `Question::OpenBackend`: where to connect, at once or later.
@@ -80,8 +108,8 @@ impl Backends {
             Ok(parsed) => parsed,
             Err(error) => return refuse(error),
         };
-        let name = watched(server, service);
-        if self.health.is_barred(&name, Instant::now()) {
+        let name = breaker::watched(server, service);
+        if self.health.is_barred(&name, self.now()) {
             return refuse(OpenError::Connect(server.into()));
         }
         let (host, port) = match &parsed.place {
@@ -150,22 +178,12 @@ impl Settings {
     }
 }
 
-/// Under which name a server's health is kept: a server whose POP3 is down may well serve IMAP.
-fn watched(server: &str, service: Service) -> Box<str> {
-    match service {
-        Service::Imap | Service::Mupdate => server.into(),
-        Service::Pop3 => format!("{server} (pop3)").into(),
-        Service::Lmtp => format!("{server} (lmtp)").into(),
-        Service::Sieve => format!("{server} (sieve)").into(),
-    }
-}
-
 fn endpoints(addresses: &[IpAddr], port: u16) -> impl Iterator<Item = Endpoint> {
     addresses.iter().take(ADDRESSES_MAX).map(move |address| Endpoint::Ip(SocketAddr::new(*address, port)))
 }
 
 fn refuse(error: OpenError) -> Reply {
-    Reply::Now(protocols::proxy::Answer::Opened(Err(error)))
+    Reply::Now(proxy::Answer::Opened(Err(error)))
 }
 
 #[cfg(test)]

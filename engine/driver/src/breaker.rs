@@ -10,9 +10,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use protocols::proxy::{Instant, Service};
 
 /// How long a server that could not be reached is not asked again, for the first failure; as much
 /// more for each that follows. Short: a user who logs in while his server restarts is served a moment later.
@@ -31,10 +32,11 @@ const SILENCE_FORGOTTEN: Duration = Duration::from_secs(60);
 /// Servers that are remembered.
 const SERVERS_MAX: usize = 1024;
 
-/// The breakers of the servers that failed since the start.
+/// The breakers of the servers that failed since the start, by their [`watched`] names. Its moments are
+/// those of one clock for all shards.
+#[derive(Default)]
 pub struct Health {
     breakers: ArcSwap<BTreeMap<Box<str>, Arc<Breaker>>>,
-    start: Instant,
 }
 
 /// What is known of one server. Moments are milliseconds since the start.
@@ -59,17 +61,11 @@ pub struct Note {
     pub times: u32,
 }
 
-impl Default for Health {
-    fn default() -> Health {
-        Health { breakers: ArcSwap::default(), start: Instant::now() }
-    }
-}
-
 impl Health {
     /// Notes that a server could not be reached.
     pub fn failed(&self, server: &str, now: Instant) {
         if let Some(breaker) = self.breaker(server) {
-            breaker.fail(self.millis(now));
+            breaker.fail(millis(now));
         }
     }
 
@@ -77,7 +73,7 @@ impl Health {
     pub fn was_silent(&self, server: &str, now: Instant) {
         if let Some(breaker) = self.breaker(server) {
             breaker.is_silent.store(true, Ordering::Relaxed);
-            breaker.fail(self.millis(now));
+            breaker.fail(millis(now));
         }
     }
 
@@ -85,7 +81,7 @@ impl Health {
     pub fn reached(&self, server: &str, now: Instant) {
         let breakers = self.breakers.load();
         let Some(breaker) = breakers.get(server) else { return };
-        let since = self.millis(now).saturating_sub(breaker.failed_at.load(Ordering::Relaxed));
+        let since = millis(now).saturating_sub(breaker.failed_at.load(Ordering::Relaxed));
         if !breaker.is_silent.load(Ordering::Relaxed) || u128::from(since) > SILENCE_FORGOTTEN.as_millis() {
             breaker.close();
         }
@@ -102,7 +98,7 @@ impl Health {
     /// told that it is, and must say what came of it.
     pub fn is_barred(&self, server: &str, now: Instant) -> bool {
         let breakers = self.breakers.load();
-        breakers.get(server).is_some_and(|breaker| !breaker.lets_through(self.millis(now)))
+        breakers.get(server).is_some_and(|breaker| !breaker.lets_through(millis(now)))
     }
 
     /// The last failure of a server that has not answered since.
@@ -110,12 +106,8 @@ impl Health {
         let breakers = self.breakers.load();
         let breaker = breakers.get(server)?;
         let times = breaker.failures.load(Ordering::Relaxed);
-        let at = self.start + Duration::from_millis(breaker.failed_at.load(Ordering::Relaxed));
+        let at = Instant(breaker.failed_at.load(Ordering::Relaxed).saturating_mul(1_000_000));
         (times > 0).then_some(Note { at, times })
-    }
-
-    fn millis(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// The breaker of a server, made when there is none and room for it.
@@ -134,6 +126,20 @@ impl Health {
             breakers
         });
         self.breakers.load().get(server).map(Arc::clone)
+    }
+}
+
+fn millis(now: Instant) -> u64 {
+    now.0 / 1_000_000
+}
+
+/// Under which name a server's health is kept: a server whose POP3 is down may well serve IMAP.
+pub fn watched(server: &str, service: Service) -> Box<str> {
+    match service {
+        Service::Imap | Service::Mupdate => server.into(),
+        Service::Pop3 => format!("{server} (pop3)").into(),
+        Service::Lmtp => format!("{server} (lmtp)").into(),
+        Service::Sieve => format!("{server} (sieve)").into(),
     }
 }
 
@@ -172,7 +178,7 @@ mod tests {
 
     #[test]
     fn server_is_barred_for_a_moment_and_then_tried_by_one() {
-        let (health, now) = (Health::default(), Instant::now());
+        let (health, now) = (Health::default(), Instant(5_000_000_000));
         assert!(!health.is_barred("be1", now));
         health.failed("be1", now);
         assert!(health.is_barred("be1", now) && !health.is_barred("be2", now));
@@ -187,7 +193,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_limit() {
-        let (health, now) = (Health::default(), Instant::now());
+        let (health, now) = (Health::default(), Instant(5_000_000_000));
         for _ in 0..100 {
             health.failed("be1", now);
         }
@@ -198,7 +204,7 @@ mod tests {
 
     #[test]
     fn silent_server_is_not_believed_for_taking_connections() {
-        let (health, now) = (Health::default(), Instant::now());
+        let (health, now) = (Health::default(), Instant(5_000_000_000));
         health.was_silent("be1", now);
         health.reached("be1", now);
         assert!(health.is_barred("be1", now));
@@ -211,7 +217,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let (health, now) = (Health::default(), Instant::now());
+        let (health, now) = (Health::default(), Instant(5_000_000_000));
         for n in 0..SERVERS_MAX + 100 {
             health.failed(&n.to_string(), now);
         }
