@@ -243,6 +243,22 @@ fn a_barrier_that_does_not_come_answers_unknown() {
     assert!(matches!(world.answers[..], [(3, Answer::Barrier(Err(Unavailable)))]));
     world.wait(4, find("late", Freshness::BarrierIfAbsent));
     assert!(matches!(world.answers[1], (4, Answer::Found(Finding::Unknown))));
+    world.wait(5, find("user.foo", Freshness::Barrier));
+    assert!(matches!(world.answers[2], (5, Answer::Found(Finding::Active(_)))));
+    world.wait(6, find("user.foo", Freshness::Proven));
+    assert!(matches!(world.answers[3], (6, Answer::Found(Finding::Unknown))), "it may have moved since");
+}
+
+#[test]
+fn what_has_to_be_proven_is_unknown_when_the_barrier_does_not_come() {
+    let (mut world, slave) = live(Config::slave());
+    world.wait(1, find("user.foo", Freshness::Proven));
+    assert_eq!(world.machines[slave].take_out(), "N0 NOOP\r\n");
+    world.send(slave, "N0 OK \"Noop done\"\r\n");
+    assert!(matches!(world.answers[0], (1, Answer::Found(Finding::Active(_)))));
+    world.wait(2, find("user.foo", Freshness::Proven));
+    world.pass(2);
+    assert!(matches!(world.answers[1], (2, Answer::Found(Finding::Unknown))));
 }
 
 #[test]

@@ -411,8 +411,11 @@ pub enum Freshness {
     BarrierIfAbsent,
     /// The same, and what a barrier showed to be "not there" is for a second: for mail, whose senders guess names.
     BarrierOnce,
-    /// Behind a barrier in any case.
+    /// Behind a barrier; as far as the list goes where there can be none.
     Barrier,
+    /// Behind a barrier; unknown where there can be none, whatever a stale list says. For who would take the
+    /// answer for the last word on what a server denies.
+    Proven,
 }
 
 /// A part of the list in hierarchy order.

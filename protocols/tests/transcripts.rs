@@ -953,7 +953,8 @@ fn shown(question: &Question) -> String {
                 Freshness::Snapshot => "snapshot",
                 Freshness::BarrierIfAbsent => "sure",
                 Freshness::BarrierOnce => "once",
-                Freshness::Barrier => "barrier",
+                // What they differ in is the directory's: the answer of a list that is stale.
+                Freshness::Barrier | Freshness::Proven => "barrier",
             };
             format!("find {} {how}", name.escape_ascii())
         }

@@ -34,7 +34,8 @@ impl Snapshot {
         let found = self.list.find(name);
         let is_live = self.knowledge == Knowledge::Live;
         match (found, freshness) {
-            (_, Freshness::Barrier) if is_live => Err(WaitForBarrier),
+            (_, Freshness::Barrier | Freshness::Proven) if is_live => Err(WaitForBarrier),
+            (_, Freshness::Proven) => Ok(Finding::Unknown),
             (None, Freshness::BarrierIfAbsent | Freshness::BarrierOnce) if is_live => Err(WaitForBarrier),
             (Some(found), _) => Ok(found.into()),
             (None, _) if is_live => Ok(Finding::Absent),

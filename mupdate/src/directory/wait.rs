@@ -148,6 +148,7 @@ impl Directory {
     pub(super) fn answer_unproven(&mut self, ticket: Ticket, wait: Wait) {
         let answer = match wait {
             Wait::Barrier => Answer::Barrier(Err(Unavailable)),
+            Wait::Find { freshness: Freshness::Proven, .. } => Answer::Found(Finding::Unknown),
             Wait::Find { name, .. } => Answer::Found(self.look_up(&name).unwrap_or(Finding::Unknown)),
         };
         self.effects.push_back(Effect::Answer { ticket, answer });

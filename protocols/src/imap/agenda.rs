@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::backend::Offer;
 use super::grammar::{Response, Status, UntaggedKind, code, response};
+use super::route::{BEING_MOVED, is_referral};
 use super::task::{Context, Line, News, Want};
 use crate::proxy::{BackendId, Entry, Finding, Freshness};
 use crate::wire::line as wire_line;
@@ -179,6 +180,9 @@ pub(super) fn result_of<'a>(line: &'a [u8], answers: &[u8]) -> Option<(Status, &
 
 /// `NO text`, `BAD text` or `OK text`.
 pub(super) fn result_line(status: Status, text: &[u8]) -> Vec<u8> {
+    if is_referral(text) {
+        return BEING_MOVED.to_vec();
+    }
     let word: &[u8] = match status {
         Status::Ok => b"OK ",
         Status::No => b"NO ",

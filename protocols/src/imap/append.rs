@@ -15,7 +15,7 @@ use super::backend::Offer;
 use super::catenate::{Catenation, Part, PartEnd, Piece};
 use super::creatable::{Creatable, Verdict};
 use super::grammar::{Response, Status, response};
-use super::route::{Arrival, MAY_BE_DONE, Route, UNREACHABLE, is_elsewhere, name_out, push};
+use super::route::{Arrival, MAY_BE_DONE, Route, UNREACHABLE, is_elsewhere, name_out, not_there, push};
 use super::task::{Context, Line, News, Task, Want};
 use crate::proxy::{BackendId, Instant, Side};
 use crate::wire::{Announced, line, literal};
@@ -497,7 +497,7 @@ impl Task for Append {
             }
             Step::Answer => {
                 self.step = Step::Over;
-                out.extend_from_slice(&self.held);
+                not_there(cx.tag, &self.held, out);
                 Some(Want::Reply)
             }
             Step::Over => Some(Want::Done),

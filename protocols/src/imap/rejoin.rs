@@ -408,6 +408,8 @@ impl Rejoin {
             return Line::Drop;
         }
         let items = FetchItems::read_head(rest).unwrap_or_default();
+        // Messages that came since the mailbox was selected again the other connection tells of.
+        let number = number.filter(|number| *number <= self.numbers.messages);
         if let (Some(number), Some(flags), Some(uid)) = (number, items.flags, items.uid) {
             self.begin_rows();
             let head = format!("* {number} FETCH (UID {uid} FLAGS (");

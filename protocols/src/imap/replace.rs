@@ -172,6 +172,10 @@ impl Replace {
 }
 
 impl Task for Replace {
+    fn expunges(&self) -> bool {
+        true
+    }
+
     fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, now: Instant) {
         match (&self.step, news) {
             (Step::Append, news) => self.append.handle_news(news, cx, now),

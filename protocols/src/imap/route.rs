@@ -35,6 +35,8 @@ pub(super) const UNREACHABLE: &[u8] = b"NO [UNAVAILABLE] Server(s) unavailable t
 /// A command was sent whose fate is unknown.
 pub(super) const MAY_BE_DONE: &[u8] =
     b"NO [UNAVAILABLE] connection to the server was lost; the command may have been done";
+/// Its server says that it is elsewhere, and the list that it is there.
+pub(super) const BEING_MOVED: &[u8] = b"NO [UNAVAILABLE] mailbox is being moved";
 const RESERVED: &[u8] = b"NO [UNAVAILABLE] Mailbox is currently reserved";
 const UNKNOWN: &[u8] = b"NO [UNAVAILABLE] mailbox list temporarily unavailable";
 
@@ -48,6 +50,8 @@ pub(super) struct Route {
     /// Which server of the list is tried for an entry that names none.
     next_server: usize,
     has_asked_again: bool,
+    /// The server that it was moved back to was asked once more.
+    has_come_back: bool,
 }
 
 #[derive(Debug)]
@@ -91,6 +95,7 @@ impl Route {
             tried: None,
             next_server: 0,
             has_asked_again: false,
+            has_come_back: false,
         }
     }
 
@@ -102,6 +107,7 @@ impl Route {
             tried: None,
             next_server: usize::MAX,
             has_asked_again: false,
+            has_come_back: false,
         }
     }
 
@@ -121,7 +127,7 @@ impl Route {
     /// Looks again, behind a barrier: the server that was asked says that it is not there.
     pub(super) fn again(&mut self) {
         self.has_asked_again = true;
-        self.stage = Stage::Find(Freshness::Barrier);
+        self.stage = Stage::Find(Freshness::Proven);
     }
 
     /// Whether it has looked again.
@@ -164,7 +170,9 @@ impl Route {
     fn found(&mut self, freshness: Freshness, finding: &Finding, cx: &Context<'_>) -> Option<Arrival> {
         let arrival = match finding {
             Finding::Active(entry) => match entry.location.server() {
-                Some(server) if self.tried.as_deref() == Some(server) => Arrival::Same,
+                Some(server) if self.tried.as_deref() == Some(server) && !self.comes_back(cx) => {
+                    Arrival::Same
+                }
                 Some(server) => {
                     self.stage = Stage::Connect(server.to_vec());
                     self.next_server = usize::MAX;
@@ -173,7 +181,7 @@ impl Route {
                 None => return self.next_of_list(cx),
             },
             // The reservation may be over by the time the barrier is.
-            Finding::Reserved { .. } if freshness != Freshness::Barrier => {
+            Finding::Reserved { .. } if !matches!(freshness, Freshness::Barrier | Freshness::Proven) => {
                 self.stage = Stage::Find(Freshness::Barrier);
                 return None;
             }
@@ -183,6 +191,11 @@ impl Route {
         };
         self.stage = Stage::There;
         Some(arrival)
+    }
+
+    /// Whether a mailbox may have been moved away and back since its server was asked.
+    fn comes_back(&mut self, cx: &Context<'_>) -> bool {
+        cx.has_waited && !std::mem::replace(&mut self.has_come_back, true)
     }
 
     /// The next server for an entry that names none (`mupdate_config: replicated`).
@@ -211,6 +224,25 @@ pub(super) fn is_elsewhere(text: &[u8]) -> bool {
         }
     }
     text.starts_with(b"Mailbox does not exist") || text.starts_with(b"Mailbox has been moved")
+}
+
+/// Whether a server refers to another one.
+pub(super) fn is_referral(text: &[u8]) -> bool {
+    code(text).is_some_and(|(name, _)| name.eq_ignore_ascii_case(b"REFERRAL"))
+}
+
+/// The tagged line of a server that knows no such mailbox, for the client. Where the mailbox is instead is
+/// our business; referrals are for clients that ask, and made here.
+pub(super) fn not_there(tag: &[u8], held: &[u8], out: &mut Vec<u8>) {
+    match response(held) {
+        Response::Tagged { text, .. } if is_referral(text) => {
+            push(out, &[tag, b" ", BEING_MOVED, b"\r\n"]);
+        }
+        Response::Tagged { .. }
+        | Response::Untagged { .. }
+        | Response::Continuation { .. }
+        | Response::Invalid => out.extend_from_slice(held),
+    }
 }
 
 /// Appends a mailbox name as typed.
@@ -480,7 +512,7 @@ impl Task for Routed {
             }
             Step::Answer => {
                 self.step = Step::Over;
-                out.extend_from_slice(&self.held);
+                not_there(cx.tag, &self.held, out);
                 Some(Want::Reply)
             }
             Step::Refuse(text) => {

@@ -78,7 +78,9 @@ impl Session {
         while self.may_task_speak() {
             let Some(mut running) = self.task.take() else { break };
             out.clear();
-            let want = self.context(&running.tag).and_then(|cx| running.task.poll_want(&cx, &mut out));
+            let want = self
+                .context(&running.tag, running.reserved)
+                .and_then(|cx| running.task.poll_want(&cx, &mut out));
             self.task = Some(running);
             match want {
                 Some(want) => self.carry_out(want, &out, now),
@@ -95,8 +97,8 @@ impl Session {
         self.reading != Reading::Over && self.task.is_some() && self.speaking.is_none()
     }
 
-    /// What a task may know.
-    fn context<'a>(&'a self, tag: &'a [u8]) -> Option<Context<'a>> {
+    /// What a task may know; `reserved` as it has waited.
+    fn context<'a>(&'a self, tag: &'a [u8], reserved: Option<Reserved>) -> Option<Context<'a>> {
         let user = self.user()?;
         let selected = self.selected.as_deref().and_then(|selected| {
             let at = self.backend_at(selected.backend)?;
@@ -113,6 +115,7 @@ impl Session {
             selected,
             home: user.home.as_deref(),
             tag,
+            has_waited: reserved.is_some(),
             backends: &self.backends,
             enabled: user.enabled,
         })
@@ -122,7 +125,7 @@ impl Session {
     pub(super) fn tell_task(&mut self, news: News<'_>, now: Instant) {
         let Some(mut running) = self.task.take() else { return };
         running.last_news = now;
-        if let Some(cx) = self.context(&running.tag) {
+        if let Some(cx) = self.context(&running.tag, running.reserved) {
             running.task.handle_news(news, &cx, now);
         }
         self.task = Some(running);
@@ -379,7 +382,9 @@ impl Session {
     /// Whether the task waits for a reservation to end. What looks for a selected mailbox waits by itself.
     fn waits_for(&mut self, finding: &Finding, now: Instant) -> bool {
         let Some(running) = &mut self.task else { return false };
-        let is_reserved = matches!(finding, Finding::Reserved { .. }) && !running.tag.is_empty();
+        let is_reserved = matches!(finding, Finding::Reserved { .. })
+            && !running.tag.is_empty()
+            && running.task.waits_for_moves();
         let known = running.reserved;
         let since = known.map_or(now, |reserved| reserved.since);
         if !is_reserved || since + RESERVED_TIMEOUT < now {
@@ -440,7 +445,9 @@ impl Session {
 
     fn show_line(&mut self, from: Side, line: &[u8], now: Instant) -> Option<Line> {
         let mut running = self.task.take()?;
-        let verdict = self.context(&running.tag).map(|cx| running.task.handle_line(from, line, &cx, now));
+        let verdict = self
+            .context(&running.tag, running.reserved)
+            .map(|cx| running.task.handle_line(from, line, &cx, now));
         if verdict != Some(Line::Hold) {
             // A line on hold is offered again and again: it is no news.
             running.last_news = now;

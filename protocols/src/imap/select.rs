@@ -2,7 +2,9 @@
 
 use super::grammar::{Response, Status, Verb, code, response};
 use super::lost::Bond;
-use super::route::{Arrival, MAY_BE_DONE, Route, UNREACHABLE, is_elsewhere, name_out, push};
+use super::route::{
+    Arrival, MAY_BE_DONE, Route, UNREACHABLE, is_elsewhere, is_referral, name_out, not_there, push,
+};
 use super::task::{Access, Context, Line, News, Task, Want};
 use crate::proxy::{BackendId, Instant, Side};
 
@@ -102,7 +104,7 @@ impl Select {
             }
             Then::Answer => {
                 self.step = Step::NotOpened;
-                out.extend_from_slice(&self.held);
+                not_there(cx.tag, &self.held, out);
                 Some(Want::Reply)
             }
         }
@@ -120,7 +122,7 @@ impl Select {
                 self.step = Step::Opened(id, self.access(text));
                 Line::Relay
             }
-            Status::No if is_elsewhere(text) && self.held.is_empty() => {
+            Status::No if is_referral(text) || (is_elsewhere(text) && self.held.is_empty()) => {
                 self.held = line.to_vec();
                 self.step = Step::NotThere;
                 Line::Taken

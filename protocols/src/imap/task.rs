@@ -37,6 +37,9 @@ pub struct Context<'a> {
     pub home: Option<&'a [u8]>,
     /// The tag of the command that the task serves.
     pub tag: &'a [u8],
+    /// The command has waited for a mailbox that was being moved: what a server said of it before may be true
+    /// no more.
+    pub has_waited: bool,
     /// The connections of the session.
     pub backends: &'a [Backend],
     /// What the client enabled.
@@ -258,6 +261,16 @@ pub trait Task {
     /// Whether lines of the client are for the task (APPEND, IDLE); else he is on hold.
     fn reads_client(&self) -> bool {
         false
+    }
+
+    /// Whether it takes messages out of the selected mailbox.
+    fn expunges(&self) -> bool {
+        false
+    }
+
+    /// Whether a mailbox that it looks up and that is being moved is waited for, up to half a minute.
+    fn waits_for_moves(&self) -> bool {
+        true
     }
 
     /// Whether untagged responses of this connection go to the client unseen, in whole bursts; the

@@ -93,6 +93,7 @@ impl<T: Task> Host<T> {
             }),
             home: self.home.as_deref(),
             tag: b"A1",
+            has_waited: false,
             backends: &self.backends,
             enabled: self.enabled,
         };

@@ -163,7 +163,7 @@ impl Session {
     fn ask_what_became(&mut self, emptying: Emptying) {
         self.withhold(Withheld::Asking(emptying));
         let Some(name) = self.selected.as_deref().map(|selected| selected.name.clone()) else { return };
-        self.ask(Purpose::Selected, Question::Find { name, freshness: Freshness::Barrier });
+        self.ask(Purpose::Selected, Question::Find { name, freshness: Freshness::Proven });
     }
 
     /// The list says what became of a mailbox that its server says to be empty.
@@ -224,8 +224,9 @@ impl Session {
     /// Whether a command of the client is under way that may have emptied the mailbox.
     fn has_emptied(&self) -> bool {
         let writes = Whose::Client(Nature::Writes);
+        let is_task = self.task.as_ref().is_some_and(|running| running.task.expunges());
         self.selected_backend().is_some_and(|backend| {
-            backend.serves_task || backend.flights.iter().any(|flight| flight.whose == writes)
+            (backend.serves_task && is_task) || backend.flights.iter().any(|flight| flight.whose == writes)
         })
     }
 

@@ -40,6 +40,9 @@ const REMOVE: u32 = 2;
 /// The text for a source that refuses what a MOVE takes beside the copy.
 const NOT_REMOVED: &[u8] = b"NO messages were copied, but the source server did not remove them";
 
+/// The text for a source that has the selected mailbox no more.
+const SOURCE_MOVED: &[u8] = b"NO [UNAVAILABLE] the selected mailbox is being moved";
+
 /// The text for a source that answers a FETCH otherwise than it must.
 const BAD_SOURCE: &[u8] = b"NO inter-server COPY failed: the source server's answer is not understood";
 
@@ -469,6 +472,10 @@ impl Across {
             }
             (Phase::Messages, Status::Ok) if self.appending => self.end_append(More::Ends, agenda),
             (Phase::Messages, Status::Ok) => self.appended(cx, agenda),
+            (Phase::Messages, Status::No) if is_elsewhere(text) => {
+                self.abandon(agenda);
+                self.finish(SOURCE_MOVED, cx, agenda);
+            }
             (Phase::Messages, Status::No | Status::Bad) => {
                 self.abandon(agenda);
                 self.finish(&result_line(status, text), cx, agenda);

@@ -20,7 +20,7 @@ use super::agenda::{
 use super::backend::Offer;
 use super::creatable::{Creatable, Verdict};
 use super::grammar::{CopyArgs, Status};
-use super::route::is_elsewhere;
+use super::route::{BEING_MOVED, is_elsewhere, is_referral};
 use super::task::{Access, Context, Line, News, Task, Want};
 use crate::mailbox::acl::{self, Rights};
 use crate::proxy::{BackendId, Finding, Freshness, Instant, Intent, Side};
@@ -136,7 +136,11 @@ impl CopyTask {
         let (Some(server), Some(selected)) = (server_of(&entry, cx), cx.selected) else {
             return self.finish(cx, UNAVAILABLE);
         };
-        if self.held.is_some() && self.tried.as_deref() == Some(server) {
+        let is_same = self.held.is_some() && self.tried.as_deref() == Some(server);
+        if is_same && cx.has_waited {
+            return self.finish(cx, BEING_MOVED);
+        }
+        if is_same {
             return self.finish_held(cx);
         }
         self.tried = Some(server.to_vec());
@@ -165,7 +169,7 @@ impl CopyTask {
         self.held = Some(result);
         match place(&self.request.mailbox, cx) {
             Ok(name) => {
-                self.agenda.want(Want::Find { name, freshness: Freshness::Barrier });
+                self.agenda.want(Want::Find { name, freshness: Freshness::Proven });
                 self.phase = Phase::ExpectDestination;
             }
             Err(refusal) => self.finish(cx, refusal),
@@ -290,6 +294,10 @@ impl CopyTask {
             self.look_again(result_line(status, text), cx);
             return Line::Drop;
         }
+        if is_referral(text) {
+            self.finish(cx, BEING_MOVED);
+            return Line::Drop;
+        }
         self.agenda.want(Want::Done);
         self.phase = Phase::Over;
         Line::Relay
@@ -297,6 +305,10 @@ impl CopyTask {
 }
 
 impl Task for CopyTask {
+    fn expunges(&self) -> bool {
+        self.request.action == Action::Move
+    }
+
     fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, _now: Instant) {
         match (news, std::mem::replace(&mut self.phase, Phase::Over)) {
             (News::Found(finding), Phase::ExpectDestination) => self.handle_destination(finding, cx),

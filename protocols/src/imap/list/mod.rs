@@ -623,6 +623,11 @@ const ROW_BYTES_MAX: usize = 5 * 1024;
 pub(super) const CHUNK_BYTES: usize = AUTHORED_BYTES_MAX - ROW_BYTES_MAX;
 
 impl Task for ListTask {
+    /// Rows stand in the list; special uses of a home that is on its way are the last known.
+    fn waits_for_moves(&self) -> bool {
+        self.options.returns_subscribed()
+    }
+
     fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, _now: Instant) {
         if matches!((&self.phase, &news), (Phase::ExpectDrained, News::Drained(Side::Client))) {
             return self.write_rows(cx);
