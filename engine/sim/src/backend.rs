@@ -1,36 +1,42 @@
-//! A backend of the simulated murder: stores mail, checks what it is asked and by whom.
+//! A backend of the simulated murder, as Cyrus 3.6 does it: stores mail, checks what it is asked and by whom.
+//!
+//! A user's mailboxes can be taken away and given to another backend: his sessions end without a word, a
+//! moment late; to everybody else's it looks as if all messages had been expunged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use protocols::proxy::Instant;
 use protocols::wire::{Cursor, literal};
 
 use crate::dice::Dice;
+use crate::mailbox::{Mailbox, Message, VALIDITY, names, set_of};
 use crate::message;
 use crate::net::{Broken, EndId, Net, Read};
+use crate::truth::Truth;
 use crate::units::{Unit, Units};
 
 /// The password of the frontends' proxy user.
 pub const PROXY_PASSWORD: &str = "proxy-secret";
 
-const CAPABILITIES: &str =
-    "IMAP4rev1 LITERAL+ ID ENABLE IDLE MULTIAPPEND UIDPLUS MOVE UNSELECT NAMESPACE AUTH=PLAIN SASL-IR";
+const CAPABILITIES: &str = "IMAP4rev1 LITERAL+ ID ENABLE IDLE MULTIAPPEND UIDPLUS MOVE UNSELECT NAMESPACE \
+CONDSTORE QRESYNC LIST-EXTENDED LIST-STATUS MULTISEARCH QUOTA AUTH=PLAIN SASL-IR";
+
+/// What a session is told of a mailbox that has left.
+const AWAY: &str = "NO Mailbox does not exist";
 
 /// A backend.
 pub struct Backend {
     /// Its server name in the list.
     pub name: String,
+    capabilities: String,
     boxes: BTreeMap<String, Mailbox>,
+    /// Mailboxes that may be asked for although they live elsewhere: they move.
+    wandering: BTreeSet<String>,
     peers: Vec<Peer>,
     up: bool,
     /// What must not happen and did.
     pub violations: Vec<String>,
-}
-
-#[derive(Default)]
-struct Mailbox {
-    messages: Vec<(u32, Vec<u8>, bool)>,
-    next_uid: u32,
 }
 
 struct Peer {
@@ -38,23 +44,50 @@ struct Peer {
     units: Units,
     out: Vec<u8>,
     user: Option<String>,
-    selected: Option<String>,
+    qresync: bool,
+    selected: Option<Selected>,
     /// Tag of an IDLE in progress.
     idle: Option<String>,
     closing: bool,
+    /// The mailboxes of its user have left: it ends then.
+    ends_at: Option<Instant>,
+}
+
+/// What a session has selected.
+struct Selected {
+    name: String,
+    /// UIDs in the order of the numbers that it was told, each with the mod-sequence of what it was told.
+    known: Vec<(u32, u64)>,
+    is_read_only: bool,
+}
+
+/// Whether a session may be told that messages are gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tells {
+    Everything,
+    /// Numbers are in use.
+    NoExpunge,
 }
 
 impl Backend {
-    /// A backend with empty mailboxes.
-    pub fn new(name: &str, mailboxes: impl IntoIterator<Item = String>) -> Backend {
-        let boxes = mailboxes.into_iter().map(|name| (name, Mailbox { messages: Vec::new(), next_uid: 1 }));
+    /// A backend with empty mailboxes. `lacks` is a capability that it has not.
+    pub fn new(name: &str, mailboxes: impl IntoIterator<Item = String>, lacks: &str) -> Backend {
+        let capabilities =
+            CAPABILITIES.split(' ').filter(|word| *word != lacks).collect::<Vec<_>>().join(" ");
         Backend {
             name: name.to_owned(),
-            boxes: boxes.collect(),
+            capabilities,
+            boxes: mailboxes.into_iter().map(|name| (name, Mailbox::default())).collect(),
+            wandering: BTreeSet::new(),
             peers: Vec::new(),
             up: true,
             violations: Vec::new(),
         }
+    }
+
+    /// Mailboxes that may come and go.
+    pub fn expect(&mut self, wandering: impl IntoIterator<Item = String>) {
+        self.wandering.extend(wandering);
     }
 
     /// Whether it takes connections.
@@ -68,18 +101,47 @@ impl Backend {
         self.peers.clear();
     }
 
+    /// Whether a copy of a message is there.
+    pub fn holds(&self, mailbox: &str, uid: u32) -> bool {
+        self.boxes.get(mailbox).is_some_and(|mailbox| mailbox.message(uid).is_some())
+    }
+
+    /// Closes mailboxes to everybody, or opens them again.
+    pub fn set_moving(&mut self, names: &[String], is_moving: bool) {
+        for name in names {
+            if let Some(mailbox) = self.boxes.get_mut(name) {
+                mailbox.is_moving = is_moving;
+            }
+        }
+    }
+
+    /// Gives mailboxes away. The sessions of their owner end at `end`.
+    pub fn give(&mut self, owner: &str, names: &[String], end: Instant) -> Vec<(String, Mailbox)> {
+        for peer in self.peers.iter_mut().filter(|peer| peer.user.as_deref() == Some(owner)) {
+            peer.ends_at = Some(end);
+        }
+        names.iter().filter_map(|name| self.boxes.remove_entry(name)).collect()
+    }
+
+    /// Takes mailboxes of another backend.
+    pub fn take(&mut self, mailboxes: Vec<(String, Mailbox)>) {
+        self.boxes.extend(mailboxes);
+    }
+
     /// Takes a connection.
     pub fn accept(&mut self, end: EndId) {
-        let greeting =
-            format!("* OK [CAPABILITY {CAPABILITIES}] {} Cyrus IMAP 3.6.1 server ready\r\n", self.name);
+        let Backend { name, capabilities, .. } = self;
+        let greeting = format!("* OK [CAPABILITY {capabilities}] {name} Cyrus IMAP 3.6.1 server ready\r\n");
         self.peers.push(Peer {
             end,
             units: Units::default(),
             out: greeting.into_bytes(),
             user: None,
+            qresync: false,
             selected: None,
             idle: None,
             closing: false,
+            ends_at: None,
         });
     }
 
@@ -89,31 +151,28 @@ impl Backend {
     }
 
     /// Reads, answers, sends.
-    pub fn turn(&mut self, net: &mut Net, now: Instant, dice: &mut Dice) {
+    pub fn turn(&mut self, net: &mut Net, now: Instant, dice: &mut Dice, truth: &mut Truth) {
+        let mut served = Vec::new();
         for mut peer in std::mem::take(&mut self.peers) {
-            let mut over = false;
-            loop {
-                match net.read(peer.end, 64 * 1024, now, dice) {
-                    Read::Bytes(bytes) => peer.units.push(&bytes),
-                    Read::Nothing => break,
-                    Read::Eof => {
-                        over = true;
-                        break;
-                    }
-                    Read::Reset => {
-                        net.close(peer.end, now);
-                        over = true;
-                        break;
-                    }
+            if self.read(&mut peer, net, now, dice, truth) {
+                served.push(peer)
+            } else {
+                net.close(peer.end, now)
+            }
+        }
+        // What one session did the others are told, who wait for it.
+        for mut peer in served {
+            if peer.idle.is_some() {
+                self.tell(&mut peer, Tells::Everything);
+            }
+            let is_sent = match net.send(peer.end, &peer.out, now, dice) {
+                Ok(n) => {
+                    drop(peer.out.drain(..n));
+                    true
                 }
-            }
-            self.serve(&mut peer);
-            let sent = net.send(peer.end, &peer.out, now, dice);
-            match sent {
-                Ok(n) => drop(peer.out.drain(..n)),
-                Err(Broken) => over = true,
-            }
-            if over || (peer.closing && peer.out.is_empty()) {
+                Err(Broken) => false,
+            };
+            if !is_sent || (peer.closing && peer.out.is_empty()) {
                 net.close(peer.end, now);
             } else {
                 self.peers.push(peer);
@@ -121,25 +180,53 @@ impl Backend {
         }
     }
 
-    fn serve(&mut self, peer: &mut Peer) {
+    /// Takes in and does what a session says; whether it goes on.
+    fn read(
+        &mut self,
+        peer: &mut Peer,
+        net: &mut Net,
+        now: Instant,
+        dice: &mut Dice,
+        truth: &mut Truth,
+    ) -> bool {
+        if peer.ends_at.is_some_and(|at| at <= now) {
+            return false;
+        }
+        loop {
+            match net.read(peer.end, 64 * 1024, now, dice) {
+                Read::Bytes(bytes) => peer.units.push(&bytes),
+                Read::Nothing => break,
+                Read::Eof | Read::Reset => {
+                    // What came whole before the end is done.
+                    self.serve(peer, truth);
+                    return false;
+                }
+            }
+        }
+        self.serve(peer, truth);
+        true
+    }
+
+    fn serve(&mut self, peer: &mut Peer, truth: &mut Truth) {
         loop {
             match peer.units.poll() {
                 Unit::Whole(unit) if peer.idle.is_some() => {
                     let tag = peer.idle.take().unwrap_or_default();
+                    self.tell(peer, Tells::Everything);
                     if unit.eq_ignore_ascii_case(b"DONE") {
                         say(peer, &format!("{tag} OK Completed"));
                     } else {
                         say(peer, &format!("{tag} BAD Invalid Idle continuation"));
                     }
                 }
-                Unit::Whole(unit) => self.command(peer, &unit),
+                Unit::Whole(unit) => self.command(peer, &unit, truth),
                 Unit::Announced => say(peer, "+ go ahead"),
                 Unit::Incomplete => return,
             }
         }
     }
 
-    fn command(&mut self, peer: &mut Peer, unit: &[u8]) {
+    fn command(&mut self, peer: &mut Peer, unit: &[u8], truth: &mut Truth) {
         let mut words = unit.splitn(3, |byte| *byte == b' ');
         let tag = String::from_utf8_lossy(words.next().unwrap_or_default()).into_owned();
         let mut verb = String::from_utf8_lossy(words.next().unwrap_or_default()).to_uppercase();
@@ -152,7 +239,7 @@ impl Backend {
         }
         let result = match (verb.as_str(), peer.user.clone()) {
             ("CAPABILITY", _) => {
-                say(peer, &format!("* CAPABILITY {CAPABILITIES}"));
+                say(peer, &format!("* CAPABILITY {}", self.capabilities));
                 Ok("OK Completed".into())
             }
             ("LOGOUT", _) => {
@@ -160,14 +247,72 @@ impl Backend {
                 peer.closing = true;
                 Ok("OK Completed".into())
             }
-            ("NOOP" | "ID" | "ENABLE", _) => Ok("OK Completed".into()),
             ("AUTHENTICATE", None) => self.authenticate(peer, arguments),
+            ("ENABLE", _) => {
+                if arguments.windows(7).any(|word| word.eq_ignore_ascii_case(b"QRESYNC")) {
+                    peer.qresync = true;
+                    say(peer, "* ENABLED QRESYNC");
+                }
+                Ok("OK Completed".into())
+            }
+            ("NOOP" | "ID", _) => Ok("OK Completed".into()),
             (_, None) => Err("BAD Please login first".into()),
-            (verb, Some(user)) => self.authenticated(peer, &user, &tag, verb, arguments),
+            (verb, Some(user)) => self.authenticated(peer, &user, &tag, verb, arguments, truth),
         };
         if peer.idle.is_none() {
+            let uses_numbers = matches!(verb.as_str(), "FETCH" | "STORE" | "SEARCH" | "COPY");
+            self.tell(peer, if uses_numbers { Tells::NoExpunge } else { Tells::Everything });
             let (Ok(text) | Err(text)) = result;
             say(peer, &format!("{tag} {text}"));
+        }
+    }
+
+    /// Tells a session what others did to its mailbox.
+    fn tell(&self, peer: &mut Peer, tells: Tells) {
+        let Some(mut selected) = peer.selected.take() else { return };
+        if tells == Tells::Everything {
+            self.tell_gone(peer, &mut selected);
+        }
+        if let Some(mailbox) = self.boxes.get(&selected.name) {
+            let before = selected.known.len();
+            let last = selected.known.last().map_or(0, |(uid, _)| *uid);
+            for (at, (uid, told)) in selected.known.iter_mut().enumerate() {
+                let Some(message) = mailbox.message(*uid).filter(|message| message.modseq > *told) else {
+                    continue;
+                };
+                *told = message.modseq;
+                let line = changed(at, message, peer.qresync);
+                say(peer, &line);
+            }
+            let new = mailbox.messages().iter().filter(|message| message.uid > last);
+            selected.known.extend(new.map(|message| (message.uid, message.modseq)));
+            if selected.known.len() > before {
+                say(peer, &format!("* {} EXISTS", selected.known.len()));
+                say(peer, "* 0 RECENT");
+            }
+        }
+        peer.selected = Some(selected);
+    }
+
+    /// Of a mailbox that has left all are gone.
+    fn tell_gone(&self, peer: &mut Peer, selected: &mut Selected) {
+        let mailbox = self.boxes.get(&selected.name);
+        let is_there = |uid: u32| mailbox.is_some_and(|mailbox| mailbox.message(uid).is_some());
+        let mut vanished = Vec::new();
+        let mut at = 0;
+        while let Some((uid, _)) = selected.known.get(at) {
+            if is_there(*uid) {
+                at += 1;
+                continue;
+            }
+            vanished.push(*uid);
+            selected.known.remove(at);
+            if !peer.qresync {
+                say(peer, &format!("* {} EXPUNGE", at + 1));
+            }
+        }
+        if peer.qresync && !vanished.is_empty() {
+            say(peer, &format!("* VANISHED {}", set_of(&vanished)));
         }
     }
 
@@ -180,7 +325,7 @@ impl Backend {
         match (parts.next(), parts.next(), parts.next()) {
             (Some(user), Some(proxy), Some(password)) if proxy == "proxy" && password == PROXY_PASSWORD => {
                 peer.user = Some(user);
-                Ok(format!("OK [CAPABILITY {CAPABILITIES}] Success"))
+                Ok(format!("OK [CAPABILITY {}] Success", self.capabilities))
             }
             (user, _, _) => {
                 self.violations.push(format!("{}: a bad proxy login for {user:?}", self.name));
@@ -196,89 +341,167 @@ impl Backend {
         tag: &str,
         verb: &str,
         arguments: &[u8],
+        truth: &mut Truth,
     ) -> Result<String, String> {
         match verb {
-            "SELECT" | "EXAMINE" => self.select(peer, user, arguments),
+            "SELECT" | "EXAMINE" => self.select(peer, user, verb, arguments),
             "UNSELECT" | "CLOSE" => {
                 peer.selected = None;
                 Ok("OK Completed".into())
             }
             "STATUS" => {
                 let name = self.named(user, arguments)?;
-                let messages = self.boxes[&name].messages.len();
-                say(peer, &format!("* STATUS {} (MESSAGES {messages})", outer(user, &name)));
+                let line = status(user, &name, &self.boxes[&name]);
+                say(peer, &line);
                 Ok("OK Completed".into())
             }
-            "APPEND" | "LOCALAPPEND" => self.append(user, arguments),
+            "LIST" => {
+                let wants_status = arguments.windows(8).any(|word| word.eq_ignore_ascii_case(b"(STATUS "));
+                for (name, mailbox) in self.boxes.iter().filter(|(name, _)| may_see(user, name)) {
+                    say(peer, &format!("* LIST () \".\" {}", outer(user, name)));
+                    if wants_status {
+                        say(peer, &status(user, name, mailbox));
+                    }
+                }
+                Ok("OK Completed".into())
+            }
+            "ESEARCH" => {
+                self.search(peer, user, tag, arguments);
+                Ok("OK Completed".into())
+            }
+            "GETQUOTAROOT" => {
+                let name = self.named(user, arguments)?;
+                say(peer, &format!("* QUOTAROOT {} {}", outer(user, &name), outer(user, &name)));
+                say(peer, &format!("* QUOTA {} (STORAGE 1 1000)", outer(user, &name)));
+                Ok("OK Completed".into())
+            }
+            "APPEND" | "LOCALAPPEND" => self.append(user, arguments, truth),
             "FETCH" | "UID FETCH" => self.fetch(peer, arguments, verb.starts_with("UID")),
-            "UID STORE" | "UID EXPUNGE" => self.alter(peer, verb, arguments),
+            "UID STORE" | "UID EXPUNGE" => self.alter(peer, verb, arguments, truth),
+            "COPY" | "MOVE" | "UID COPY" | "UID MOVE" => self.copy(peer, user, verb, arguments, truth),
             "IDLE" => {
                 say(peer, "+ idling");
                 peer.idle = Some(tag.to_owned());
                 Ok(String::new())
             }
-            _ => Err("BAD Unrecognized command".into()),
+            _ => Err(format!("BAD Unrecognized command {verb}")),
         }
     }
 
-    fn select(&mut self, peer: &mut Peer, user: &str, arguments: &[u8]) -> Result<String, String> {
+    fn select(
+        &mut self,
+        peer: &mut Peer,
+        user: &str,
+        verb: &str,
+        arguments: &[u8],
+    ) -> Result<String, String> {
         peer.selected = None;
         let name = self.named(user, arguments)?;
         let mailbox = &self.boxes[&name];
-        say(peer, &format!("* {} EXISTS", mailbox.messages.len()));
+        say(peer, &format!("* {} EXISTS", mailbox.messages().len()));
         say(peer, "* 0 RECENT");
-        say(peer, "* OK [UIDVALIDITY 1] Ok");
-        say(peer, &format!("* OK [UIDNEXT {}] Ok", mailbox.next_uid));
-        peer.selected = Some(name);
-        Ok("OK [READ-WRITE] Completed".into())
+        say(peer, &format!("* OK [UIDVALIDITY {VALIDITY}] Ok"));
+        say(peer, &format!("* OK [UIDNEXT {}] Ok", mailbox.next_uid()));
+        say(peer, &format!("* OK [HIGHESTMODSEQ {}] Ok", mailbox.modseq()));
+        if let Some(since) = since(arguments).filter(|_| peer.qresync) {
+            let vanished = mailbox.vanished_since(since);
+            if !vanished.is_empty() {
+                say(peer, &format!("* VANISHED (EARLIER) {}", set_of(&vanished)));
+            }
+            for (at, message) in
+                mailbox.messages().iter().enumerate().filter(|(_, message)| message.modseq > since)
+            {
+                say(peer, &changed(at, message, true));
+            }
+        }
+        let known = mailbox.messages().iter().map(|message| (message.uid, message.modseq)).collect();
+        let is_read_only = verb == "EXAMINE";
+        peer.selected = Some(Selected { name, known, is_read_only });
+        Ok(if is_read_only { "OK [READ-ONLY] Completed" } else { "OK [READ-WRITE] Completed" }.into())
     }
 
-    fn append(&mut self, user: &str, arguments: &[u8]) -> Result<String, String> {
+    /// ESEARCH IN (mailboxes (...)): of those that are here, the UIDs.
+    fn search(&self, peer: &mut Peer, user: &str, tag: &str, arguments: &[u8]) {
+        let text = String::from_utf8_lossy(arguments).into_owned();
+        for name in text.split(['(', ')', ' ', '"']) {
+            let Some(mailbox) = self.boxes.get(&inner(user, name)).filter(|_| !name.is_empty()) else {
+                continue;
+            };
+            let uids: Vec<u32> = mailbox.messages().iter().map(|message| message.uid).collect();
+            let found = if uids.is_empty() { String::new() } else { format!(" ALL {}", set_of(&uids)) };
+            say(peer, &format!("* ESEARCH (TAG \"{tag}\" MAILBOX {name} UIDVALIDITY {VALIDITY}) UID{found}"));
+        }
+    }
+
+    fn append(&mut self, user: &str, arguments: &[u8], truth: &mut Truth) -> Result<String, String> {
         let name = self.named(user, arguments)?;
         let text = arguments.windows(7).position(|at| at == b"Owner: ").ok_or("BAD no message in APPEND")?;
         // One message may follow another: each begins behind its literal's announcement.
         let mut uids = Vec::new();
+        let mut head = &arguments[..text];
         let mut rest = &arguments[text..];
-        let mut announced = announced_before(&arguments[..text]).ok_or("BAD no literal in APPEND")?;
         loop {
+            let announced = announced_before(head).ok_or("BAD no literal in APPEND")?;
             let (bytes, behind) = rest.split_at_checked(announced).ok_or("BAD short literal")?;
-            match message::check(bytes) {
-                Ok(_) => {}
-                Err(why) => self.violations.push(format!("{}: APPEND of {user} to {name}: {why}", self.name)),
-            }
-            if let Some(mailbox) = self.boxes.get_mut(&name) {
-                mailbox.messages.push((mailbox.next_uid, bytes.to_vec(), false));
-                uids.push(mailbox.next_uid.to_string());
-                mailbox.next_uid += 1;
+            match (message::check(bytes), self.boxes.get_mut(&name)) {
+                (Ok((_, seed)), Some(mailbox)) => {
+                    let is_deleted = head.windows(8).any(|at| at == b"\\Deleted");
+                    let uid = mailbox.append(seed, Rc::from(bytes), is_deleted);
+                    truth.arrived(&name, uid, seed);
+                    uids.push(uid);
+                }
+                (Err(why), _) => {
+                    self.violations.push(format!("{}: APPEND of {user} to {name}: {why}", self.name));
+                }
+                (Ok(_), None) => return Err(AWAY.into()),
             }
             let Some(next) = behind.windows(7).position(|at| at == b"Owner: ") else { break };
-            announced = announced_before(&behind[..next]).ok_or("BAD no literal in APPEND")?;
-            rest = &behind[next..];
+            (head, rest) = behind.split_at(next);
         }
-        Ok(format!("OK [APPENDUID 1 {}] Completed", uids.join(",")))
+        Ok(format!("OK [APPENDUID {VALIDITY} {}] Completed", set_of(&uids)))
+    }
+
+    /// The selected mailbox, and the UIDs of it that a set names.
+    fn chosen(&self, peer: &Peer, set: &str, by_uid: bool) -> Result<(String, Vec<u32>), String> {
+        let selected = peer.selected.as_ref().ok_or("BAD Please select a mailbox first")?;
+        let mailbox = self.boxes.get(&selected.name).ok_or(AWAY)?;
+        let last = match by_uid {
+            true => selected.known.last().map_or(0, |(uid, _)| *uid),
+            false => selected.known.len() as u32,
+        };
+        let known = selected.known.iter().enumerate();
+        let named =
+            known.filter(|(at, (uid, _))| names(set, if by_uid { *uid } else { *at as u32 + 1 }, last));
+        let uids = named.map(|(_, (uid, _))| *uid).filter(|uid| mailbox.message(*uid).is_some());
+        Ok((selected.name.clone(), uids.collect()))
     }
 
     fn fetch(&mut self, peer: &mut Peer, arguments: &[u8], by_uid: bool) -> Result<String, String> {
-        let name = peer.selected.clone().ok_or("BAD Please select a mailbox first")?;
-        let set = arguments.split(|byte| *byte == b' ').next().unwrap_or_default();
-        let wants_body = arguments.windows(4).any(|at| at.eq_ignore_ascii_case(b"BODY"));
+        let (set, items) = split(arguments);
+        let (name, uids) = self.chosen(peer, &set, by_uid)?;
+        let wants = |item: &str| items.to_uppercase().contains(item);
         if let Some(user) = peer.user.clone() {
             say(peer, &format!("* OK X-FOR {user}"));
         }
-        let mailbox = &self.boxes[&name];
-        for (at, (uid, bytes, _)) in mailbox.messages.iter().enumerate() {
-            let number = if by_uid { *uid as usize } else { at + 1 };
-            if !contains(set, number, mailbox.messages.len()) {
+        let known: Vec<u32> =
+            peer.selected.iter().flat_map(|selected| &selected.known).map(|(uid, _)| *uid).collect();
+        for uid in uids {
+            let (Some(message), Some(at)) =
+                (self.boxes[&name].message(uid), known.iter().position(|known| *known == uid))
+            else {
                 continue;
+            };
+            let mut line = format!("* {} FETCH (FLAGS ({})", at + 1, message.flags());
+            if wants("INTERNALDATE") {
+                line += " INTERNALDATE \"01-Jan-2026 00:00:00 +0000\"";
             }
-            let line = format!(
-                "* {} FETCH (FLAGS (\\Seen) INTERNALDATE \"01-Jan-2026 00:00:00 +0000\" UID {uid}",
-                at + 1
-            );
+            if by_uid || wants("UID") {
+                line += &format!(" UID {uid}");
+            }
             peer.out.extend_from_slice(line.as_bytes());
-            if wants_body {
-                peer.out.extend_from_slice(format!(" BODY[] {{{}}}\r\n", bytes.len()).as_bytes());
-                peer.out.extend_from_slice(bytes);
+            if wants("BODY") {
+                peer.out.extend_from_slice(format!(" BODY[] {{{}}}\r\n", message.bytes.len()).as_bytes());
+                peer.out.extend_from_slice(&message.bytes);
             }
             peer.out.extend_from_slice(b")\r\n");
         }
@@ -286,23 +509,71 @@ impl Backend {
     }
 
     /// STORE of \Deleted and EXPUNGE, by UID.
-    fn alter(&mut self, peer: &mut Peer, verb: &str, arguments: &[u8]) -> Result<String, String> {
-        let name = peer.selected.clone().ok_or("BAD Please select a mailbox first")?;
-        let set = arguments.split(|byte| *byte == b' ').next().unwrap_or_default();
-        let Some(mailbox) = self.boxes.get_mut(&name) else { return Err("NO gone".into()) };
-        let count = mailbox.messages.len();
-        let mut at = 0;
-        while at < mailbox.messages.len() {
-            let (uid, _, deleted) = &mut mailbox.messages[at];
-            let named = contains(set, *uid as usize, count);
-            if verb == "UID STORE" && named {
-                *deleted = true;
-            } else if verb == "UID EXPUNGE" && named && *deleted {
-                mailbox.messages.remove(at);
-                peer.out.extend_from_slice(format!("* {} EXPUNGE\r\n", at + 1).as_bytes());
-                continue;
+    fn alter(
+        &mut self,
+        peer: &mut Peer,
+        verb: &str,
+        arguments: &[u8],
+        truth: &mut Truth,
+    ) -> Result<String, String> {
+        let (set, rest) = split(arguments);
+        let (name, uids) = self.chosen(peer, &set, true)?;
+        if peer.selected.as_ref().is_some_and(|selected| selected.is_read_only) {
+            return Err("NO Permission denied".into());
+        }
+        let Some(mailbox) = self.boxes.get_mut(&name) else { return Err(AWAY.into()) };
+        for uid in uids {
+            if verb == "UID STORE" {
+                mailbox.mark(uid, rest.starts_with('+'));
+                let told = mailbox.message(uid).map_or(0, |message| message.modseq);
+                // A silent STORE is not told to who made it.
+                if let Some(known) = peer.selected.as_mut().and_then(|selected| selected.entry(uid)) {
+                    known.1 = told;
+                }
+            } else if mailbox.message(uid).is_some_and(|message| message.is_deleted) {
+                mailbox.expunge(uid);
+                truth.expunged(&name, uid);
             }
-            at += 1;
+        }
+        Ok("OK Completed".into())
+    }
+
+    /// COPY and MOVE to a mailbox that is here.
+    fn copy(
+        &mut self,
+        peer: &mut Peer,
+        user: &str,
+        verb: &str,
+        arguments: &[u8],
+        truth: &mut Truth,
+    ) -> Result<String, String> {
+        let (set, rest) = split(arguments);
+        let to = self.named(user, rest.as_bytes())?;
+        let (from, uids) = self.chosen(peer, &set, verb.starts_with("UID"))?;
+        let mut copies = Vec::new();
+        for uid in &uids {
+            let Some(Message { seed, bytes, is_deleted, .. }) = self.boxes[&from].message(*uid).cloned()
+            else {
+                continue;
+            };
+            let Some(mailbox) = self.boxes.get_mut(&to) else { return Err(AWAY.into()) };
+            let copy = mailbox.append(seed, bytes, is_deleted);
+            truth.arrived(&to, copy, seed);
+            copies.push(copy);
+        }
+        let code = match copies.is_empty() {
+            true => String::new(),
+            false => format!("[COPYUID {VALIDITY} {} {}] ", set_of(&uids), set_of(&copies)),
+        };
+        if !verb.ends_with("MOVE") {
+            return Ok(format!("OK {code}Completed"));
+        }
+        say(peer, &format!("* OK {code}Completed"));
+        if let Some(mailbox) = self.boxes.get_mut(&from) {
+            for uid in uids {
+                mailbox.expunge(uid);
+                truth.expunged(&from, uid);
+            }
         }
         Ok("OK Completed".into())
     }
@@ -311,22 +582,64 @@ impl Backend {
     fn named(&mut self, user: &str, arguments: &[u8]) -> Result<String, String> {
         let name = Cursor::new(arguments).astring().map_err(|_| "BAD no mailbox")?;
         let name = inner(user, &String::from_utf8_lossy(&name));
-        if self.boxes.contains_key(&name) {
-            return Ok(name);
+        match self.boxes.get(&name) {
+            Some(mailbox) if mailbox.is_moving => {
+                Err(format!("NO [REFERRAL imap://;AUTH=*@elsewhere/{name}] Remote mailbox."))
+            }
+            Some(_) => Ok(name),
+            None => {
+                if !self.wandering.contains(&name) {
+                    self.violations.push(format!("{}: {user} was brought here for {name}", self.name));
+                }
+                Err(AWAY.into())
+            }
         }
-        self.violations.push(format!("{}: {user} was brought here for {name}", self.name));
-        Err("NO Mailbox does not exist".into())
     }
+}
 
-    /// Messages in all mailboxes.
-    pub fn messages(&self) -> usize {
-        self.boxes.values().map(|mailbox| mailbox.messages.len()).sum()
+impl Selected {
+    fn entry(&mut self, uid: u32) -> Option<&mut (u32, u64)> {
+        self.known.iter_mut().find(|(known, _)| *known == uid)
     }
 }
 
 fn say(peer: &mut Peer, line: &str) {
     peer.out.extend_from_slice(line.as_bytes());
     peer.out.extend_from_slice(b"\r\n");
+}
+
+/// Flags that changed, as a session with QRESYNC or without is told.
+fn changed(at: usize, message: &Message, qresync: bool) -> String {
+    let Message { uid, modseq, .. } = message;
+    match qresync {
+        true => format!("* {} FETCH (UID {uid} FLAGS ({}) MODSEQ ({modseq}))", at + 1, message.flags()),
+        false => format!("* {} FETCH (FLAGS ({}))", at + 1, message.flags()),
+    }
+}
+
+fn status(user: &str, name: &str, mailbox: &Mailbox) -> String {
+    format!("* STATUS {} (MESSAGES {})", outer(user, name), mailbox.messages().len())
+}
+
+/// The mod-sequence of `(QRESYNC (uidvalidity mod-sequence))`.
+fn since(arguments: &[u8]) -> Option<u64> {
+    let text = String::from_utf8_lossy(arguments).into_owned();
+    let (_, numbers) = text.split_once("(QRESYNC (")?;
+    numbers.split_once(' ')?.1.trim_end_matches(')').parse().ok()
+}
+
+/// The first argument, and what stands behind it.
+fn split(arguments: &[u8]) -> (String, String) {
+    let text = String::from_utf8_lossy(arguments).into_owned();
+    match text.split_once(' ') {
+        Some((first, rest)) => (first.to_owned(), rest.to_owned()),
+        None => (text, String::new()),
+    }
+}
+
+/// Whether a user may see a mailbox: his own, and those that are open to all.
+fn may_see(user: &str, name: &str) -> bool {
+    !name.starts_with("user.") || name.ends_with(".Team") || outer(user, name) != name
 }
 
 /// The internal name behind what a user types (standard namespace).
@@ -348,16 +661,4 @@ fn outer(user: &str, name: &str) -> String {
 fn announced_before(head: &[u8]) -> Option<usize> {
     let line = head.strip_suffix(b"\r\n")?;
     usize::try_from(literal::at_line_end(line)?.len).ok()
-}
-
-/// Whether a sequence set names a number; `*` is the last.
-fn contains(set: &[u8], number: usize, last: usize) -> bool {
-    let bound = |text: &str| if text == "*" { Some(last) } else { text.parse().ok() };
-    String::from_utf8_lossy(set).split(',').any(|range| {
-        let (from, to) = range.split_once(':').unwrap_or((range, range));
-        match (bound(from), bound(to)) {
-            (Some(from), Some(to)) => from.min(to) <= number && number <= from.max(to),
-            (None, _) | (_, None) => false,
-        }
-    })
 }

@@ -23,7 +23,7 @@ pub enum Wish {
     /// A question.
     Ask(SessionId, QuestionId, Question),
     /// Something told.
-    Tell(Notice),
+    Tell(SessionId, Notice),
     /// A session has ended.
     Ended(SessionId),
 }
@@ -282,7 +282,7 @@ impl Carrier {
                 }
                 Op::Layer { conn, .. } => self.driver.switch(conn, Err("no layers in this world".into())),
                 Op::Ask { session, id, question } => self.wishes.push(Wish::Ask(session, id, question)),
-                Op::Tell { notice, .. } => self.wishes.push(Wish::Tell(notice)),
+                Op::Tell { session, notice } => self.wishes.push(Wish::Tell(session, notice)),
                 Op::Ended(session) => self.wishes.push(Wish::Ended(session)),
             }
         }

@@ -1,14 +1,32 @@
 //! A mail client of the simulated murder: does what the dice say and checks what it sees.
 
+use std::time::Duration;
+
 use protocols::proxy::Instant;
 
+use crate::backend::inner;
 use crate::dice::Dice;
+use crate::machines::{FAN_OUT_TIMEOUT, LOGIN_TIMEOUT};
+use crate::mailbox::{numbers, set_of};
 use crate::message;
 use crate::net::{Broken, EndId, Net, Read};
+use crate::picture::Picture;
+use crate::truth::{Action, Deed, Outcome, Truth};
 use crate::units::{Unit, Units};
 
 /// Bytes of the largest body that is appended.
-const BODY_BYTES_MAX: usize = 300_000;
+const BODY_BYTES_MAX: usize = 200_000;
+
+/// How long what all backends are asked may take, the list and the way there included.
+/// The home is asked first, then all others, each for its time; so are connections to them.
+const FAN_OUT_MAX: Duration =
+    FAN_OUT_TIMEOUT.saturating_add(LOGIN_TIMEOUT).saturating_mul(2).saturating_add(Duration::from_secs(2));
+
+/// How long any other answer may take: longer than every deadline on its way together.
+const ANSWER_MAX: Duration = Duration::from_secs(120);
+
+/// Messages that are copied or moved at once.
+const CHOSEN_MAX: usize = 3;
 
 /// A client.
 pub struct Client {
@@ -19,12 +37,24 @@ pub struct Client {
     out: Vec<u8>,
     /// Bytes that follow once the server says "go ahead" to the command of this tag.
     held: Option<(String, Vec<u8>)>,
-    /// Commands without a tagged answer, in order: tag and what they are.
-    pending: Vec<(String, Verb)>,
+    /// Commands without a tagged answer, in order.
+    pending: Vec<Pending>,
+    /// When the last of them was answered.
+    answered: Instant,
     next_tag: u32,
     steps_left: usize,
     boxes: Vec<String>,
-    selected: bool,
+    /// It is of those who come when all is well, and is refused nothing.
+    is_late: bool,
+    /// QRESYNC is enabled.
+    qresync: bool,
+    selected: Option<Picture>,
+    /// The whole mailbox is asked for next.
+    looks_around: bool,
+    /// UIDs that an answer to that told of.
+    told: Vec<u32>,
+    /// COPYUID of a MOVE that is not over.
+    copies: Vec<(u32, u32)>,
     idling: bool,
     saw_bye: bool,
     /// The connection has ended.
@@ -39,18 +69,42 @@ pub struct Client {
     pub violations: Vec<String>,
 }
 
+struct Pending {
+    tag: String,
+    verb: Verb,
+    since: Instant,
+    /// Its number in the truth.
+    deed: Option<usize>,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Verb {
     Login,
+    Enable,
     Select,
     Fetch,
+    /// All UIDs.
+    Look,
     Append,
     Status,
     List,
+    ListStatus,
+    Search,
+    Quota,
     Noop,
     Copy,
+    Move,
+    Mark,
+    Expunge,
     Idle,
     Logout,
+}
+
+/// What surrounds a turn.
+struct Turn<'a> {
+    now: Instant,
+    dice: &'a mut Dice,
+    truth: &'a mut Truth,
 }
 
 impl Client {
@@ -63,10 +117,16 @@ impl Client {
             out: Vec::new(),
             held: None,
             pending: Vec::new(),
+            answered: Instant(0),
             next_tag: 1,
             steps_left: steps,
             boxes,
-            selected: false,
+            is_late: false,
+            qresync: false,
+            selected: None,
+            looks_around: false,
+            told: Vec::new(),
+            copies: Vec::new(),
             idling: false,
             saw_bye: false,
             over: false,
@@ -75,6 +135,12 @@ impl Client {
             trace,
             violations: Vec::new(),
         }
+    }
+
+    /// One who comes when all is well again.
+    pub fn late(mut self) -> Client {
+        self.is_late = true;
+        self
     }
 
     fn name(&self) -> String {
@@ -87,202 +153,417 @@ impl Client {
     }
 
     /// Reads, checks, says the next thing.
-    pub fn turn(&mut self, net: &mut Net, now: Instant, dice: &mut Dice) {
+    pub fn turn(&mut self, net: &mut Net, now: Instant, dice: &mut Dice, truth: &mut Truth) {
         if self.over {
             return;
         }
+        let mut turn = Turn { now, dice, truth };
         loop {
-            match net.read(self.end, 32 * 1024, now, dice) {
+            match net.read(self.end, 32 * 1024, now, turn.dice) {
                 Read::Bytes(bytes) => self.units.push(&bytes),
                 Read::Nothing => break,
-                Read::Eof | Read::Reset => return self.end(net, now),
+                Read::Eof | Read::Reset => return self.end(net, now, turn.truth),
             }
             while let Unit::Whole(unit) = self.units.poll() {
-                self.response(&unit, dice);
+                self.response(&unit, &mut turn);
             }
         }
-        self.speak(dice);
-        match net.send(self.end, &self.out, now, dice) {
+        self.speak(&mut turn);
+        match net.send(self.end, &self.out, now, turn.dice) {
             Ok(n) => drop(self.out.drain(..n)),
-            Err(Broken) => self.end(net, now),
+            Err(Broken) => self.end(net, now, turn.truth),
         }
     }
 
-    fn end(&mut self, net: &mut Net, now: Instant) {
+    /// What was not answered may have been done.
+    fn end(&mut self, net: &mut Net, now: Instant, truth: &mut Truth) {
         self.over = true;
+        for pending in self.pending.drain(..) {
+            if let Some(deed) = pending.deed {
+                truth.told(deed, Outcome::Doubtful, std::mem::take(&mut self.copies));
+            }
+        }
         net.close(self.end, now);
     }
 
     fn violation(&mut self, what: &str) {
-        self.violations.push(format!("client of {}: {what}", self.user));
+        self.violations.push(format!("client {}: {what}", self.name()));
     }
 
-    fn response(&mut self, unit: &[u8], dice: &mut Dice) {
-        let text = String::from_utf8_lossy(unit).into_owned();
-        if text.starts_with("+ ") {
-            if self.trace {
-                println!("             {} <- {text}", self.name());
-            }
-            return self.continued(dice);
+    fn check(&mut self, result: Result<(), String>) {
+        if let Err(what) = result {
+            self.violation(&what);
         }
+    }
+
+    fn response(&mut self, unit: &[u8], turn: &mut Turn<'_>) {
+        let text = String::from_utf8_lossy(unit).into_owned();
         if self.trace {
             println!("             {} <- {}", self.name(), text.get(..90).unwrap_or(&text));
         }
-        if text.starts_with("* BYE") {
+        if text.starts_with("+ ") {
+            return self.continued(turn.dice);
+        }
+        let Some(rest) = text.strip_prefix("* ") else { return self.tagged(&text, turn) };
+        if rest.starts_with("BYE") {
             self.saw_bye = true;
-        } else if let Some(user) = text.strip_prefix("* OK X-FOR ") {
+        } else if let Some(user) = rest.strip_prefix("OK X-FOR ") {
             if user != self.user {
                 self.violation(&format!("what was meant for {user}"));
             }
-        } else if text.contains(" FETCH (") && text.starts_with("* ") {
-            self.fetched(unit);
-        } else if !text.starts_with("* ") {
-            self.tagged(&text);
+        } else if let Some((_, code)) = rest.split_once("[COPYUID ") {
+            self.copies = pairs(code);
+        } else {
+            self.untagged(rest, unit, turn.truth);
         }
+    }
+
+    /// News of the selected mailbox. While another one is selected it is not known whose they are, until a
+    /// count begins it.
+    fn untagged(&mut self, rest: &str, unit: &[u8], truth: &mut Truth) {
+        let mut words = rest.splitn(3, ' ');
+        let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let behind = words.next().unwrap_or_default();
+        let selects = self.pending.first().is_some_and(|pending| pending.verb == Verb::Select);
+        let Some(picture) = &mut self.selected else { return };
+        let result = match (first.parse::<usize>(), second) {
+            (Ok(count), "EXISTS") if selects => {
+                *picture = Picture::new(picture.mailbox(), self.qresync);
+                picture.exists(count)
+            }
+            (Ok(count), "EXISTS") => picture.exists(count),
+            (_, _) if selects => Ok(()),
+            (Ok(number), "EXPUNGE") => picture.expunge(number, truth),
+            (Ok(number), "FETCH") => return self.fetched(number, behind, unit, truth),
+            (Err(_), _) if first == "VANISHED" => picture.vanished(second, truth),
+            (Ok(_) | Err(_), _) => Ok(()),
+        };
+        self.check(result);
+    }
+
+    /// A message must be whole, and the one that has the number.
+    fn fetched(&mut self, number: usize, items: &str, unit: &[u8], truth: &Truth) {
+        let Some(picture) = &mut self.selected else { return };
+        let uid = items
+            .split_once("UID ")
+            .and_then(|(_, rest)| rest.split([' ', ')']).next().and_then(|word| word.parse::<u32>().ok()));
+        let Some(uid) = uid else { return };
+        self.told.push(uid);
+        let mut result = picture.fetched(number, uid);
+        if let Some(start) = unit.windows(7).position(|at| at == b"Owner: ") {
+            let seed = unit[start..]
+                .strip_suffix(b")")
+                .ok_or("no end")
+                .and_then(message::check)
+                .map(|(_, seed)| seed);
+            if seed != Ok(truth.seed(picture.mailbox(), uid).unwrap_or(0)) {
+                result = Err(format!("message {uid} of {} is {seed:?}", picture.mailbox()));
+            }
+        }
+        self.check(result);
     }
 
     fn continued(&mut self, dice: &mut Dice) {
         if let Some((_, rest)) = self.held.take() {
             self.out.extend_from_slice(&rest);
-        } else if self.pending.last().is_some_and(|(_, verb)| *verb == Verb::Idle) {
+        } else if self.pending.last().is_some_and(|pending| pending.verb == Verb::Idle) {
             self.idling = true;
             if dice.per_mille(700) {
-                self.out.extend_from_slice(b"DONE\r\n");
-                self.idling = false;
+                self.done();
             }
         } else {
             self.violation("a go-ahead that nobody waits for");
         }
     }
 
-    /// A message must be whole.
-    fn fetched(&mut self, unit: &[u8]) {
-        let Some(start) = unit.windows(7).position(|at| at == b"Owner: ") else { return };
-        let Some(message) = unit[start..].strip_suffix(b")") else {
-            return self.violation("a FETCH without an end");
-        };
-        if let Err(why) = message::check(message) {
-            self.violation(&format!("a damaged message: {why}"));
-        }
+    fn done(&mut self) {
+        self.out.extend_from_slice(b"DONE\r\n");
+        self.idling = false;
     }
 
-    fn tagged(&mut self, text: &str) {
+    fn tagged(&mut self, text: &str, turn: &mut Turn<'_>) {
         let mut words = text.splitn(3, ' ');
         let (tag, status) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let rest = words.next().unwrap_or_default();
-        if self.pending.first().is_none_or(|(first, _)| first != tag) {
-            let waits: Vec<_> = self.pending.iter().map(|(tag, _)| tag.clone()).collect();
+        if self.pending.first().is_none_or(|first| first.tag != tag) {
+            let waits: Vec<_> = self.pending.iter().map(|pending| pending.tag.clone()).collect();
             return self.violation(&format!("answer {text:?} while {waits:?} wait"));
         }
-        let (_, verb) = self.pending.remove(0);
+        let Pending { verb, since, deed, .. } = self.pending.remove(0);
         let ok = status == "OK";
         self.answered_ok += usize::from(ok);
         self.answered_no += usize::from(!ok);
-        match verb {
-            Verb::Select => self.selected = ok,
-            Verb::Login if !ok => self.steps_left = 0,
-            Verb::Idle => self.idling = false,
-            Verb::Append
-            | Verb::Login
-            | Verb::Fetch
-            | Verb::Status
-            | Verb::List
-            | Verb::Noop
-            | Verb::Copy
-            | Verb::Logout => {}
+        self.check_time(verb, since, turn.now);
+        self.answered = turn.now;
+        if let Some(deed) = deed {
+            let (outcome, copies) = self.outcome(ok, rest);
+            turn.truth.told(deed, outcome, copies);
         }
+        self.after(verb, ok, turn.truth);
         if !ok {
             self.held.take_if(|(held, _)| held == tag);
             self.refused(verb, status, rest);
         }
     }
 
-    /// Every mailbox that is named exists all the time, so only a temporary refusal is true.
-    fn refused(&mut self, verb: Verb, status: &str, rest: &str) {
-        let temporary = rest.starts_with("[UNAVAILABLE]") || rest.starts_with("[INUSE]");
-        let unselected = verb == Verb::Fetch || verb == Verb::Copy;
-        if status == "NO" && !temporary && !unselected {
-            self.violation(&format!("{verb:?} refused for good: {rest}"));
-        }
-        if status == "BAD" && !unselected {
-            self.violation(&format!("{verb:?} was BAD: {rest}"));
+    #[expect(clippy::wildcard_enum_match_arm, reason = "nothing follows from the others")]
+    fn after(&mut self, verb: Verb, ok: bool, truth: &Truth) {
+        match verb {
+            Verb::Select if !ok => self.selected = None,
+            Verb::Select => {
+                self.looks_around = self.selected.as_ref().is_some_and(|picture| !picture.is_empty())
+            }
+            Verb::Look if ok => {
+                let told = std::mem::take(&mut self.told);
+                let result = self.selected.as_mut().map_or(Ok(()), |picture| picture.told_all(&told, truth));
+                self.check(result);
+            }
+            Verb::Login if !ok => self.steps_left = 0,
+            Verb::Idle => self.idling = false,
+            _ => {}
         }
     }
 
-    fn speak(&mut self, dice: &mut Dice) {
-        if self.idling && dice.per_mille(300) {
-            self.out.extend_from_slice(b"DONE\r\n");
-            self.idling = false;
+    /// What is told of a command that adds messages.
+    fn outcome(&mut self, ok: bool, rest: &str) -> (Outcome, Vec<(u32, u32)>) {
+        let before = std::mem::take(&mut self.copies);
+        let copies = rest.split_once("[COPYUID ").map_or(before, |(_, code)| pairs(code));
+        let in_doubt = ["may have been", "messages were copied"].iter().any(|text| rest.contains(text));
+        match ok {
+            true => (Outcome::Done, copies),
+            false if in_doubt => (Outcome::Doubtful, copies),
+            false => (Outcome::Refused, Vec::new()),
         }
-        let waits = self.held.is_some() || self.pending.iter().any(|(_, verb)| verb.is_alone());
-        if waits || self.saw_bye || self.pending.len() > dice.below(3) {
+    }
+
+    fn check_time(&mut self, verb: Verb, since: Instant, now: Instant) {
+        let took = now.since(since.max(self.answered));
+        // A selected mailbox that is away is waited for before anything else is done.
+        let fans_out = matches!(verb, Verb::ListStatus | Verb::Search) && self.selected.is_none();
+        let limit = if fans_out { FAN_OUT_MAX } else { ANSWER_MAX };
+        if took > limit && verb != Verb::Idle {
+            self.violation(&format!("{verb:?} took {took:?}"));
+        }
+    }
+
+    /// Every mailbox that is named exists all the time, so only a temporary refusal is true.
+    fn refused(&mut self, verb: Verb, status: &str, rest: &str) {
+        let temporary = rest.starts_with("[UNAVAILABLE]") || rest.starts_with("[INUSE]");
+        let is_of_selected =
+            matches!(verb, Verb::Fetch | Verb::Look | Verb::Copy | Verb::Move | Verb::Mark | Verb::Expunge);
+        let unselected = is_of_selected && (self.selected.is_none() || status == "BAD");
+        // Messages that others took meanwhile.
+        let is_gone = rest.contains("a message could not be read") || rest.contains("messages were copied");
+        let excused = temporary || unselected || (is_gone && matches!(verb, Verb::Copy | Verb::Move));
+        if !excused || status == "BAD" && !unselected {
+            self.violation(&format!("{verb:?} refused for good: {status} {rest}"));
+        }
+        if self.is_late && temporary {
+            self.violation(&format!("all is well, and {verb:?} is refused: {rest}"));
+        }
+    }
+
+    fn speak(&mut self, turn: &mut Turn<'_>) {
+        if self.idling && turn.dice.per_mille(300) {
+            self.done();
+        }
+        let waits = self.held.is_some() || self.pending.iter().any(|pending| pending.verb.is_alone());
+        if waits || self.saw_bye || self.pending.len() > turn.dice.below(3) {
             return;
         }
         if self.next_tag == 1 {
             let login = format!("LOGIN {} pw-{}", self.user, self.user);
-            return self.say(Verb::Login, &login);
+            return self.say(Verb::Login, &login, turn.now);
+        }
+        if self.next_tag == 2 && turn.dice.per_mille(300) {
+            self.qresync = true;
+            return self.say(Verb::Enable, "ENABLE QRESYNC", turn.now);
         }
         if self.steps_left == 0 {
             if self.pending.is_empty() {
-                self.say(Verb::Logout, "LOGOUT");
+                self.say(Verb::Logout, "LOGOUT", turn.now);
                 self.saw_bye = true;
             }
             return;
         }
+        if self.looks_around && self.pending.is_empty() {
+            return self.look_around(turn.now);
+        }
         self.steps_left -= 1;
-        self.step(dice);
+        self.step(turn);
     }
 
-    fn step(&mut self, dice: &mut Dice) {
-        let name = self.boxes[dice.below(self.boxes.len())].clone();
-        match dice.below(10) {
-            0 | 1 => self.say(Verb::Select, &format!("SELECT {name}")),
-            2 if self.selected => self.say(Verb::Fetch, "FETCH 1:* (FLAGS BODY.PEEK[])"),
-            3 => self.say(Verb::Fetch, "UID FETCH 1:3 (UID BODY.PEEK[])"),
-            4 | 5 => self.append(&name, dice),
-            6 => self.say(Verb::Status, &format!("STATUS {name} (MESSAGES)")),
-            7 => self.say(Verb::List, "LIST \"\" \"*\""),
-            8 if self.selected => self.say(Verb::Copy, &format!("COPY 1:2 {name}")),
-            9 if self.selected => self.say(Verb::Idle, "IDLE"),
-            _ => self.say(Verb::Noop, "NOOP"),
+    fn look_around(&mut self, now: Instant) {
+        self.looks_around = false;
+        self.told.clear();
+        self.say(Verb::Look, "FETCH 1:* (UID FLAGS)", now);
+    }
+
+    fn step(&mut self, turn: &mut Turn<'_>) {
+        let (now, count) = (turn.now, self.selected.as_ref().map_or(0, Picture::len));
+        let name = self.boxes[turn.dice.below(self.boxes.len())].clone();
+        let is_alone = self.pending.is_empty();
+        match turn.dice.below(22) {
+            0..3 if is_alone => self.select(&name, now),
+            3 if count > 0 => {
+                let from = count.saturating_sub(2).max(1);
+                self.say(Verb::Fetch, &format!("FETCH {from}:* (UID FLAGS BODY.PEEK[])"), now);
+            }
+            4 => self.say(Verb::Fetch, "UID FETCH 1:3 (UID BODY.PEEK[])", now),
+            5..8 => self.append(&name, turn),
+            8 => self.say(Verb::Status, &format!("STATUS {name} (MESSAGES)"), now),
+            9 => self.say(Verb::List, "LIST \"\" \"*\"", now),
+            10 => self.say(Verb::ListStatus, "LIST \"\" \"*\" RETURN (STATUS (MESSAGES))", now),
+            11 => {
+                self.say(Verb::Search, &format!("ESEARCH IN (mailboxes ({})) ALL", self.boxes.join(" ")), now)
+            }
+            12 => self.say(Verb::Quota, &format!("GETQUOTAROOT {name}"), now),
+            13 | 14 | 20 if is_alone && count > 0 => self.copy(Verb::Copy, &name, turn),
+            15 | 16 | 21 if is_alone && count > 0 => self.copy(Verb::Move, &name, turn),
+            17 if is_alone && count > 0 => self.remove(turn),
+            18 if self.selected.is_some() => self.say(Verb::Idle, "IDLE", now),
+            19 if is_alone && count > 0 => self.look_around(now),
+            _ => self.say(Verb::Noop, "NOOP", now),
         }
     }
 
-    fn append(&mut self, name: &str, dice: &mut Dice) {
-        let size = match dice.below(4) {
-            0 => dice.below(BODY_BYTES_MAX),
-            _ => dice.below(3000),
+    fn select(&mut self, name: &str, now: Instant) {
+        self.selected = Some(Picture::new(&inner(&self.user, name), self.qresync));
+        self.say(Verb::Select, &format!("SELECT {name}"), now);
+    }
+
+    /// Some messages that it knows: their UIDs, and how it calls them.
+    fn chosen(&self, dice: &mut Dice) -> Option<(&'static str, String, Vec<u32>)> {
+        let picture = self.selected.as_ref()?;
+        let first = 1 + dice.below(picture.len());
+        let last = (first + dice.below(CHOSEN_MAX)).min(picture.len());
+        let uids: Option<Vec<u32>> = (first..=last).map(|number| picture.uid(number)).collect();
+        let uids = uids?;
+        // Numbers are kept only where EXPUNGE tells of them.
+        match self.qresync || dice.per_mille(600) {
+            true => Some(("UID ", set_of(&uids), uids)),
+            false => Some(("", format!("{first}:{last}"), uids)),
+        }
+    }
+
+    fn copy(&mut self, verb: Verb, name: &str, turn: &mut Turn<'_>) {
+        let Some((by, set, uids)) = self.chosen(turn.dice) else {
+            return self.say(Verb::Noop, "NOOP", turn.now);
         };
-        let mail = message::write(&self.user, dice.roll(), size);
-        if dice.per_mille(500) {
-            self.say_part(Verb::Append, &format!("APPEND {name} (\\Seen) {{{}+}}\r\n", mail.len()));
+        let (word, action) = if verb == Verb::Move { ("MOVE", Action::Move) } else { ("COPY", Action::Copy) };
+        let deed = turn.truth.asked(Deed {
+            action,
+            user: self.user.clone(),
+            source: self.selected.as_ref().map(|picture| picture.mailbox().to_owned()).unwrap_or_default(),
+            destination: inner(&self.user, name),
+            typed: name.to_owned(),
+            set: set.clone(),
+            uids,
+            seeds: Vec::new(),
+            outcome: Outcome::Pending,
+            copies: Vec::new(),
+        });
+        self.say(verb, &format!("{by}{word} {set} {name}"), turn.now);
+        self.mark_deed(deed);
+    }
+
+    /// Marks a message, or takes away one that is marked.
+    fn remove(&mut self, turn: &mut Turn<'_>) {
+        let Some((_, _, uids)) = self.chosen(turn.dice) else {
+            return self.say(Verb::Noop, "NOOP", turn.now);
+        };
+        let set = set_of(&uids[..1]);
+        if turn.dice.per_mille(500) {
+            let line = format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)");
+            return self.say(Verb::Mark, &line, turn.now);
+        }
+        if let Some(picture) = &self.selected {
+            turn.truth.unwanted(picture.mailbox(), &uids[..1]);
+        }
+        self.say(Verb::Expunge, &format!("UID EXPUNGE {set}"), turn.now);
+    }
+
+    fn append(&mut self, name: &str, turn: &mut Turn<'_>) {
+        let size = match turn.dice.below(8) {
+            0 => turn.dice.below(BODY_BYTES_MAX),
+            _ => turn.dice.below(1500),
+        };
+        let seed = turn.dice.roll();
+        let mail = message::write(&self.user, seed, size);
+        let deed = turn.truth.asked(Deed {
+            action: Action::Append,
+            user: self.user.clone(),
+            source: String::new(),
+            destination: inner(&self.user, name),
+            typed: name.to_owned(),
+            set: String::new(),
+            uids: Vec::new(),
+            seeds: vec![seed],
+            outcome: Outcome::Pending,
+            copies: Vec::new(),
+        });
+        if turn.dice.per_mille(500) {
+            self.say_part(Verb::Append, &format!("APPEND {name} (\\Seen) {{{}+}}\r\n", mail.len()), turn.now);
             self.out.extend_from_slice(&mail);
             self.out.extend_from_slice(b"\r\n");
         } else {
-            self.say_part(Verb::Append, &format!("APPEND {name} {{{}}}\r\n", mail.len()));
-            let tag = self.pending.last().map(|(tag, _)| tag.clone()).unwrap_or_default();
+            self.say_part(Verb::Append, &format!("APPEND {name} {{{}}}\r\n", mail.len()), turn.now);
+            let tag = self.pending.last().map(|pending| pending.tag.clone()).unwrap_or_default();
             self.held = Some((tag, [&mail[..], b"\r\n"].concat()));
+        }
+        self.mark_deed(deed);
+    }
+
+    fn mark_deed(&mut self, deed: usize) {
+        if let Some(pending) = self.pending.last_mut() {
+            pending.deed = Some(deed);
         }
     }
 
-    fn say(&mut self, verb: Verb, command: &str) {
-        self.say_part(verb, &format!("{command}\r\n"));
+    fn say(&mut self, verb: Verb, command: &str, now: Instant) {
+        self.say_part(verb, &format!("{command}\r\n"), now);
     }
 
-    fn say_part(&mut self, verb: Verb, command: &str) {
+    fn say_part(&mut self, verb: Verb, command: &str, now: Instant) {
         let tag = format!("c{}", self.next_tag);
         if self.trace {
-            println!("             {} -> {tag} {}", self.name(), command.trim_end());
+            println!("{:>12} {} -> {tag} {}", now.0, self.name(), command.trim_end());
         }
         self.next_tag += 1;
         self.out.extend_from_slice(format!("{tag} {command}").as_bytes());
-        self.pending.push((tag, verb));
+        self.pending.push(Pending { tag, verb, since: now, deed: None });
     }
+}
+
+/// `validity from to]...`: what became what.
+fn pairs(code: &str) -> Vec<(u32, u32)> {
+    let mut words = code.split([' ', ']']).skip(1);
+    let (from, to) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    numbers(from).into_iter().zip(numbers(to)).collect()
 }
 
 impl Verb {
     /// Nothing is pipelined behind it.
     fn is_alone(self) -> bool {
-        matches!(self, Verb::Login | Verb::Idle | Verb::Logout | Verb::Select)
+        match self {
+            Verb::Login
+            | Verb::Enable
+            | Verb::Select
+            | Verb::Look
+            | Verb::Copy
+            | Verb::Move
+            | Verb::Mark
+            | Verb::Expunge
+            | Verb::Idle
+            | Verb::Logout => true,
+            Verb::Fetch
+            | Verb::Append
+            | Verb::Status
+            | Verb::List
+            | Verb::ListStatus
+            | Verb::Search
+            | Verb::Quota
+            | Verb::Noop => false,
+        }
     }
 }

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use driver::breaker::{Health, watched};
 use driver::{Carriage, Limits, SessionId};
 use mupdate::directory::{Directory, Effect, History, StoreWrite, Ticket, Wait};
 use protocols::mailbox::acl::Policy;
 use protocols::proxy::{
-    Answer, BackendCapabilities, Change, DirectoryQuestion, Event, Finding, Instant, ListPage, OpenError,
-    Opened, PasswordVerdict, Position, Question, QuestionId, Service, Session,
+    Answer, BackendCapabilities, Change, DirectoryQuestion, Event, Finding, Instant, Intent, ListPage,
+    Notice, OpenError, Opened, PasswordVerdict, Position, Question, QuestionId, Service, Session, Stage,
 };
 
 use crate::carrier::{Carrier, Wish};
@@ -44,6 +45,28 @@ pub struct Stored {
     pub history: History,
     /// Where it stands in the history of its source.
     pub source: Option<Position>,
+    /// Moves between two servers that have begun and not ended, by session and question.
+    pub moves: BTreeMap<(u32, u32, u32), Intent>,
+}
+
+/// What became of sessions and backends, to see that anything was tried at all.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Counts {
+    /// Connections that a breaker refused.
+    pub barred: usize,
+    /// Selected mailboxes that a session got back on another connection.
+    pub rejoined: usize,
+    /// Those that it did not.
+    pub given_up: usize,
+}
+
+impl Counts {
+    /// Adds those of another.
+    pub fn add(&mut self, other: Counts) {
+        self.barred += other.barred;
+        self.rejoined += other.rejoined;
+        self.given_up += other.given_up;
+    }
 }
 
 /// A driver, its carrier and its directory.
@@ -60,6 +83,12 @@ pub struct Host {
     pub answers: Vec<(u64, Answer)>,
     /// Times that the slave went on without the whole list.
     pub resumed: usize,
+    /// Moves that operators are told to be unfinished.
+    pub reports: Vec<Intent>,
+    /// What became of sessions and backends.
+    pub counts: Counts,
+    /// Breakers of the backends.
+    health: Health,
     /// The session that follows the master, if this is a frontend.
     slave: Option<SessionId>,
     sessions: BTreeSet<(u32, u32)>,
@@ -70,7 +99,9 @@ pub struct Host {
 
 impl Host {
     /// Begins with a directory, and the machine that follows the master.
-    pub fn new(directory: Directory, stored: Stored, slave: Option<Box<dyn Session>>) -> Host {
+    /// Moves that its predecessor left without an end are reported.
+    pub fn new(directory: Directory, mut stored: Stored, slave: Option<Box<dyn Session>>) -> Host {
+        let reports = std::mem::take(&mut stored.moves).into_values().collect();
         let mut carrier = Carrier::new(Limits::default());
         let slave = slave.map(|machine| carrier.driver.spawn(machine));
         Host {
@@ -80,6 +111,9 @@ impl Host {
             disk: Disk::default(),
             answers: Vec::new(),
             resumed: 0,
+            reports,
+            counts: Counts::default(),
+            health: Health::default(),
             slave,
             sessions: BTreeSet::new(),
             ids: BTreeMap::new(),
@@ -122,10 +156,13 @@ impl Host {
     /// A connection that was asked for stands on this end, or cannot be had.
     pub fn dialled(&mut self, dial: Dial, end: Option<EndId>, net: &mut Net, now: Instant) {
         let driver = &mut self.carrier.driver;
+        let watched = watched(&dial.server, dial.service);
         let Some(end) = end else {
+            self.health.failed(&watched, now);
             driver.open_failed(dial.session, dial.id, OpenError::Connect(dial.server.into()));
             return;
         };
+        self.health.reached(&watched, now);
         let opened = Opened { host: dial.server.into(), tls: false, noauth: false };
         match driver.opened(dial.session, dial.id, opened, None, Carriage::Spliceable) {
             Some(conn) => self.carrier.add(conn, end),
@@ -143,11 +180,36 @@ impl Host {
                     self.carrier.driver.answer(session, id, answer);
                 }
             }
-            Wish::Tell(_) => {}
+            Wish::Tell(session, notice) => self.told(session, notice, now),
             Wish::Ended(session) => {
+                let (slot, generation) = (session.slot, session.generation);
+                let moves = self.stored.moves.range((slot, generation, 0)..=(slot, generation, u32::MAX));
+                for key in moves.map(|(key, _)| *key).collect::<Vec<_>>() {
+                    self.reports.extend(self.stored.moves.remove(&key));
+                }
                 self.sessions.remove(&(session.slot, session.generation));
                 self.ids.remove(&(session.slot, session.generation));
             }
+        }
+    }
+
+    fn told(&mut self, session: SessionId, notice: Notice, now: Instant) {
+        match notice {
+            Notice::Silent { server } => self.health.was_silent(&server, now),
+            Notice::Capabilities { server, .. } => self.health.answered(&server),
+            Notice::Stage { id, stage } => {
+                let key = (session.slot, session.generation, id.0);
+                match stage {
+                    Stage::Copied(_) => {}
+                    Stage::Done => drop(self.stored.moves.remove(&key)),
+                    Stage::GivenUp => self.reports.extend(self.stored.moves.remove(&key)),
+                }
+            }
+            Notice::Session { text, .. } | Notice::Log { text, .. } => {
+                self.counts.rejoined += usize::from(text.contains("selected mailbox is here again"));
+                self.counts.given_up += usize::from(text.contains("selected mailbox cannot be had again"));
+            }
+            Notice::ServiceCapabilities { .. } | Notice::Home { .. } => {}
         }
     }
 
@@ -160,6 +222,12 @@ impl Host {
         dials: &mut Vec<Dial>,
     ) -> Option<Answer> {
         match question {
+            Question::OpenBackend { server, service, .. }
+                if self.health.is_barred(&watched(&server, service), now) =>
+            {
+                self.counts.barred += 1;
+                Some(Answer::Opened(Err(OpenError::Connect(server))))
+            }
             Question::OpenBackend { server, service, .. } => {
                 dials.push(Dial { session, id, service, server: server.into() });
                 None
@@ -203,7 +271,10 @@ impl Host {
             Question::Capabilities | Question::ServiceCapabilities(_) => {
                 Some(Answer::Capabilities(Arc::new(BackendCapabilities::default())))
             }
-            Question::Intend(_) => Some(Answer::Intended(Ok(()))),
+            Question::Intend(intent) => {
+                self.stored.moves.insert((session.slot, session.generation, id.0), *intent);
+                Some(Answer::Intended(Ok(())))
+            }
             Question::Directory(question) => {
                 self.resumed += usize::from(matches!(question, DirectoryQuestion::Resumed));
                 let ticket = self.ticket(session, id);

@@ -306,7 +306,7 @@ impl Sender {
 
     /// Lines of all kinds, in a name of its own that tells its length.
     fn send_message(&mut self, dice: &mut Dice) {
-        let wanted = if dice.per_mille(200) { dice.below(MESSAGE_BYTES_MAX) } else { dice.below(3000) };
+        let wanted = if dice.per_mille(100) { dice.below(MESSAGE_BYTES_MAX) } else { dice.below(3000) };
         let (mut wire, mut plain) = (Vec::new(), 0);
         while plain < wanted {
             let length = dice.below(90);

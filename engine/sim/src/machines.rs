@@ -16,6 +16,12 @@ use protocols::{pop3, sieve};
 use crate::backend::PROXY_PASSWORD;
 use crate::lines::Kind;
 
+/// Deadlines of the frontends: shorter than what stops servers here, so that they are met.
+pub(crate) const LOGIN_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const FAN_OUT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const REJOIN_TIMEOUT: Duration = Duration::from_secs(40);
+
 /// What the frontends are configured with.
 pub(crate) fn imap_config() -> Config {
     let mut config = Config { servername: "frontend".into(), ..Config::default() };
@@ -23,7 +29,14 @@ pub(crate) fn imap_config() -> Config {
     config.login.plaintext_allowed = true;
     config.login.failed_pause = Duration::from_millis(100);
     config.proxy.password = Secret::new(PROXY_PASSWORD.as_bytes());
-    config.timeouts = Timeouts { backend_idle: Duration::from_secs(5), ..Timeouts::default() };
+    config.timeouts = Timeouts {
+        backend_login: LOGIN_TIMEOUT,
+        backend_idle: Duration::from_secs(5),
+        command: COMMAND_TIMEOUT,
+        fan_out: FAN_OUT_TIMEOUT,
+        rejoin: REJOIN_TIMEOUT,
+        ..Timeouts::default()
+    };
     config
 }
 

@@ -22,8 +22,8 @@ pub fn write(user: &str, seed: u64, body_bytes: usize) -> Vec<u8> {
     message
 }
 
-/// Whose message it is, if it is whole.
-pub fn check(message: &[u8]) -> Result<&str, &'static str> {
+/// Whose a message is, and its seed, if it is whole.
+pub fn check(message: &[u8]) -> Result<(&str, u64), &'static str> {
     let header_end = message.windows(4).position(|at| at == b"\r\n\r\n").ok_or("no header")?;
     let header = std::str::from_utf8(&message[..header_end]).map_err(|_| "header is no text")?;
     let field = |name: &str| {
@@ -35,7 +35,7 @@ pub fn check(message: &[u8]) -> Result<&str, &'static str> {
     let user = field("Owner")?;
     let seed = field("Seed")?.parse().map_err(|_| "bad seed")?;
     let length = field("Length")?.parse().map_err(|_| "bad length")?;
-    if write(user, seed, length) == message { Ok(user) } else { Err("bytes differ") }
+    if write(user, seed, length) == message { Ok((user, seed)) } else { Err("bytes differ") }
 }
 
 #[cfg(test)]
@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn a_message_is_whole_or_found_out() {
         let message = write("u1", 7, 5000);
-        assert_eq!(check(&message), Ok("u1"));
+        assert_eq!(check(&message), Ok(("u1", 7)));
         let mut cut = message.clone();
         cut.remove(3000);
         assert!(check(&cut).is_err());

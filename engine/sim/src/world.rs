@@ -12,12 +12,14 @@ use protocols::proxy::{Change, Entry, Instant, Location, Origin, Service, Sessio
 use crate::backend::Backend;
 use crate::client::Client;
 use crate::dice::Dice;
-use crate::host::{Dial, Host, Stored, contents};
+use crate::host::{Counts, Dial, Host, Stored};
 use crate::lines::{Kind, LineClient, Server};
 use crate::lmtp::{Sender, Store};
 use crate::machines;
+use crate::mover::{Mover, Resident, Wish};
 use crate::net::{Net, Owner, Weather};
-use crate::registrar::{Registrar, Truth};
+use crate::registrar::Registrar;
+use crate::truth::Truth;
 
 /// Slaves of the master.
 const SLAVES: usize = 10;
@@ -26,7 +28,17 @@ const SLAVES: usize = 10;
 const FRONTENDS: usize = 2;
 const BACKENDS: usize = 3;
 const USERS: usize = 4;
+
+/// Users who are moved from backend to backend.
+const RESIDENTS: usize = 2;
 const CLIENTS: usize = 8;
+
+/// Those that come when all is well again.
+const LATE_CLIENTS: usize = 2;
+
+/// The number of who moves users, and of who changes the list.
+const MOVER: usize = usize::MAX - 1;
+const REGISTRAR: usize = usize::MAX;
 const SENDERS: usize = 4;
 
 /// Numbers of MTAs, and of the LMTP sides of backends, begin here.
@@ -39,14 +51,20 @@ const LINE_CLIENTS_FROM: usize = 1 << 20;
 /// Faults happen until then.
 const FAULTS_END: Instant = Instant(20_000_000_000);
 
+/// So long after it nothing is refused any more.
+const RECOVERY: Duration = Duration::from_secs(45);
+
+/// The longest time for which a backend is stopped: longer than deadlines of the frontends.
+const STOPPED_MAX: Duration = Duration::from_secs(15);
+
 /// What is not over by then never ends.
 const WORLD_END: Instant = Instant(900_000_000_000);
 
 /// Bytes that may stand unread in a connection: what the window of the network lets through.
-const INBOX_BYTES_MAX: usize = 96 * 1024;
+pub(crate) const INBOX_BYTES_MAX: usize = 96 * 1024;
 
 /// Turns of a world; past it something spins.
-const TURNS_MAX: u64 = 3_000_000;
+pub(crate) const TURNS_MAX: u64 = 3_000_000;
 
 /// What came of a world.
 #[derive(Debug, Default)]
@@ -67,35 +85,66 @@ pub struct Outcome {
     pub delivered: usize,
     /// Recipients and messages that an MTA has to send again.
     pub deferred: usize,
+    /// COPYs and MOVEs that were answered OK.
+    pub copied: usize,
+    /// Moves of messages that operators were told to be unfinished.
+    pub reports: usize,
+    /// Users who were moved to another backend.
+    pub moves: usize,
+    /// What became of sessions and backends.
+    pub counts: Counts,
     /// Turns that were taken.
     pub turns: u64,
 }
 
+impl Outcome {
+    /// Adds what came of another world but for its violations.
+    pub fn add(&mut self, other: &Outcome) {
+        self.answered_ok += other.answered_ok;
+        self.answered_no += other.answered_no;
+        self.changes += other.changes;
+        self.faults += other.faults;
+        self.resumed += other.resumed;
+        self.delivered += other.delivered;
+        self.deferred += other.deferred;
+        self.copied += other.copied;
+        self.reports += other.reports;
+        self.moves += other.moves;
+        self.counts.add(other.counts);
+        self.turns += other.turns;
+    }
+}
+
 /// A whole murder.
 pub struct World {
-    dice: Dice,
-    now: Instant,
-    net: Net,
-    frontends: Vec<Host>,
-    backends: Vec<Backend>,
-    master: Host,
-    clients: Vec<Client>,
+    pub(crate) dice: Dice,
+    pub(crate) now: Instant,
+    pub(crate) net: Net,
+    pub(crate) frontends: Vec<Host>,
+    pub(crate) backends: Vec<Backend>,
+    pub(crate) master: Host,
+    pub(crate) clients: Vec<Client>,
     clients_to_come: usize,
-    line_clients: Vec<LineClient>,
+    late_to_come: usize,
+    pub(crate) line_clients: Vec<LineClient>,
     /// The POP3 and ManageSieve servers of the backends.
-    servers: Vec<Server>,
-    senders: Vec<Sender>,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) senders: Vec<Sender>,
     senders_to_come: usize,
-    stores: Vec<Store>,
-    registrar: Registrar,
+    pub(crate) stores: Vec<Store>,
+    pub(crate) registrar: Registrar,
+    pub(crate) mover: Mover,
+    pub(crate) truth: Truth,
     wakes: BTreeSet<(Instant, Owner)>,
     /// When those who are down come back.
     revivals: Vec<(Instant, Owner)>,
     master_up: bool,
     frontends_up: [bool; SLAVES],
+    /// Until when a backend does nothing: it is stopped.
+    stopped: [Instant; BACKENDS],
     config: Arc<imap::Config>,
     lmtp: Arc<protocols::lmtp::Config>,
-    outcome: Outcome,
+    pub(crate) outcome: Outcome,
     trace: bool,
 }
 
@@ -103,9 +152,21 @@ fn user(n: usize) -> String {
     format!("user{n}")
 }
 
-/// Where mailboxes live: each user's at his home, each shared one at a backend of its own.
+fn resident(n: usize) -> String {
+    format!("moved{n}")
+}
+
+/// The mailboxes of a user who is moved; the second is everybody's.
+fn rooms(n: usize) -> [String; 2] {
+    [format!("user.{}", resident(n)), format!("user.{}.Team", resident(n))]
+}
+
+/// Where mailboxes live at first: each user's at his home, each shared one at a backend of its own.
 fn mailboxes() -> Vec<(String, usize)> {
     let mut all = Vec::new();
+    for n in 0..RESIDENTS {
+        all.extend(rooms(n).map(|name| (name, n % BACKENDS)));
+    }
     for n in 0..USERS {
         all.push((format!("user.{}", user(n)), n % BACKENDS));
         all.push((format!("user.{}.Sent", user(n)), n % BACKENDS));
@@ -125,15 +186,22 @@ fn server(n: usize) -> String {
     format!("be{}", n + 1)
 }
 
+fn acl(name: &str) -> String {
+    let mut acl = String::new();
+    if let Some(owner) = name.strip_prefix("user.").and_then(|rest| rest.split('.').next()) {
+        acl += &format!("{owner}\tlrswipkxtecdan\t");
+    }
+    if !name.starts_with("user.") || name.ends_with(".Team") {
+        acl += "anyone\tlrswipkxtecd\t";
+    }
+    acl
+}
+
 fn entry(name: &str, at: usize) -> Change {
-    let acl = match name.strip_prefix("user.").and_then(|rest| rest.split('.').next()) {
-        Some(owner) => format!("{owner}\tlrswipkxtecdan\t"),
-        None => "anyone\tlrswipkxtecd\t".to_owned(),
-    };
     Change::Active(Entry {
         name: name.as_bytes().into(),
         location: Location(format!("{}!default", server(at)).into_bytes().into()),
-        acl: acl.into_bytes().into(),
+        acl: acl(name).into_bytes().into(),
     })
 }
 
@@ -155,7 +223,16 @@ impl World {
         }
         let backends = (0..BACKENDS).map(|n| {
             let own = mailboxes().into_iter().filter(move |(_, at)| *at == n);
-            Backend::new(&server(n), own.map(|(name, _)| name))
+            // One of them takes one message at a time.
+            let lacks = if n == BACKENDS - 1 { "MULTIAPPEND" } else { "" };
+            let mut backend = Backend::new(&server(n), own.map(|(name, _)| name), lacks);
+            backend.expect((0..RESIDENTS).flat_map(rooms));
+            backend
+        });
+        let residents = (0..RESIDENTS).map(|n| Resident {
+            user: resident(n),
+            mailboxes: rooms(n).map(|name| (name.clone(), acl(&name))).to_vec(),
+            at: n % BACKENDS,
         });
         let mut world = World {
             now: Instant(0),
@@ -173,6 +250,10 @@ impl World {
                 .map(|at| Store::new((0..USERS).filter(|n| n % BACKENDS == at).map(user).collect()))
                 .collect(),
             registrar: Registrar::default(),
+            mover: Mover::new(residents.collect()),
+            truth: Truth::default(),
+            late_to_come: LATE_CLIENTS,
+            stopped: [Instant(0); BACKENDS],
             wakes: BTreeSet::new(),
             revivals: Vec::new(),
             master_up: true,
@@ -195,7 +276,7 @@ impl World {
         while self.outcome.turns < TURNS_MAX && self.now < WORLD_END {
             if self.now >= next_chance || self.wakes.is_empty() {
                 self.now = self.now.max(next_chance);
-                next_chance = self.now + Duration::from_millis(20);
+                next_chance = self.now + self.pace();
                 self.chance();
                 if self.is_over() {
                     break;
@@ -215,14 +296,29 @@ impl World {
         self.outcome
     }
 
+    /// How often chance is asked: seldom once nothing but healing is under way.
+    fn pace(&self) -> Duration {
+        let is_quiet = self.now >= FAULTS_END
+            && self.clients.iter().all(|client| client.over)
+            && self.line_clients.iter().all(|client| client.over)
+            && self.senders.iter().all(|sender| sender.over);
+        Duration::from_millis(if is_quiet { 500 } else { 20 })
+    }
+
     fn wake(&mut self, at: Instant, owner: Owner) {
         self.wakes.insert((at, owner));
     }
 
     /// Whoever is awake takes a turn.
     fn turn(&mut self, owner: Owner) {
+        if let Owner::Backend(n) = owner
+            && self.stopped[n % LMTP] > self.now
+        {
+            return self.wake(self.stopped[n % LMTP], owner);
+        }
         match owner {
-            Owner::Client(usize::MAX) => {
+            Owner::Client(MOVER) => self.mover_turn(),
+            Owner::Client(REGISTRAR) => {
                 let active = self.now < FAULTS_END;
                 self.registrar.turn(&mut self.net, self.now, &mut self.dice, active);
             }
@@ -235,9 +331,11 @@ impl World {
             Owner::Backend(n) if n >= LMTP => {
                 self.stores[n - LMTP].turn(&mut self.net, self.now, &mut self.dice);
             }
-            Owner::Client(n) => self.clients[n].turn(&mut self.net, self.now, &mut self.dice),
+            Owner::Client(n) => {
+                self.clients[n].turn(&mut self.net, self.now, &mut self.dice, &mut self.truth);
+            }
             Owner::Backend(n) => {
-                self.backends[n].turn(&mut self.net, self.now, &mut self.dice);
+                self.backends[n].turn(&mut self.net, self.now, &mut self.dice, &mut self.truth);
                 self.servers[n].turn(&mut self.net, self.now, &mut self.dice);
             }
             Owner::Frontend(n) if self.frontends_up[n] => {
@@ -268,7 +366,7 @@ impl World {
         let end = match dial.service {
             Service::Mupdate if self.master_up => {
                 let (ours, theirs) = self.net.connect(me, Owner::Master);
-                let session = self.master_connection();
+                let session = self.master_connection("127.0.0.1:1");
                 self.master.carrier.accept(session, theirs, &mut self.net, self.now);
                 self.wake(self.now, Owner::Master);
                 Some(ours)
@@ -315,22 +413,38 @@ impl World {
         if self.senders_to_come > 0 && self.dice.per_mille(200) {
             self.sender_comes();
         }
+        if self.late_to_come > 0 && self.now > FAULTS_END + RECOVERY {
+            self.late_client_comes();
+        }
+        if self.now < FAULTS_END && self.dice.per_mille(10) {
+            self.mover.begin(BACKENDS, &mut self.dice);
+        }
+        if self.mover.wants_connection() && !self.mover.is_idle() && self.master_up {
+            let (ours, theirs) = self.net.connect(Owner::Client(MOVER), Owner::Master);
+            let session = self.master_connection("127.0.0.3:1");
+            self.master.carrier.accept(session, theirs, &mut self.net, self.now);
+            self.mover.connected(ours);
+            self.wake(self.now, Owner::Master);
+        }
         if self.registrar.wants_connection() && self.master_up && self.now < FAULTS_END {
-            let (ours, theirs) = self.net.connect(Owner::Client(usize::MAX), Owner::Master);
-            let session = self.master_connection();
+            let (ours, theirs) = self.net.connect(Owner::Client(REGISTRAR), Owner::Master);
+            let session = self.master_connection("127.0.0.2:1");
             self.master.carrier.accept(session, theirs, &mut self.net, self.now);
             self.registrar.connected(ours);
             self.wake(self.now, Owner::Master);
         }
-        self.wake(self.now, Owner::Client(usize::MAX));
-        for n in 0..self.clients.len() {
+        self.wake(self.now, Owner::Client(REGISTRAR));
+        self.wake(self.now, Owner::Client(MOVER));
+        let clients = self.clients.iter().enumerate().filter(|(_, client)| !client.over);
+        let lines = self.line_clients.iter().enumerate().filter(|(_, client)| !client.over);
+        let senders = self.senders.iter().enumerate().filter(|(_, sender)| !sender.over);
+        let active: Vec<usize> = clients
+            .map(|(n, _)| n)
+            .chain(lines.map(|(n, _)| LINE_CLIENTS_FROM + n))
+            .chain(senders.map(|(n, _)| LMTP + n))
+            .collect();
+        for n in active {
             self.wake(self.now, Owner::Client(n));
-        }
-        for n in 0..self.line_clients.len() {
-            self.wake(self.now, Owner::Client(LINE_CLIENTS_FROM + n));
-        }
-        for n in 0..self.senders.len() {
-            self.wake(self.now, Owner::Client(LMTP + n));
         }
         let now = self.now;
         let back: Vec<_> = self.revivals.iter().filter(|(at, _)| *at <= now).map(|(_, who)| *who).collect();
@@ -346,6 +460,42 @@ impl World {
         }
     }
 
+    /// Who moves users takes a turn; what he wants of the backends is done.
+    fn mover_turn(&mut self) {
+        let servers: Vec<String> = self.backends.iter().map(|backend| backend.name.clone()).collect();
+        match self.mover.turn(&mut self.net, self.now, &mut self.dice, &servers) {
+            Some(Wish::Close { at, mailboxes }) => self.backends[at].set_moving(&mailboxes, true),
+            Some(Wish::Carry { user, mailboxes, from, to }) if self.is_well(from) && self.is_well(to) => {
+                // The sessions of its owner end a moment late.
+                let end = self.now + self.dice.time(Duration::from_millis(300));
+                let given = self.backends[from].give(&user, &mailboxes, end);
+                self.backends[to].take(given);
+                self.backends[to].set_moving(&mailboxes, false);
+                self.mover.carried();
+                self.wake(self.now, Owner::Backend(from));
+                self.wake(end, Owner::Backend(from));
+                if self.trace {
+                    println!("{:>12} {user} is moved to {}", self.now.0, servers[to]);
+                }
+            }
+            Some(Wish::Carry { .. }) | None => {}
+        }
+    }
+
+    fn is_well(&self, backend: usize) -> bool {
+        self.backends[backend].is_up() && self.stopped[backend] <= self.now
+    }
+
+    fn late_client_comes(&mut self) {
+        let frontend = self.dice.below(FRONTENDS);
+        if self.frontends_up[frontend] {
+            self.late_to_come -= 1;
+            self.mail_client_comes(frontend);
+            let late = self.clients.pop().map(Client::late);
+            self.clients.extend(late);
+        }
+    }
+
     fn client_comes(&mut self) {
         let frontend = self.dice.below(FRONTENDS);
         if !self.frontends_up[frontend] {
@@ -356,16 +506,26 @@ impl World {
         if self.clients.len() == CLIENTS || (has_room && self.dice.per_mille(500)) {
             return self.line_client_comes(frontend);
         }
-        let name = user(self.dice.below(USERS));
+        self.mail_client_comes(frontend);
+    }
+
+    fn mail_client_comes(&mut self, frontend: usize) {
+        let is_resident = self.dice.per_mille(500);
+        let name =
+            if is_resident { resident(self.dice.below(RESIDENTS)) } else { user(self.dice.below(USERS)) };
         let number = self.clients.len();
         let (ours, theirs) = self.net.connect(Owner::Client(number), Owner::Frontend(frontend));
         let session = imap::Session::new(self.config.clone(), self.origin());
         self.frontends[frontend].carrier.accept(Box::new(session), theirs, &mut self.net, self.now);
-        let mut boxes = vec!["INBOX".to_owned(), "INBOX.Sent".to_owned()];
+        let second = if is_resident { "INBOX.Team" } else { "INBOX.Sent" };
+        let mut boxes = vec!["INBOX".to_owned(), second.to_owned()];
+        if !is_resident && self.dice.per_mille(300) {
+            boxes.push(rooms(self.dice.below(RESIDENTS))[1].clone());
+        }
         if self.dice.per_mille(600) {
             boxes.push(format!("shared{}", self.dice.below(BACKENDS)));
         }
-        let steps = 5 + self.dice.below(30);
+        let steps = 10 + self.dice.below(50);
         self.clients.push(Client::new(&name, ours, boxes, steps, self.trace));
         self.wake(self.now, Owner::Frontend(frontend));
     }
@@ -398,9 +558,11 @@ impl World {
         self.wake(self.now, Owner::Frontend(frontend));
     }
 
-    fn master_connection(&mut self) -> Box<dyn Session> {
+    /// Who changes the list is known by his address.
+    fn master_connection(&mut self, address: &str) -> Box<dyn Session> {
         let epoch = self.master.directory.epoch().map(Into::into);
-        machines::master_connection(self.origin(), epoch)
+        let origin = Origin { client_address: address.into(), ..self.origin() };
+        machines::master_connection(origin, epoch)
     }
 
     fn origin(&mut self) -> Origin {
@@ -411,6 +573,14 @@ impl World {
         self.outcome.faults += 1;
         let pause = Duration::from_millis(1) + self.dice.time(Duration::from_secs(4));
         let back = self.now + pause;
+        if self.dice.per_mille(300) {
+            let n = self.dice.below(BACKENDS);
+            self.stopped[n] = self.stopped[n].max(self.now + self.dice.time(STOPPED_MAX));
+            if self.trace {
+                println!("{:>12} backend {n} is stopped until {}", self.now.0, self.stopped[n].0);
+            }
+            return;
+        }
         let who = match self.dice.below(10) {
             0..5 => Owner::Backend(self.dice.below(BACKENDS)),
             5 | 6 => Owner::Frontend(self.dice.below(SLAVES)),
@@ -427,6 +597,7 @@ impl World {
         match who {
             Owner::Backend(n) => {
                 self.backends[n].set_up(false);
+                self.stopped[n] = Instant(0);
                 self.servers[n].die();
                 self.net.reset_all(Owner::Backend(LMTP + n), self.now);
                 self.stores[n].die();
@@ -443,7 +614,9 @@ impl World {
             Owner::Backend(n) => self.backends[n].set_up(true),
             Owner::Frontend(n) => {
                 let stored = self.frontends[n].stored.clone();
-                self.frontends[n] = frontend(&mut self.dice, stored);
+                let before = std::mem::replace(&mut self.frontends[n], frontend(&mut self.dice, stored));
+                before.reports.into_iter().for_each(|report| self.truth.reported(report));
+                self.outcome.counts.add(before.counts);
                 self.frontends_up[n] = true;
             }
             Owner::Master => {
@@ -459,126 +632,12 @@ impl World {
     fn is_over(&self) -> bool {
         self.now >= FAULTS_END + Duration::from_secs(60)
             && self.clients_to_come == 0
+            && self.late_to_come == 0
+            && self.mover.is_idle()
             && self.senders_to_come == 0
             && self.senders.iter().all(|sender| sender.over)
             && self.clients.iter().all(|client| client.over)
             && self.line_clients.iter().all(|client| client.over)
-    }
-
-    fn judge(&mut self) {
-        let outcome = &mut self.outcome;
-        if outcome.turns >= TURNS_MAX {
-            outcome.violations.push(format!("{TURNS_MAX} turns and no end"));
-        }
-        for client in &mut self.clients {
-            outcome.violations.append(&mut client.violations);
-            outcome.answered_ok += client.answered_ok;
-            outcome.answered_no += client.answered_no;
-            if !client.over {
-                let waits = client.pending();
-                outcome
-                    .violations
-                    .push(format!("client of {} waits for {waits} answers for ever", client.user));
-            }
-        }
-        for backend in &mut self.backends {
-            outcome.violations.append(&mut backend.violations);
-        }
-        for client in &mut self.line_clients {
-            outcome.violations.append(&mut client.violations);
-            outcome.answered_ok += client.answered_ok;
-            if !client.over {
-                outcome.violations.push(format!("{} waits for ever", client.mark));
-            }
-            if !client.quit && self.servers.iter().any(|server| server.quits.contains(&client.mark)) {
-                outcome.violations.push(format!("{} did not say QUIT, and his server heard it", client.mark));
-            }
-        }
-        for server in &mut self.servers {
-            outcome.violations.append(&mut server.violations);
-        }
-        outcome.violations.append(&mut self.registrar.violations);
-        outcome.changes = self.registrar.acknowledged;
-        if self.net.inbox_bytes_seen_max > INBOX_BYTES_MAX {
-            outcome.violations.push(format!("{} bytes stood unread", self.net.inbox_bytes_seen_max));
-        }
-        self.outcome.resumed = self.frontends.iter().map(|frontend| frontend.resumed).sum();
-        self.judge_mail();
-        self.judge_lists();
-        self.judge_leaks();
-    }
-
-    /// Each message is there once for every recipient of whom that was confirmed, and never twice; one that
-    /// was cut is nowhere.
-    fn judge_mail(&mut self) {
-        let outcome = &mut self.outcome;
-        for store in &mut self.stores {
-            outcome.violations.append(&mut store.violations);
-            let doubled = store.kept.iter().filter(|(_, times)| **times > 1);
-            outcome
-                .violations
-                .extend(doubled.map(|(what, times)| format!("{what:?} is there {times} times")));
-        }
-        for (n, sender) in self.senders.iter_mut().enumerate() {
-            outcome.violations.append(&mut sender.violations);
-            outcome.delivered += sender.confirmed.len();
-            outcome.deferred += sender.deferred;
-            if !sender.over {
-                outcome.violations.push(format!("MTA {n} waits for {} replies for ever", sender.pending()));
-            }
-            for what in &sender.confirmed {
-                if !self.stores.iter().any(|store| store.kept.contains_key(what)) {
-                    outcome.violations.push(format!("{what:?} was confirmed and is nowhere"));
-                }
-            }
-            if let Some(cut) = &sender.cut
-                && self.stores.iter().any(|store| store.kept.keys().any(|(name, _)| name == cut))
-            {
-                outcome.violations.push(format!("{cut} was cut and is delivered"));
-            }
-        }
-    }
-
-    /// The master holds what it acknowledged; frontends hold what the master holds.
-    fn judge_lists(&mut self) {
-        let master = contents(&self.master.directory.published().load().list);
-        for (n, frontend) in self.frontends.iter().enumerate() {
-            let held = contents(&frontend.directory.published().load().list);
-            if held != master {
-                let (ours, theirs) = (held.len(), master.len());
-                self.outcome
-                    .violations
-                    .push(format!("frontend {n} holds another list than the master: {ours} names, {theirs}"));
-            }
-        }
-        for (name, truth) in self.registrar.truth() {
-            let held = match master.get(name.as_bytes()) {
-                Some(Change::Active(entry)) => Some(String::from_utf8_lossy(&entry.acl).into_owned()),
-                Some(Change::Reserved { .. } | Change::Deleted { .. }) | None => None,
-            };
-            let right = match truth {
-                Truth::Acknowledged(told) => held == *told,
-                Truth::OneOf(possible) => possible.contains(&held),
-            };
-            if !right {
-                self.outcome.violations.push(format!("master holds {held:?} of {name}, expected {truth:?}"));
-            }
-        }
-    }
-
-    /// When all clients are gone a frontend has its connection to the master and no other.
-    fn judge_leaks(&mut self) {
-        for (n, frontend) in self.frontends.iter().enumerate() {
-            let (sessions, connections) =
-                (frontend.carrier.driver.sessions(), frontend.carrier.driver.connections());
-            // Those that wait in the pool are nobody's.
-            let connections = connections - frontend.carrier.driver.pooled();
-            if sessions != 1 || connections != 1 {
-                self.outcome.violations.push(format!(
-                    "frontend {n} is left with {sessions} sessions and {connections} connections"
-                ));
-            }
-        }
     }
 }
 

@@ -13,8 +13,11 @@ use crate::instructions::{self, Against};
 use crate::tally::Tally;
 use crate::{cargo, root, target_folder};
 
-/// Seeds of the short form of the simulation.
-const SIMULATION_SEEDS: &str = "1000";
+/// Seeds of the short form of the simulation of a murder: 90 s of CPU, two worlds side by side.
+const MURDER_SEEDS: &str = "2000";
+
+/// The same of a master and its slaves.
+const MASTER_SEEDS: &str = "1000";
 
 /// Murders that stand side by side: their tests mostly wait, three of them keep two cores busy.
 const MURDERS: &str = "3";
@@ -89,8 +92,8 @@ const TESTS_OF_SOURCES: [(&str, Part); 3] = [
 
 /// What runs the optimised binaries.
 const TESTS_OF_BINARIES: [(&str, Part); 4] = [
-    ("simulation", |options, show| simulation("murder", options, show)),
-    ("simulation of a master", |options, show| simulation("master", options, show)),
+    ("simulation", |options, show| simulation("murder", MURDER_SEEDS, options, show)),
+    ("simulation of a master", |options, show| simulation("master", MASTER_SEEDS, options, show)),
     ("demo", |_, show| demo(show)),
     ("real Cyrus", interop),
 ];
@@ -188,8 +191,8 @@ fn python(script: &str) -> Command {
     command
 }
 
-fn simulation(world: &str, options: &Options, show: &mut Show) -> Result<Tally> {
-    let seeds = if options.long { "20000" } else { SIMULATION_SEEDS };
+fn simulation(world: &str, short: &str, options: &Options, show: &mut Show) -> Result<Tally> {
+    let seeds = if options.long { "20000" } else { short };
     let mut sim = Command::new(target_folder().join("suite/sim"));
     closing(sim.args(["--world", world, "--seeds", seeds]), show)
 }
