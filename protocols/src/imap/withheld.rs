@@ -24,7 +24,9 @@ use super::grammar::{Response, Status, UntaggedKind, response};
 use super::numbers::vanished;
 use super::route::is_elsewhere;
 use super::session::{Progress, Purpose, Session};
-use crate::proxy::{Answer, Finding, Freshness, Instant, Level, Question, Side};
+use crate::proxy::{
+    Answer, Finding, Freshness, Instant, Level, ListPage, ListQuery, Question, Reserved, Side,
+};
 
 /// How long a run of EXPUNGEs may pause before what was counted goes on: a server writes them in one go.
 pub(super) const PAUSE_MAX: Duration = Duration::from_millis(250);
@@ -168,7 +170,17 @@ impl Session {
 
     /// The list says what became of a mailbox that its server says to be empty.
     pub(super) fn handle_became(&mut self, answer: Answer, now: Instant) {
-        let (Withheld::Asking(emptying), Answer::Found(finding)) = (self.withheld(), answer) else { return };
+        match (self.withheld(), answer) {
+            (Withheld::Asking(emptying), Answer::Found(finding)) => self.became(emptying, finding, now),
+            (Withheld::Asking(emptying), Answer::Page(page)) if self.is_deletion(&page) => {
+                self.believe(emptying);
+            }
+            (Withheld::Asking(_), Answer::Page(_)) => self.end_vanished(),
+            _ => {}
+        }
+    }
+
+    fn became(&mut self, emptying: Emptying, finding: Finding, now: Instant) {
         let here = self.selected_backend().map(|backend| backend.server().to_vec());
         match finding {
             // Its server does not have it, whatever the list says.
@@ -179,14 +191,37 @@ impl Session {
                 self.believe(emptying);
             }
             Finding::Active(_) | Finding::Reserved { .. } => self.be_gone(now),
-            Finding::Absent if !self.config.commands.disconnect_on_vanished => self.believe(emptying),
+            Finding::Absent if self.config.commands.disconnect_on_vanished => self.end_vanished(),
+            Finding::Absent if emptying == Emptying::Refused => self.believe(emptying),
+            Finding::Absent => self.ask_whether_deleted(),
             Finding::Unknown if self.has_emptied() => self.believe(emptying),
-            Finding::Absent => {
-                self.log(Level::Info, "imap: selected mailbox has vanished".to_owned());
-                self.end(b"* BYE mailbox has been moved or removed\r\n");
-            }
             Finding::Unknown => self.end(b"* BYE [UNAVAILABLE] mailbox temporarily unavailable\r\n"),
         }
+    }
+
+    /// A mailbox that is no more was deleted, and its messages are gone, or it has another name, and they are
+    /// not. Only delayed deletion leaves a trace in the list.
+    fn ask_whether_deleted(&mut self) {
+        let Some(selected) = self.selected.as_deref() else { return };
+        let prefix = self.config.namespace.deleted_names_of(&selected.name).into();
+        let query = ListQuery { after: Box::default(), prefix, visible_to: None, reserved: Reserved::Hidden };
+        self.ask(Purpose::Selected, Question::List(query));
+    }
+
+    /// Whether the selected mailbox was deleted since this session began.
+    fn is_deletion(&self, page: &ListPage) -> bool {
+        let Some(selected) = self.selected.as_deref() else { return false };
+        let prefix = self.config.namespace.deleted_names_of(&selected.name);
+        page.entries.iter().any(|row| {
+            let time = row.entry.name.strip_prefix(&*prefix).and_then(|time| std::str::from_utf8(time).ok());
+            time.and_then(|time| u64::from_str_radix(time, 16).ok())
+                .is_some_and(|time| time >= self.origin.started_unix)
+        })
+    }
+
+    fn end_vanished(&mut self) {
+        self.log(Level::Info, "imap: selected mailbox has vanished".to_owned());
+        self.end(b"* BYE mailbox has been moved or removed\r\n");
     }
 
     /// The mailbox is elsewhere: followed, when its old connection serves nobody else.

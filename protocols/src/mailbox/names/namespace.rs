@@ -151,6 +151,17 @@ impl Namespace {
         self.name(internal).deleted.is_some()
     }
 
+    /// What the names begin with that delayed deletion gives a mailbox: a hexadecimal time follows.
+    ///
+    /// ```text
+    /// [domain "!"] deletedprefix "." name "." 8HEXDIG
+    /// ```
+    pub fn deleted_names_of(&self, internal: &[u8]) -> Vec<u8> {
+        let begins = memchr::memchr(b'!', internal).map_or(0, |bang| bang + 1);
+        let (domain, name) = internal.split_at(begins);
+        [domain, &self.deleted_prefix, b".", name, b"."].concat()
+    }
+
     /// The internal name of a user's INBOX.
     pub fn inbox(&self, user: &[u8]) -> Vec<u8> {
         let (localpart, domain) = split_user(user, &self.default_domain);
