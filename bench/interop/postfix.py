@@ -8,6 +8,7 @@ import time
 import uuid
 
 from daemon import write
+from moving import Moving, pause_for
 
 WAIT_SECONDS = 60
 PORT = 2525
@@ -78,6 +79,10 @@ queue_run_delay = 2s
                                   timeout=WAIT_SECONDS).returncode
 
     def __enter__(self):
+        checked = subprocess.run(["postfix", "-c", self.conf, "check"], stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=WAIT_SECONDS)
+        unused = [line for line in checked.stdout.splitlines() if "unused parameter" in line or "fatal" in line]
+        assert checked.returncode == 0 and not unused, checked.stdout
         assert self.run("start") == 0, self.log()
         end = time.monotonic() + WAIT_SECONDS
         while True:
@@ -113,9 +118,14 @@ queue_run_delay = 2s
         finally:
             client.quit()
 
-    def until(self, condition, what):
+    def whole_log(self):
+        """All of its log."""
+        with open(f"{self.folder}/mail.log", errors="replace") as f:
+            return f.read()
+
+    def until(self, condition, what, seconds=WAIT_SECONDS):
         """Polls."""
-        end = time.monotonic() + WAIT_SECONDS
+        end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"{what}: {self.log()}"
             time.sleep(0.1)
@@ -202,12 +212,64 @@ def tables_tell_what_the_list_has(world):
     assert done.stdout.strip() == f"lmtp:inet:[{host}]:24", done
 
 
-TESTS = [tables_tell_what_the_list_has, through_the_frontend, directly_to_backends, on_a_backend]
+def flows_while_its_user_moves(world, name, lines, messages):
+    """What Postfix took is there once in the end, and nobody gets a bounce."""
+    with Postfix(f"{world.bed.folder}/{name}", f"{world.net}.103", lines) as mta:
+        mark = uuid.uuid4().hex[:8]
+        sent = [f"{mark}-{n}" for n in range(messages)]
+        with Moving(world, pause_for(messages)) as moving:
+            for subject in sent:
+                while mta.send(["user002@murder.test"], subject):
+                    time.sleep(0.2)        # told to come again, which a client of an MTA does
+        mta.until(lambda: set(sent) <= set(world.subjects("user002")), "all mail", WAIT_SECONDS + messages)
+        found = [subject for subject in world.subjects("user002") if subject.startswith(f"{mark}-")]
+        log = mta.whole_log()
+        print(f"     {name}: {messages} messages, {moving.moves} moves, {log.count('status=deferred')} deferred, "
+              f"0 lost, {len(found) - len(set(found))} doubled", flush=True)
+        assert moving.moves, "nothing moved"
+        assert len(found) == messages, f"{len(found)} of {messages}"
+        assert "status=bounced" not in log, log[-2000:]
 
 
-def run(report, world, _):
+def flows_through_the_frontend(world, messages):
+    flows_while_its_user_moves(world, "postfix-e", printed(world, "--frontend", f"{world.ours}:24"), messages)
+
+
+def flows_directly_to_backends(world, messages):
+    """The message may be under way to where its user was: that is no bounce either."""
+    lines = printed(world).replace("static:NAME:PASSWORD", "static:mailproxy:pw-mailproxy")
+    flows_while_its_user_moves(world, "postfix-f", lines, messages)
+
+
+def tables_are_temporary_without_the_master(world):
+    """Nobody is told to be unknown, neither by the tables nor by a Postfix that asks them; who is known is found."""
+    names = ["exists nosuch@murder.test", "transport nosuch@murder.test", "home nosuch@murder.test"]
+    world.bed.stop("master")
+    try:
+        world.until(lambda: ask(world.ours, 2425, names[0])[0].startswith("TEMP"), "TEMP of a stale list")
+        answers = ask(world.ours, 2425, *names, "exists user001@murder.test")
+        assert [answer[:4] for answer in answers] == ["TEMP", "TEMP", "TEMP", "OK o"], answers
+        with socket.create_connection((world.ours, 2425), WAIT_SECONDS) as s:
+            s.sendall(b"get nosuch@murder.test\n")
+            assert s.makefile("rb").readline().startswith(b"400 ")
+        with Postfix(f"{world.bed.folder}/postfix-g", f"{world.net}.103",
+                     printed(world, "--frontend", f"{world.ours}:24")) as mta:
+            refused = mta.send(["nosuch@murder.test", "user001@murder.test"], uuid.uuid4().hex)
+            assert list(refused) == ["nosuch@murder.test"] and refused["nosuch@murder.test"][0] in (450, 451), refused
+    finally:
+        world.bed.start("master")
+    world.until(lambda: ask(world.ours, 2425, names[0]) == ["NOTFOUND "], "NOTFOUND of a live list")
+
+
+FLOWS = [flows_through_the_frontend, flows_directly_to_backends]
+TESTS = [tables_tell_what_the_list_has, tables_are_temporary_without_the_master, through_the_frontend, directly_to_backends, on_a_backend]
+
+
+def run(report, world, a):
     """All tests; without Postfix they are skipped."""
     if not shutil.which("postfix"):
         return report.skips("postfix", "Postfix is not installed (bench/interop/murder install)")
     for test in TESTS:
         report.check(f"postfix/{test.__name__}", test, world)
+    for test in FLOWS:
+        report.check(f"postfix/{test.__name__}", test, world, a.messages)
