@@ -5,11 +5,13 @@ import hmac
 import os
 import re
 import shutil
+import signal
 import socket
 import ssl
 import time
 
 from bed import Bed
+from daemon import scram_line
 from wire import Lost
 
 
@@ -45,6 +47,50 @@ class Beside(Bed):
         self.stop_frontend()
         self.write_configuration(method, more)
         self.start_frontend(live)
+
+
+    def use_passwd_file(self, *users):
+        """Passwords come from a file."""
+        path = f"{self.folder}/rookery/passwd"
+        with open(path, "w") as f:
+            f.writelines(f"{user}:{scram_line('pw-' + user)}\n" for user in users)
+        shutil.chown(path, "cyrus")
+        self.restart("passwd_file", [f"sasl_passwd_file: {path}", "sasl_mech_list: SCRAM-SHA-256 PLAIN"])
+
+
+class Stopped:
+    """All processes of an instance stand still meanwhile."""
+
+    def __init__(self, bed, instance):
+        self.pids = bed.pids(instance)
+
+    def __enter__(self):
+        for pid in self.pids:
+            os.kill(pid, signal.SIGSTOP)
+        return self
+
+    def __exit__(self, *_):
+        for pid in self.pids:
+            try:
+                os.kill(pid, signal.SIGCONT)
+            except ProcessLookupError:
+                pass
+
+
+class FreshUser:
+    """A user whose INBOX was made a moment ago, at another frontend."""
+
+    def __init__(self, bed, user):
+        self.user, self.admin = user, bed.session("cyrus", address=bed.backend(1))
+
+    def __enter__(self):
+        assert self.admin.command(f"CREATE user.{self.user}").status == "OK"
+        return self.user
+
+    def __exit__(self, *_):
+        self.admin.command(f"SETACL user.{self.user} cyrus lrswipkxtecda")
+        assert self.admin.command(f"DELETE user.{self.user}").status == "OK"
+        self.admin.close()
 
 
 class Line:
@@ -114,6 +160,11 @@ def within(seconds, test, *arguments):
             if time.monotonic() > end:
                 raise
             time.sleep(0.1)
+
+
+def plain(*parts):
+    """The message of PLAIN in base64."""
+    return base64.b64encode("\0".join(parts).encode()).decode()
 
 
 def scram_messages(user, password):

@@ -20,15 +20,16 @@ What each protocol says where nothing but time helps: POP3 `-ERR [SYS/TEMP]`, LM
 """
 import os
 import shutil
-import signal
+import socket
+import threading
 import time
 import uuid
 
 from bed import Bed
-from beside import Beside, within
+from beside import Beside, Stopped, within
 from daemon import scram_line
 from fake_master import FakeMaster, bye_in_the_dump, empty
-from lmtp import HEAD, Lmtp, World, message
+from lmtp import HEAD, World, message
 from master_client import Client
 from pop3 import Pop
 from sieve import Sieve
@@ -94,25 +95,6 @@ def heard(ask, world, user):
         return ask(world, user)
     except (Lost, OSError):
         return "nothing"
-
-
-class Stopped:
-    """All processes of an instance stand still meanwhile."""
-
-    def __init__(self, bed, instance):
-        self.pids = bed.pids(instance)
-
-    def __enter__(self):
-        for pid in self.pids:
-            os.kill(pid, signal.SIGSTOP)
-        return self
-
-    def __exit__(self, *_):
-        for pid in self.pids:
-            try:
-                os.kill(pid, signal.SIGCONT)
-            except ProcessLookupError:
-                pass
 
 
 # ---------------------------------------------------------------- a backend stands still
@@ -300,7 +282,52 @@ def wrong_proxy_password(world):
         world.restart()
 
 
-TESTS = [backend_that_stops_in_the_middle_of_data, backend_that_stops_behind_the_dot,
+class Door:
+    """A port that leads to another; counts who came."""
+
+    def __init__(self, address, port, to):
+        self.to, self.came = to, 0
+        self.listener = socket.create_server((address, port))
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                outer, _ = self.listener.accept()
+            except OSError:
+                return
+            self.came += 1
+            inner = socket.create_connection((self.listener.getsockname()[0], self.to), WAIT_SECONDS)
+            for pair in ((outer, inner), (inner, outer)):
+                threading.Thread(target=self.pass_on, args=pair, daemon=True).start()
+
+    @staticmethod
+    def pass_on(source, sink):
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+def ports_of_a_server_are_its_own(world):
+    """`rookery_HOST_SERVICE_port`: a port in a server's name would be IMAP's."""
+    address = world.bed.backend(2)
+    doors = [Door(address, port, to) for port, to in ((11110, 110), (14190, 4190), (10024, 24))]
+    world.restart([f"rookery_backend2_{name}_port: {port}"
+                   for name, port in (("pop3", 11110), ("sieve", 14190), ("lmtp", 10024))])
+    try:
+        all_say(world, "user002", "ok")
+        all_say(world, "user001", "ok")
+        assert [door.came > 0 for door in doors] == [True] * 3, [door.came for door in doors]
+        for door in doors:
+            door.listener.close()
+    finally:
+        world.restart()
+
+
+TESTS = [ports_of_a_server_are_its_own, backend_that_stops_in_the_middle_of_data, backend_that_stops_behind_the_dot,
          restarted_backend_takes_the_next_message, server_that_dies_in_a_command, reserved_mailbox,
          mailbox_that_its_server_has_not, entry_that_was_stolen, moved_scripts_are_found, master_that_hangs,
          list_that_is_cut, list_that_is_lost, master_down_and_back, wrong_proxy_password]

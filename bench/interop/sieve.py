@@ -1,14 +1,11 @@
 """ManageSieve through rookeryd and through the Cyrus frontend beside it."""
 import base64
-import os
 import re
 import shutil
-import signal
 import subprocess
 
 from bed import Bed
-from beside import Beside, Line, scram_messages, within
-from daemon import scram_line
+from beside import Beside, FreshUser, Line, Stopped, plain, scram_messages, within
 
 WAIT_SECONDS = 60
 LITERAL = re.compile(rb"\{(\d+)\}$")
@@ -61,11 +58,6 @@ class Sieve(Line):
         """A script as a literal."""
         head = f'{verb} "{name}" ' if name else f"{verb} "
         return self.command(head.encode() + b"{%d+}\r\n" % len(script) + script + b"\r\n")
-
-
-def plain(*parts):
-    """The message of PLAIN in base64."""
-    return base64.b64encode("\0".join(parts).encode()).decode()
 
 
 # ---------------------------------------------------------------- both frontends, line by line
@@ -202,18 +194,9 @@ def unauthenticate_leaves_the_server(bed):
     s.command("LOGOUT")
 
 
-def use_passwd_file(bed, *users):
-    """Passwords come from a file."""
-    path = f"{bed.folder}/rookery/passwd"
-    with open(path, "w") as f:
-        f.writelines(f"{user}:{scram_line('pw-' + user)}\n" for user in users)
-    shutil.chown(path, "cyrus")
-    bed.restart("passwd_file", [f"sasl_passwd_file: {path}", "sasl_mech_list: SCRAM-SHA-256 PLAIN"])
-
-
 def scram_from_a_passwd_file(bed):
     """The server's last word comes with the OK."""
-    use_passwd_file(bed, "user001")
+    bed.use_passwd_file("user001")
     try:
         s = Sieve(bed)
         first, final = scram_messages("user001", "pw-user001")
@@ -263,24 +246,19 @@ def referrals_where_they_are_allowed(bed):
 
 # ---------------------------------------------------------------- the list
 
-def fresh_inbox_is_found(bed, new=[0]):
+def fresh_inbox_is_found(bed, new=[40]):
     """An INBOX that was made a moment ago, at another frontend."""
     new[0] += 1
-    user = f"user{40 + new[0]:03}"
-    admin = bed.session("cyrus", address=bed.backend(1))
-    assert admin.command(f"CREATE user.{user}").status == "OK"
-    s = Sieve(bed)
-    status = s.login(user)
-    s.close()
-    admin.command(f"SETACL user.{user} cyrus lrswipkxtecda")
-    assert admin.command(f"DELETE user.{user}").status == "OK"
-    admin.close()
-    assert status.startswith(b"OK"), status
+    with FreshUser(bed, f"user{new[0]:03}") as user:
+        s = Sieve(bed)
+        reply = s.login(user)
+        s.close()
+    assert reply.startswith(b"OK"), reply
 
 
 def missing_inbox_is_no(bed):
     """Whose password is known elsewhere: at a home that is not there nobody could check it."""
-    use_passwd_file(bed, "user047")
+    bed.use_passwd_file("user047")
     try:
         s = Sieve(bed)
         assert s.login("user047") == b'NO "Mailbox does not exist"'
@@ -312,17 +290,13 @@ def server_that_hangs_is_for_later(bed):
     bed.restart(more=["client_timeout: 2s", "rookery_command_timeout: 3s"])
     s = Sieve(bed)
     assert s.login("user002").startswith(b"OK")
-    pids = bed.pids("backend2")
     try:
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        assert s.command("LISTSCRIPTS")[-1].startswith(b"BYE (TRYLATER)"), "a command in flight"
-        fresh = Sieve(bed)
-        assert fresh.login("user004").startswith(b"NO (TRYLATER)"), "a login"
-        fresh.command("LOGOUT")
+        with Stopped(bed, "backend2"):
+            assert s.command("LISTSCRIPTS")[-1].startswith(b"BYE (TRYLATER)"), "a command in flight"
+            fresh = Sieve(bed)
+            assert fresh.login("user004").startswith(b"NO (TRYLATER)"), "a login"
+            fresh.command("LOGOUT")
     finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
         bed.restart()
 
 
