@@ -48,6 +48,9 @@ const FAULTS_END: Instant = Instant(4_000_000_000);
 /// Who is not in step so long after that never will be.
 const CALM: Duration = Duration::from_secs(120);
 
+/// Between two looks at whether all are in step.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// Between two throws of the dice.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -160,6 +163,7 @@ pub struct World {
     watchers: Vec<Watcher>,
     wakes: BTreeSet<(Instant, Owner)>,
     next_probe: u64,
+    next_look: Instant,
     outcome: Outcome,
     trace: bool,
 }
@@ -177,7 +181,7 @@ impl World {
             delay_max: Duration::from_micros([100, 5_000, 60_000][dice.below(3)]),
             failures: [0, 0, 60][dice.below(3)],
         };
-        let stored = at_first([5, 60, 320][dice.below(3)]);
+        let stored = at_first([5, 60, 270][dice.below(3)]);
         let picture = Picture::of(stored.entries.values().cloned());
         let mut world = World {
             now: Instant(0),
@@ -191,6 +195,7 @@ impl World {
             watchers: MANNERS.map(Watcher::new).into(),
             wakes: BTreeSet::new(),
             next_probe: PROBES_FROM,
+            next_look: FAULTS_END + Duration::from_secs(1),
             outcome: Outcome::default(),
             trace,
             dice,
@@ -405,7 +410,7 @@ impl World {
             if connects && let Some(end) = self.connect(Owner::Client(WATCHERS_FROM + n), Owner::Master) {
                 self.watchers[n].connected(end, self.lives.len() - 1);
             }
-            if is_calm || self.dice.per_mille(60) {
+            if self.dice.per_mille(if is_calm { 200 } else { 60 }) {
                 self.watchers[n].noop(&self.lives);
             }
             self.wake(self.now, Owner::Client(WATCHERS_FROM + n));
@@ -516,10 +521,12 @@ impl World {
     }
 
     /// Everybody is there and in step, or had time enough.
-    fn is_over(&self) -> bool {
-        if self.now < FAULTS_END + Duration::from_secs(1) {
+    fn is_over(&mut self) -> bool {
+        if self.now < self.next_look {
             return false;
         }
+        // Lists are compared as a whole: not at every tick.
+        self.next_look = self.now + LOOK;
         self.now >= FAULTS_END + CALM || self.laggards().is_empty()
     }
 
