@@ -8,6 +8,7 @@ import smtplib
 import subprocess
 import uuid
 
+import lmtp_addresses
 from bed import Bed
 from beside import Beside, within
 from lmtp import SCRIPT, Lmtp, World, message, normal
@@ -234,3 +235,4 @@ def run(report, a):
                 report.check(f"lmtpauth/{test.__name__}", test, World(beside, None, a.net))
         finally:
             beside.stop_frontend()
+    lmtp_addresses.run(report, a)

@@ -40,7 +40,7 @@ pub(crate) fn config(
 ) -> Result<Config, ConfError> {
     let default = Config::default();
     let namespace = Arc::new(namespace(imapd, file)?);
-    let limit = imapd.size("maxmessagesize", 1024, 0)?;
+    let limit = imapd.size("maxmessagesize", 1, 0)?;
     let append_limit = u64::try_from(limit).ok().filter(|bytes| *bytes > 0);
     Ok(Config {
         servername: servername(imapd),

@@ -17,7 +17,7 @@ pub(crate) fn config(
     secret: &ProcessSecret,
 ) -> Result<Config, ConfError> {
     let verify = [("backend", Verify::Backend), ("list", Verify::List)];
-    let limit = imapd.size("maxmessagesize", 1024, 0)?;
+    let limit = imapd.size("maxmessagesize", 1, 0)?;
     Ok(Config {
         // `lmtp_admins` is `admins` of the service that is named lmtp.
         common: imap::common(imapd, file, tls_offered, secret)?,

@@ -257,3 +257,12 @@ fn data_timeout_of_lmtp_is_read() {
             .contains("rookery_lmtp_data_timeout")
     );
 }
+
+#[test]
+fn message_size_without_a_unit_is_in_bytes() {
+    let cyrus = CYRUS.replace("cmd=\"pop3d -C /x\"", "cmd=\"lmtpd -a\"");
+    let configuration = load(&format!("{IMAPD}maxmessagesize: 100000\n"), &cyrus).unwrap();
+    let Program::Imap(imap) = &configuration.services[0].program else { panic!("no imap") };
+    let Program::Lmtp(lmtp) = &configuration.services[1].program else { panic!("no lmtp") };
+    assert_eq!((imap.limits.append_bytes_max, lmtp.message_bytes_max), (Some(100_000), Some(100_000)));
+}
