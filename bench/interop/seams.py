@@ -9,12 +9,29 @@ import differences
 import normalise
 from bed import Bed
 from beside import Beside
-from commands import ok, refused
+from commands import ok, refused, wait_for
 from drive import message
 from wire import Session
 
 
 # ---------------------------------------------------------------- unequal servers
+def is_alive(pid):
+    """Whether a process runs."""
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def again(bed, instance):
+    """Restarts an instance; a process that still has the old options must not take a connection of the new one."""
+    pids = bed.pids(instance)
+    bed.stop(instance)
+    wait_for(lambda: not any(map(is_alive, pids)), f"end of {instance}")
+    bed.start(instance)
+
+
 def restarted(bed, instance, **options):
     """A backend with these options; one that is None is gone."""
     path = bed.murder_conf(instance)
@@ -22,8 +39,7 @@ def restarted(bed, instance, **options):
         lines = [x for x in f.read().splitlines() if x.split(":")[0] not in options]
     with open(path, "w") as f:
         f.write("\n".join([*lines, *(f"{key}: {value}" for key, value in options.items() if value)]) + "\n")
-    bed.stop(instance)
-    bed.start(instance)
+    again(bed, instance)
 
 
 def offered(ours, user="user001"):
@@ -141,6 +157,26 @@ def rare_verbs_reach_their_server(_, ours):
     s.close()
 
 
+def special_use_away_from_home_is_told(bed, ours):
+    """A folder of user001's own on backend2, where nothing else of his is."""
+    admin = Session(bed.backend(2)).login("cyrus", bed.password("cyrus"))
+    for command in ("LOCALCREATE user.user001.Away", "MUPDATEPUSH user.user001.Away"):
+        ok(admin.command(command))
+    ours.settle()
+    s = ours.session("user001")
+    try:
+        ok(s.command('SETMETADATA INBOX.Away (/private/specialuse "\\\\Archive")'))
+        for command in ('LIST "" "INBOX.A%"', 'LIST (SPECIAL-USE) "" "*"', 'LIST "" "*" RETURN (SPECIAL-USE)', 'XLIST "" "INBOX.%"'):
+            answer = ok(s.command(command))
+            row = [line for line in answer.lines if line.endswith(b" INBOX.Away")]
+            assert len(row) == 1 and b"\\Archive" in row[0] and b"without data" not in answer.tagged, answer.lines
+    finally:
+        s.close()
+        for command in ("SETACL user.user001.Away cyrus lrswipkxtecda", "DELETE user.user001.Away"):
+            ok(admin.command(command))
+        admin.close()
+
+
 # ---------------------------------------------------------------- layouts
 def frontends(bed, ours, *options):
     """Both frontends with these options."""
@@ -150,8 +186,7 @@ def frontends(bed, ours, *options):
     lines = [x for x in kept.splitlines() if x.split(":")[0] not in keys]
     with open(path, "w") as f:
         f.write("\n".join([*lines, *options]) + "\n")
-    bed.stop("frontend")
-    bed.start("frontend")
+    again(bed, "frontend")
     bed.settle()
     ours.restart(more=options)
     ours.settle()
@@ -167,7 +202,7 @@ def alike(bed, ours, login, commands):
         user = login.split("+")[0]
         s = Session(frontend.address, name=login)
         answer = s.command(f'LOGIN "{login}" "{bed.password(user)}"')
-        assert answer.status == "OK", (frontend.address, answer.lines)
+        assert answer.status == "OK", (frontend.address, login, answer.lines)
         sessions.append(s)
     for command in commands:
         theirs, mine = (s.command(command) for s in sessions)
@@ -327,7 +362,7 @@ def domains_cross(bed, ours):
 
 
 TESTS = [("an older server among newer ones", older_server_among_newer), ("CATENATE", message_is_put_together),
-         ("rare verbs", rare_verbs_reach_their_server), ("disabled namespaces", namespaces_are_disabled),
+         ("special use away from home", special_use_away_from_home_is_told), ("rare verbs", rare_verbs_reach_their_server), ("disabled namespaces", namespaces_are_disabled),
          ("foolstupidclients", stupid_clients_are_fooled), ("ignorereference", references_are_ignored), ("imapmagicplus", magic_plus_is_taken_off),
          ("deleted mailboxes", deleted_mailboxes_are_listed_where_asked), ("calendars", calendars_are_hidden),
          ("referrals", referral_options_are_kept)]

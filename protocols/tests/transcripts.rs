@@ -135,7 +135,7 @@ fn play_all(protocol: Protocol) -> String {
 }
 
 /// What a hostile client or a broken backend may say.
-const FRAGMENTS: [&str; 44] = [
+const FRAGMENTS: [&str; 52] = [
     "a NOOP\r\n",
     "b ",
     "CAPABILITY\r\n",
@@ -180,6 +180,14 @@ const FRAGMENTS: [&str; 44] = [
     "l NO Mailbox does not exist\r\n",
     "\0\u{ff}",
     "* 2 EXISTS\r\n",
+    "q APPEND x CATENATE (URL /INBOX/;UID=1 TEXT {5+}\r\n",
+    "r APPEND INBOX CATENATE (URL {14+}\r\n/x;UIDVALIDITY=",
+    "s UID MOVE 1:2 INBOX\r\n",
+    "* 7 UIDFETCH (FLAGS () INTERNALDATE \" 1-Nov-2026 21:01:30 +0000\" BODY[] {5}\r\n",
+    "* 1 FETCH (UID 7 FLAGS () INTERNALDATE \" 1-Nov-2026 21:01:30 +0000\")\r\n",
+    "RK10 OK done\r\n",
+    "RK11 OK done\r\n",
+    "RK1 OK [COPYUID 1 7 8] done\r\n",
 ];
 
 const ANSWERS: [&str; 14] = [
