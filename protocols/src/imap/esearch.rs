@@ -1,8 +1,8 @@
 //! ESEARCH over several mailboxes (RFC 7377): every server that has one of them searches its own.
 //!
 //! ```text
-//!  Pages of the list ──servers──> a connection to each ──all offer it──> the command to each, at once
-//!                                                                              └── all answered ──> tagged
+//!  Pages of the list ──servers──> connections to all, at once ──all offer it──> the command to each, at once
+//!                                   └─ some cannot be had: told at the end           └── all answered ──> tagged
 //! ```
 //! A server is sent the sources as they stand and answers for what it holds; `selected` goes only to the
 //! server that has the mailbox selected. The client's tag is used everywhere, because responses carry it.
@@ -19,6 +19,8 @@ use super::task::{Context, Line, News, Task, Want};
 use crate::proxy::{BackendId, Instant, Knowledge, ListPage, ListQuery, Reserved, Side};
 
 const NOT_EVERYWHERE: &[u8] = b"NO [CANNOT] a server of these mailboxes cannot search several at once";
+/// Some servers were searched; what they found was told.
+const PARTLY: &[u8] = b"NO [UNAVAILABLE] not all servers could be searched: results are missing";
 const NOT_SUBSCRIBED: &[u8] =
     b"NO [CANNOT] name the mailboxes: subscribed ones are known to one server alone";
 
@@ -40,7 +42,8 @@ pub(super) struct Esearch {
 enum Step {
     Start,
     ExpectPage,
-    ExpectBackend,
+    /// So many of the connections are awaited.
+    ExpectBackends(usize),
     /// Those in `connected` have not answered.
     Searching,
     Over,
@@ -118,17 +121,28 @@ impl Esearch {
     }
 
     fn connect(&mut self, cx: &Context<'_>) {
-        match self.servers.pop_first() {
-            Some(server) => {
-                self.agenda.want(Want::Backend { server });
-                self.step = Step::ExpectBackend;
-            }
-            None if self.connected.is_empty() => self.finish(b"OK Completed", cx),
-            None => self.search(cx),
+        if self.servers.is_empty() {
+            return self.finish(b"OK Completed", cx);
+        }
+        for server in &self.servers {
+            self.agenda.want(Want::Backend { server: server.clone() });
+        }
+        self.step = Step::ExpectBackends(self.servers.len());
+    }
+
+    /// A connection stands, or cannot be had; the others are not kept waiting longer than it takes.
+    fn connected(&mut self, awaited: usize, cx: &Context<'_>) {
+        self.step = Step::ExpectBackends(awaited - 1);
+        if awaited == 1 {
+            self.refusal = (self.connected.len() < self.servers.len()).then(|| PARTLY.to_vec());
+            self.search(cx);
         }
     }
 
     fn search(&mut self, cx: &Context<'_>) {
+        if self.connected.is_empty() {
+            return self.finish(SERVER_UNAVAILABLE, cx);
+        }
         if !self.connected.iter().all(|id| cx.offer(*id).has(Offer::MULTISEARCH)) {
             return self.finish(NOT_EVERYWHERE, cx);
         }
@@ -167,16 +181,13 @@ impl Task for Esearch {
     fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, _now: Instant) {
         match (self.step, news) {
             (Step::ExpectPage, News::Page(page)) => self.handle_page(page, cx),
-            (Step::ExpectBackend, News::Backend(Ok(id))) => {
-                self.connected.push(id);
-                self.connect(cx);
+            (Step::ExpectBackends(awaited), News::Backend(result)) => {
+                self.connected.extend(result.ok());
+                self.connected(awaited, cx);
             }
-            (Step::ExpectBackend, News::Backend(Err(_))) => self.finish(SERVER_UNAVAILABLE, cx),
-            (Step::ExpectBackend, News::Lost(id)) if self.connected.contains(&id) => {
-                self.finish(SERVER_UNAVAILABLE, cx);
-            }
+            (Step::ExpectBackends(_), News::Lost(id)) => self.connected.retain(|connected| *connected != id),
             (Step::Searching, News::Lost(id)) if self.connected.contains(&id) => {
-                self.answered(id, Some(SERVER_UNAVAILABLE.to_vec()), cx);
+                self.answered(id, Some(PARTLY.to_vec()), cx);
             }
             _ => {}
         }
