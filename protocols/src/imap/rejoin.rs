@@ -617,3 +617,50 @@ fn part(whole: Duration, seed: u64) -> Duration {
     // 20 bits.
     whole.mul_f64(share as f64 / f64::from(1 << 20))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENTS: u64 = 2000;
+
+    /// When the sessions of a server that died come to it: how many in the fullest of so many parts of the time
+    /// that the last of them takes.
+    fn fullest(moments: &[Duration], parts: u32) -> usize {
+        let last = moments.iter().max().copied().unwrap_or_default();
+        let part =
+            |moment: Duration| (moment.as_nanos() * u128::from(parts) / (last.as_nanos() + 1)) as usize;
+        let mut counts = vec![0; parts as usize];
+        moments.iter().for_each(|moment| counts[part(*moment)] += 1);
+        counts.into_iter().max().unwrap_or_default()
+    }
+
+    /// The pauses of all clients before each attempt, as far as none succeeds.
+    fn attempts(urgency: Urgency, number: usize) -> Vec<Duration> {
+        let sessions = (0..CLIENTS).map(|seed| {
+            let patience = Instant(u64::MAX);
+            let mut rejoin = Rejoin::new(b"user.a".to_vec(), Access::ReadWrite, Numbers::default(), patience)
+                .with_jitter(urgency, seed.wrapping_mul(0x2545_f491_4f6c_dd1d));
+            let mut all = Duration::ZERO;
+            for n in 0..=number {
+                let Step::Pause(pause) = rejoin.step else { panic!("no pause before attempt {n}") };
+                all += pause;
+                rejoin.later(Instant(0));
+            }
+            all
+        });
+        sessions.collect()
+    }
+
+    #[test]
+    fn sessions_of_a_server_that_restarts_are_no_herd() {
+        for (urgency, number) in
+            [(Urgency::Idle, 0), (Urgency::Idle, 1), (Urgency::Idle, 5), (Urgency::Awaited, 5)]
+        {
+            let moments = attempts(urgency, number);
+            let fullest = fullest(&moments, 20);
+            // An even spread has a twentieth in each part; sums of pauses have more in the middle.
+            assert!(fullest < CLIENTS as usize / 5, "{fullest} of {CLIENTS} at once, {urgency:?} {number}");
+        }
+    }
+}
