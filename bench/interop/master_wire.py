@@ -230,7 +230,7 @@ def compression_has_its_places(a):
             client.close()
 
 
-DEAF, DEAF_NAMES = 40, 3000
+DEAF, DEAF_NAMES = 20, 3000
 
 
 def who_never_reads_costs_little(a):
