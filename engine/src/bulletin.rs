@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use protocols::bulletin::{Bulletin, Notices};
 
+use crate::shard::{Inbox, ToShard};
+
 /// The board of this process.
 pub(crate) static BULLETIN: LazyLock<Bulletin> = LazyLock::new(Bulletin::default);
 
@@ -23,11 +25,12 @@ const TEXT_BYTES_MAX: u64 = 1000;
 /// Users that are written along at a time.
 const TRACED_MAX: usize = 1024;
 
-/// Starts a thread that posts what stands in a configuration directory, and posts it once.
+/// Starts a thread that posts what stands in a configuration directory, and posts it once. Sessions that are to be
+/// sent away are told through the inboxes of their shards.
 ///
 /// # Errors
 /// The system has no threads left.
-pub(crate) fn start(directory: &Path) -> io::Result<()> {
+pub(crate) fn start(directory: &Path, shards: Vec<Inbox>) -> io::Result<()> {
     let directory: PathBuf = directory.into();
     let mut posted = notices(&directory);
     BULLETIN.post(posted.clone());
@@ -37,6 +40,9 @@ pub(crate) fn start(directory: &Path) -> io::Result<()> {
             let found = notices(&directory);
             if found != posted {
                 BULLETIN.post(found.clone());
+                if found.shutdown.is_some() && found.shutdown != posted.shutdown {
+                    shards.iter().for_each(|shard| shard.send(ToShard::Posted));
+                }
                 posted = found;
             }
         }

@@ -26,6 +26,7 @@ use crate::host::{FrontendHost, Settings, Shared};
 use crate::intents::Intents;
 use crate::listen::Listen;
 use crate::log::Log;
+use crate::presence::Sessions;
 use crate::services::Service;
 use crate::shard::{self, Fit, Inbox, InboxReader, Listener, ListenerId, Pipe, ShardConfig, ToShard, Unfit};
 use crate::telemetry::Telemetry;
@@ -131,7 +132,6 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         helpers: Arc::clone(&helpers),
         backends: Arc::clone(&configuration.backends),
     };
-    let backends = known_backends(&configuration, &log);
     let plan = Plan {
         source: Source::Slave(Box::new(configuration.directory.clone())),
         serving: configuration.mupdate.clone(),
@@ -139,15 +139,16 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         ring: fit.ring,
     };
     let directory = directory::start(plan, around)?;
-    bulletin::start(&configuration.process.directory)?;
+    bulletin::start(&configuration.process.directory, all)?;
     let telemetry = Telemetry::start(&configuration.process.directory, log.clone())?;
     let shared = Arc::new(Shared {
         telemetry,
+        presence: Sessions::kept(cores.len(), &configuration.process.presence, &log),
+        backends: known_backends(&configuration, &log),
         intents: Intents::new(&configuration.process.directory, &log),
         log,
         tls,
         helpers,
-        backends,
         deflaters: Deflaters::default(),
         directory: directory.client.clone(),
         homes: Homes::default(),

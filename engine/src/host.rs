@@ -21,6 +21,7 @@ use crate::intents::Intents;
 use crate::log::Log;
 use crate::origin::origin;
 use crate::paging::Paging;
+use crate::presence::Sessions;
 use crate::services::Service;
 use crate::shard::{Accepted, Host, Inbox, ListenerId, PeerAddress, Reply, SessionId};
 use crate::telemetry::Telemetry;
@@ -30,6 +31,8 @@ use crate::tls::Tls;
 pub struct Shared {
     /// The log.
     pub log: Log,
+    /// Which sessions there are.
+    pub(crate) presence: Sessions,
     /// TLS on both sides.
     pub tls: Arc<Tls>,
     /// Threads for what blocks.
@@ -183,6 +186,7 @@ impl Host for FrontendHost {
             Notice::Silent { server } => {
                 self.shared.backends.was_silent(&server);
             }
+            Notice::Presence(presence) => self.shared.presence.note(self.index, session, presence),
             Notice::Stage { id, stage } => self.shared.intents.stage(self.index, session, id, stage),
             Notice::Capabilities { server, capabilities } => {
                 self.shared.backends.answered(&server);
@@ -219,6 +223,7 @@ impl Host for FrontendHost {
         if self.moved.remove(&session) {
             self.shared.intents.ended(self.index, session);
         }
+        self.shared.presence.ended(self.index, session);
         self.shared.sessions[self.index].fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -15,6 +15,7 @@ pub mod listen;
 pub mod log;
 mod origin;
 mod paging;
+mod presence;
 pub mod program;
 pub mod services;
 pub mod shard;

@@ -498,6 +498,7 @@ impl Session for Slave {
             | Event::Stalled { .. }
             | Event::Drained { .. }
             | Event::Idle { .. }
+            | Event::Posted
             | Event::ListChanged => {}
         }
     }

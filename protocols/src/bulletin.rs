@@ -39,6 +39,11 @@ impl Bulletin {
         self.0.is_down.load(Ordering::Relaxed)
     }
 
+    /// The text for who is sent away.
+    pub fn farewell(&self) -> Box<str> {
+        self.notices().shutdown.clone().unwrap_or_else(|| "server is shutting down".into())
+    }
+
     /// What is posted.
     pub fn notices(&self) -> Arc<Notices> {
         Arc::clone(&self.0.notices.lock().unwrap_or_else(PoisonError::into_inner))

@@ -16,6 +16,7 @@
 
 mod directory;
 mod home;
+mod presence;
 mod timing;
 
 use std::fmt;
@@ -32,6 +33,7 @@ pub use directory::{
     Change, ChangePage, DirectoryAnswer, DirectoryQuestion, MasterRequest, Position, Requester,
 };
 pub use home::{HomeCopy, HomeNews, SpecialUse};
+pub use presence::Presence;
 pub use timing::{Stamp, Timing, VerbName, Wait, Waits};
 
 /// Bytes of one not yet decided line head that a machine may leave untaken with [`Then::More`].
@@ -277,6 +279,9 @@ pub enum Event {
     ListChanged,
     /// Somebody waits for a barrier: a MUPDATE slave sends a NOOP unless one is in flight.
     BarrierWanted,
+    /// Something else is posted on the [`crate::bulletin::Bulletin`]: who is to be sent away goes at the next idle
+    /// point without being asked.
+    Posted,
     /// The process stops: say goodbye at the next idle point and be gone by the deadline.
     Drain {
         /// When the session is ended without asking.
@@ -684,6 +689,8 @@ pub enum Notice {
         /// In its order.
         capabilities: Vec<Box<str>>,
     },
+    /// Who the client is or what he has open has changed, for those who look at the process from outside.
+    Presence(Presence),
     /// A server took a connection and did not log in in time.
     Silent {
         /// The server as in the list.

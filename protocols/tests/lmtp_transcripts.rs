@@ -18,6 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocols::bulletin::Notices;
 use protocols::lmtp::config::{Trust, Verify};
 use protocols::lmtp::{Config, Session};
 use protocols::login::config::Common;
@@ -108,6 +109,9 @@ fn config(lines: &[&str]) -> (Config, String) {
             "catchall" => config.address.catchall = Some(value.as_bytes().into()),
             "fuzzy" => config.address.fuzzy = true,
             "maxmessagesize" => config.message_bytes_max = value.parse().ok(),
+            "shutdown" => {
+                config.common.bulletin.post(Notices { shutdown: Some(value.into()), ..Notices::default() });
+            }
             _ => panic!("unknown option {name}"),
         }
     }

@@ -10,7 +10,7 @@
 //! B1: text    backend 1 sends a line           P1: text    a line to backend 1
 //! C| B1| P1|  without a line end; \r \n \0     Q: text     a question of the session
 //! A: text     answers the oldest question      X: side     a side is closed: `client flush`, `1 abort`
-//! E: event    `eof 1`, `reset client`, ...     T: 3        so many seconds pass
+//! E: event    `eof 1`, `posted x`, ...         T: 3        so many seconds pass
 //! % option    of the configuration, first      L: text     was logged since the last L
 //! @ file a b  includes a file, $1 is a         --          nothing else was said so far
 //! W: layer    a side is switched to a layer    J: 1        the client is joined with backend 1 for good
@@ -24,6 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocols::bulletin::{Bulletin, Notices};
 use protocols::imap::config::ServerSelection;
 use protocols::imap::{Config, Session};
 use protocols::login::config::Common;
@@ -36,7 +37,7 @@ use protocols::proxy::{
     HomeCopy, Instant, Knowledge, LayerKind, ListPage, ListedEntry, Location, Notice, OpenError, Opened,
     Origin, Output, PasswordVerdict, Question, QuestionId, Service, Side, TlsInfo, Unavailable,
 };
-use protocols::seats::SeatLimits;
+use protocols::seats::{SeatLimits, Seats};
 use protocols::sieve;
 
 /// How the input is cut.
@@ -66,19 +67,20 @@ impl Protocol {
     }
 
     /// A session, configured by the options of a scene.
-    fn session(self, options: &[&str]) -> Box<dyn proxy::Session> {
+    fn session(self, options: &[&str], bulletin: &Bulletin) -> Box<dyn proxy::Session> {
         let origin =
             Origin { random: [7; 32], started_unix: 1, client_address: "192.0.2.1:4711".into(), tls: false };
         match self {
             Protocol::Imap => {
                 let mut config = config();
+                config.bulletin = bulletin.clone();
                 options.iter().for_each(|option| configure(&mut config, option));
                 let mut session = Session::new(Arc::new(config), origin);
                 session.came_to("192.0.2.9:143");
                 Box::new(session)
             }
             Protocol::Pop3 => {
-                let mut config = pop3::Config { common: common(), ..pop3::Config::default() };
+                let mut config = pop3::Config { common: common(bulletin), ..pop3::Config::default() };
                 options.iter().for_each(|option| match *option {
                     "popsubfolders" => config.subfolders = true,
                     "popuseacl" => config.use_acl = true,
@@ -89,7 +91,7 @@ impl Protocol {
                 Box::new(session)
             }
             Protocol::Sieve => {
-                let mut config = sieve::Config { common: common(), ..sieve::Config::default() };
+                let mut config = sieve::Config { common: common(bulletin), ..sieve::Config::default() };
                 options.iter().for_each(|option| match *option {
                     "referrals" => config.referrals = true,
                     option => configure_common(&mut config.common, option),
@@ -217,7 +219,8 @@ fn nothing_that_is_said_brings_a_session_down() {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (random >> 33) as usize % below
         };
-        let mut world = World::new(Protocol::Imap.session(&[]), Cut::Random(seed + 1));
+        let bulletin = Bulletin::default();
+        let mut world = World::new(Protocol::Imap.session(&[], &bulletin), bulletin, Cut::Random(seed + 1));
         let begin = ["", "@ login user001", "@ inbox"][next(3)];
         world.run(&folder, begin).unwrap();
         for _ in 0..60 {
@@ -279,7 +282,8 @@ fn play(protocol: Protocol, folder: &Path, scene: &str, cut: Cut) -> Result<(), 
     let mut lines = Vec::new();
     expand(folder, scene, &mut lines);
     let options: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("% ")).collect();
-    let mut world = World::new(protocol.session(&options), cut);
+    let bulletin = Bulletin::default();
+    let mut world = World::new(protocol.session(&options, &bulletin), bulletin, cut);
     world.follow(&lines)?;
     world.check("--")
 }
@@ -329,9 +333,10 @@ fn config() -> Config {
 }
 
 /// What is configured of the other protocols.
-fn common() -> Common {
+fn common(bulletin: &Bulletin) -> Common {
     let imap = config();
     Common {
+        bulletin: bulletin.clone(),
         servername: imap.servername,
         version: imap.version,
         namespace: imap.namespace,
@@ -348,6 +353,7 @@ fn configure_common(common: &mut Common, option: &str) {
         "plaintext-forbidden" => common.login.plaintext_allowed = false,
         "starttls" => common.login.starttls = true,
         "loginuseacl" => common.login.use_acl = true,
+        "maxlogins" => common.seat_limits = limits(value, &common.seats, &common.service),
         "serverlist" => common.serverlist = value.split(' ').map(Box::from).collect(),
         "groups" => common.login.groups = true,
         "scram" => common.login.offer.mechanisms.push(protocols::sasl::Mechanism::ScramSha256),
@@ -403,12 +409,7 @@ fn configure(config: &mut Config, option: &str) {
             config.bulletin.post(notices);
         }
         "maxlogins" => {
-            let (user, host) = value.split_once(' ').unwrap();
-            config.seat_limits =
-                SeatLimits { per_user: user.parse().unwrap(), per_host: host.parse().unwrap() };
-            // Somebody else has one.
-            let taken = config.seats.take(b"user001", b"192.0.2.1", SeatLimits { per_user: 9, per_host: 9 });
-            std::mem::forget(taken);
+            config.seat_limits = limits(value, &config.seats, &config.service);
         }
         "logfmt" => config.logfmt = true,
         "mailbox-referrals" => config.capabilities.referrals = true,
@@ -421,6 +422,14 @@ fn configure(config: &mut Config, option: &str) {
         "loginrealms" => config.login.realms = value.split(' ').map(Box::from).collect(),
         _ => panic!("unknown option {name}"),
     }
+}
+
+/// How many may log in; somebody else has.
+fn limits(value: &str, seats: &Seats, service: &Arc<str>) -> SeatLimits {
+    let (user, host) = value.split_once(' ').unwrap();
+    let many = SeatLimits { per_user: 9, per_host: 9 };
+    std::mem::forget(seats.take(service, b"user001", b"192.0.2.1", many));
+    SeatLimits { per_user: user.parse().unwrap(), per_host: host.parse().unwrap() }
 }
 
 /// One end of the session as the driver sees it.
@@ -451,6 +460,7 @@ enum Queued {
 
 struct World {
     session: Box<dyn proxy::Session>,
+    bulletin: Bulletin,
     cut: Cut,
     now: Instant,
     random: u64,
@@ -465,9 +475,10 @@ struct World {
 }
 
 impl World {
-    fn new(session: Box<dyn proxy::Session>, cut: Cut) -> World {
+    fn new(session: Box<dyn proxy::Session>, bulletin: Bulletin, cut: Cut) -> World {
         let mut world = World {
             session,
+            bulletin,
             cut,
             // The shard has been up for an hour.
             now: Instant(3_600_000_000_000),
@@ -693,6 +704,7 @@ impl World {
                     Notice::Capabilities { .. }
                     | Notice::ServiceCapabilities { .. }
                     | Notice::Silent { .. }
+                    | Notice::Presence(_)
                     | Notice::Stage { .. }
                     | Notice::Home { .. },
                 ) => {}
@@ -885,6 +897,11 @@ impl World {
             }
             "stalled" => Event::Stalled { from: side, to: Default::default() },
             "drain" => Event::Drain { deadline: self.now + Duration::from_secs(10) },
+            "posted" => {
+                let shutdown = text.split_once(' ').map(|(_, text)| text.into());
+                self.bulletin.post(Notices { shutdown, ..Notices::default() });
+                Event::Posted
+            }
             _ => panic!("unknown event {what}"),
         };
         if matches!(event, Event::Eof(_) | Event::Reset(_)) {

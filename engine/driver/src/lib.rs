@@ -281,10 +281,19 @@ impl Driver {
     pub fn drain(&mut self, deadline: Instant) {
         self.drain = Some(deadline);
         self.empty_pool();
+        self.tell_all(|| Event::Drain { deadline });
+    }
+
+    /// Tells every session that something else is posted.
+    pub fn posted(&mut self) {
+        self.tell_all(|| Event::Posted);
+    }
+
+    fn tell_all(&mut self, event: impl Fn() -> Event) {
         for slot in 0..self.sessions.slots() {
             if self.sessions.at(slot).is_some() {
                 let id = self.session_id(slot);
-                self.work.push_back(Work::Event(id, Event::Drain { deadline }));
+                self.work.push_back(Work::Event(id, event()));
             }
         }
         self.work();

@@ -68,12 +68,16 @@ pub(crate) fn config(
         service: "imap".into(),
         bulletin: BULLETIN.clone(),
         seats: SEATS.clone(),
-        seat_limits: SeatLimits {
-            per_user: count(imapd, file, "maxlogins_per_user")?,
-            per_host: count(imapd, file, "maxlogins_per_host")?,
-        },
+        seat_limits: seat_limits(imapd, file)?,
         logfmt: imapd.switch("rookery_logfmt", default.logfmt)?,
         namespace,
+    })
+}
+
+fn seat_limits(imapd: &Imapd, file: &str) -> Result<SeatLimits, ConfError> {
+    Ok(SeatLimits {
+        per_user: count(imapd, file, "maxlogins_per_user")?,
+        per_host: count(imapd, file, "maxlogins_per_host")?,
     })
 }
 
@@ -98,6 +102,10 @@ pub(crate) fn common(
     let default = Common::default();
     let namespace = Arc::new(namespace(imapd, file)?);
     Ok(Common {
+        service: default.service.clone(),
+        bulletin: BULLETIN.clone(),
+        seats: SEATS.clone(),
+        seat_limits: seat_limits(imapd, file)?,
         servername: servername(imapd),
         version: default.version.clone(),
         server_info: server_info(imapd)?,

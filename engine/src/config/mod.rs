@@ -96,6 +96,8 @@ pub struct Process {
     pub syslog_facility: Facility,
     /// `debug`.
     pub debug: bool,
+    /// `proc_path`: where sessions have files.
+    pub presence: PathBuf,
     /// `master_pid_file`.
     pub pid_file: Option<PathBuf>,
     /// `master_ready_file`.
@@ -212,6 +214,7 @@ fn process(imapd: &Imapd, file: &str) -> Result<Process, ConfError> {
     Ok(Process {
         control_socket: Some(control_socket(imapd, Path::new(directory), Program::Rookeryd)),
         metrics: metrics(imapd)?,
+        presence: presence(imapd, file, Path::new(directory))?,
         directory: directory.into(),
         user: imapd.text("rookery_user").unwrap_or(USER).into(),
         umask: umask(imapd)?,
@@ -234,6 +237,15 @@ pub fn control_socket(imapd: &Imapd, configdirectory: &Path, program: Program) -
         (None, _) => program.control_socket(configdirectory),
         (Some(path), Program::Rookeryd) => path.into(),
         (Some(path), Program::Mupdate) => format!("{path}-mupdate").into(),
+    }
+}
+
+/// `proc_path`, else `proc` in `configdirectory`.
+fn presence(imapd: &Imapd, file: &str, configdirectory: &Path) -> Result<PathBuf, ConfError> {
+    match imapd.text("proc_path") {
+        None => Ok(configdirectory.join("proc")),
+        Some(path) if path.len() > 1 && path.starts_with('/') => Ok(path.into()),
+        Some(_) => Err(wrong(imapd, file, "proc_path", "expected a path from the root, and not the root")),
     }
 }
 

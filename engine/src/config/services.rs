@@ -95,19 +95,22 @@ impl Line<'_> {
         if self.arguments.contains(&"-k") {
             return Err(self.entry.error("-k (KPOP) is not supported: use GSSAPI"));
         }
-        let config = super::pop3(&self.own(), &self.entry.file, self.tls.server.is_some(), self.secret)?;
+        let mut config = super::pop3(&self.own(), &self.entry.file, self.tls.server.is_some(), self.secret)?;
+        config.common.service = self.entry.name.as_str().into();
         self.service(Program::Pop3(Arc::new(config)))
     }
 
     fn sieve(&self) -> Result<Service, ConfError> {
-        let config = super::sieve(&self.own(), &self.entry.file, self.tls.server.is_some(), self.secret)?;
+        let mut config = super::sieve(&self.own(), &self.entry.file, self.tls.server.is_some(), self.secret)?;
+        config.common.service = self.entry.name.as_str().into();
         self.service(Program::Sieve(Arc::new(config)))
     }
 
     fn lmtp(&self) -> Result<Service, ConfError> {
         let trust = if self.arguments.contains(&"-a") { Trust::Everybody } else { Trust::LoggedIn };
         let tls = self.tls.server.is_some();
-        let config = super::lmtp(&self.own(), &self.entry.file, trust, tls, self.secret)?;
+        let mut config = super::lmtp(&self.own(), &self.entry.file, trust, tls, self.secret)?;
+        config.common.service = self.entry.name.as_str().into();
         self.service(Program::Lmtp(Arc::new(config)))
     }
 

@@ -329,6 +329,7 @@ impl Host for DirectoryHost {
             Notice::Capabilities { .. }
             | Notice::ServiceCapabilities { .. }
             | Notice::Silent { .. }
+            | Notice::Presence(_)
             | Notice::Stage { .. }
             | Notice::Home { .. } => {}
         }

@@ -46,7 +46,8 @@ impl Session for Kick {
             | Event::Drained { .. }
             | Event::ListChanged
             | Event::Idle { .. }
-            | Event::BarrierWanted => {}
+            | Event::BarrierWanted
+            | Event::Posted => {}
         }
     }
 

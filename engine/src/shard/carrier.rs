@@ -442,6 +442,7 @@ impl<H: Host> Carrier<H> {
                 ToShard::Connect { session, id, plan: Ok(plan) } => self.begin_connecting(session, id, plan),
                 ToShard::Connect { session, id, plan: Err(why) } => self.driver.open_failed(session, id, why),
                 ToShard::Event { session, event } => self.driver.tell(session, event),
+                ToShard::Posted => self.driver.posted(),
                 ToShard::Spawn(make) => {
                     self.driver.spawn(make());
                 }

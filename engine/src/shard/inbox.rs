@@ -42,6 +42,8 @@ pub enum ToShard {
         /// What.
         event: Event,
     },
+    /// Something else is posted for all sessions: [`Event::Posted`].
+    Posted,
     /// Run a session that has no client.
     Spawn(MakeSession),
     /// Serve a socket that another shard accepted.

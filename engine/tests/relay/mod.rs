@@ -70,7 +70,11 @@ impl Session for Relay {
             | Event::ForwardBroken { .. }
             | Event::Stalled { .. }
             | Event::Drain { .. } => self.phase = Phase::Over,
-            Event::Drained { .. } | Event::Idle { .. } | Event::ListChanged | Event::BarrierWanted => {}
+            Event::Drained { .. }
+            | Event::Idle { .. }
+            | Event::ListChanged
+            | Event::Posted
+            | Event::BarrierWanted => {}
         }
     }
 

@@ -519,7 +519,8 @@ impl Session for Connection {
             | Event::ForwardBroken { .. }
             | Event::Stalled { .. }
             | Event::Idle { .. }
-            | Event::BarrierWanted => {}
+            | Event::BarrierWanted
+            | Event::Posted => {}
         }
     }
 

@@ -413,7 +413,8 @@ impl Session {
     ) {
         let tls = self.is_tls();
         let host = host_of(&self.origin.client_address).to_owned();
-        match self.config.seats.take(&identity.user, host.as_bytes(), self.config.seat_limits) {
+        let (service, limits) = (&self.config.service, self.config.seat_limits);
+        match self.config.seats.take(service, &identity.user, host.as_bytes(), limits) {
             Ok(None) => {}
             Ok(Some(seat)) => self.rare().seat = Some(seat),
             Err(full) => return self.turn_away(decided, &identity, full),
@@ -426,6 +427,7 @@ impl Session {
             format!("login: [{host}] {user} {mechanism}{layer} User logged in SESSIONID=<{session_id}>"),
         );
         self.log_event("login.good", &identity.user, mechanism, None);
+        self.tell_presence(&identity.user);
         let text = match (decided.how, tls) {
             (How::Login, _) => "User logged in",
             (How::Authenticate, false) => "Success (no protection)",
@@ -480,17 +482,9 @@ impl Session {
 
     /// Refuses a login that is one too many, without a pause: the password was right.
     fn turn_away(&mut self, decided: &Deciding, identity: &Identity, full: Full) {
-        let limits = self.config.seat_limits;
         let host = host_of(&self.origin.client_address).to_owned();
         let user = identity.user.escape_ascii().to_string();
-        let mut why = Vec::new();
-        if limits.per_host > 0 {
-            why.push(format!("{} of {} from {host}", full.host, limits.per_host));
-        }
-        if limits.per_user > 0 {
-            why.push(format!("{} of {} for {user}", full.user, limits.per_user));
-        }
-        let text = format!("NO [LIMIT] Too many open connections ({})", why.join(", "));
+        let text = format!("NO [LIMIT] {}", full.text(self.config.seat_limits, &identity.user, &host));
         self.log(Level::Notice, format!("badlogin: [{host}] {user} too many open connections"));
         if let Some(home) = decided.home {
             self.close_backend(home, Close::Flush);
@@ -531,7 +525,9 @@ impl Session {
     pub(super) fn unauthenticate(&mut self, tag: &[u8], now: Instant) {
         self.bad_commands = 0;
         self.leave_backends(now);
-        (self.selected, self.deeds, self.papers) = (None, None, None);
+        (self.deeds, self.papers) = (None, None);
+        self.set_selected(None);
+        self.tell_presence(b"");
         if let Some(rare) = &mut self.rare {
             rare.seat = None;
         }

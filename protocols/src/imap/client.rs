@@ -36,8 +36,9 @@ impl Session {
         if self.task.is_some() {
             return self.offer_client_line(input, now);
         }
-        if asked == 0 && self.config.bulletin.is_down() && self.is_sent_away() {
-            return self.send_away();
+        if asked == 0 && self.is_sent_away() {
+            // Goodbye is due at once.
+            return Progress::Hold;
         }
         if asked == 0 && self.selected.is_some() {
             match self.relay_commands(input) {
@@ -70,19 +71,17 @@ impl Session {
     }
 
     /// Whether `msg/shutdown` concerns the client.
-    fn is_sent_away(&self) -> bool {
-        self.user().is_some_and(|user| !user.identity.is_admin)
+    pub(super) fn is_sent_away(&self) -> bool {
+        self.config.bulletin.is_down() && self.user().is_some_and(|user| !user.identity.is_admin)
     }
 
-    /// Says goodbye once what is under way is answered.
-    fn send_away(&mut self) -> Progress {
-        if self.is_client_busy() {
-            return Progress::Hold;
+    /// Says goodbye once what was under way is answered.
+    pub(super) fn say_goodbye(&mut self) {
+        if !self.is_sent_away() {
+            return self.end(b"* BYE server is shutting down\r\n");
         }
-        let notices = self.config.bulletin.notices();
-        let text = notices.shutdown.as_deref().unwrap_or("server is shutting down");
+        let text = self.config.bulletin.farewell();
         self.end(&[b"* BYE [ALERT] ", text.as_bytes(), b"\r\n"].concat());
-        Progress::Hold
     }
 
     /// Waits until the head of a command is whole, asking for its literals, and acts on it.

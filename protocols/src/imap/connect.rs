@@ -281,14 +281,15 @@ impl Session {
 
     /// Leaves the selected mailbox without a word to the client.
     pub(super) fn unselect(&mut self, now: Instant) {
-        let Some(selected) = self.selected.take() else { return };
-        let Some(at) = self.backend_at(selected.backend) else { return };
+        let Some(selected) = self.selected.as_deref().map(|selected| selected.backend) else { return };
+        self.set_selected(None);
+        let Some(at) = self.backend_at(selected) else { return };
         self.backends[at].last_use = now;
         if self.backends[at].offer().has(Offer::UNSELECT) {
             self.send_own(at, b"UNSELECT");
         } else {
             // CLOSE would expunge.
-            self.close_backend(selected.backend, Close::Flush);
+            self.close_backend(selected, Close::Flush);
         }
     }
 
@@ -479,7 +480,7 @@ impl Session {
             self.outbox.write(backend.side(), &[LOGOUT]);
         }
         if self.is_selected(id) {
-            self.selected = None;
+            self.set_selected(None);
         }
         if !matches!(backend.phase, Phase::Opening(..)) {
             self.outbox.close(backend.side(), how);

@@ -178,9 +178,9 @@ impl Session {
                     since: now,
                     patience: None,
                 };
-                self.selected = Some(Box::new(selected));
+                self.set_selected(Some(Box::new(selected)));
             }
-            Want::Unselected => self.selected = None,
+            Want::Unselected => self.set_selected(None),
             Want::Unselect => self.unselect(now),
             Want::Wake(after) => {
                 if let Some(running) = &mut self.task {

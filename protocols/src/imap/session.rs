@@ -25,12 +25,13 @@ use super::running::Running;
 use super::task::Access;
 use super::timing::Watch;
 use super::withheld::Withheld;
+use crate::login::desk::host_of;
 use crate::mailbox::Identity;
 use crate::outbox::Outbox;
 use crate::places::Place;
 use crate::proxy::{
     self, Answer, BackendCapabilities, BackendId, Close, Event, Instant, Level, Notice, Origin, Output,
-    Question, QuestionId, Side, Taken, Then,
+    Presence, Question, QuestionId, Side, Taken, Then,
 };
 use crate::seats::Seat;
 
@@ -243,6 +244,7 @@ impl Session {
             next_own_tag: 0,
             next_nonce: 0,
         };
+        session.tell_presence(b"");
         let greeting = info::greeting(&session.config, session.is_tls());
         session.tell_client(&[&greeting]);
         if let Some(text) = &session.config.bulletin.notices().motd {
@@ -270,6 +272,22 @@ impl Session {
     pub(super) fn log(&mut self, level: Level, text: String) {
         let (service, session_id) = (Arc::clone(&self.config.service), self.session_id());
         self.outbox.tell(Notice::Session { level, service, session_id, text: text.into() });
+    }
+
+    /// Tells those who look at the process who the client is.
+    pub(super) fn tell_presence(&mut self, user: &[u8]) {
+        let service = Arc::clone(&self.config.service);
+        let host = host_of(&self.origin.client_address).into();
+        self.outbox.tell(Notice::Presence(Presence::Client { service, host, user: user.into() }));
+    }
+
+    /// Selects a mailbox or none, for those to know who look at the process.
+    pub(super) fn set_selected(&mut self, selected: Option<Box<SelectedMailbox>>) {
+        let name = selected.as_deref().map(|selected| selected.name.clone());
+        if self.selected.as_deref().map(|selected| &selected.name) != name.as_ref() {
+            self.outbox.tell(Notice::Presence(Presence::Mailbox(name)));
+        }
+        self.selected = selected;
     }
 
     /// The logged-in client.
@@ -475,7 +493,8 @@ impl proxy::Session for Session {
             Event::Stalled { from, .. } => self.stalled(from),
             Event::Drained { side } => self.drained(side, now),
             Event::Drain { .. } => self.draining = true,
-            Event::Idle { .. } | Event::ListChanged | Event::BarrierWanted => {}
+            // Who is sent away is so by his deadlines.
+            Event::Posted | Event::Idle { .. } | Event::ListChanged | Event::BarrierWanted => {}
         }
         self.carry_on(now);
     }

@@ -43,7 +43,7 @@ impl Session {
         for due in due {
             match due {
                 Due::Pause => self.pause_is_over(now),
-                Due::Goodbye => self.end(b"* BYE server is shutting down\r\n"),
+                Due::Goodbye => self.say_goodbye(),
                 Due::Client => self.end(b"* BYE idle for too long\r\n"),
                 Due::Task => self.wake_task(now),
                 Due::TaskReply => self.give_task_backends_up(now),
@@ -89,7 +89,7 @@ impl Session {
         }
     }
 
-    /// The process stops: at once, when nothing is under way. A deadline, because what the client is
+    /// The process stops, or `msg/shutdown` stands: at once, when nothing is under way. A deadline, because what the client is
     /// still to get must be on its way before the connections are closed.
     fn goodbye_deadline(&self) -> Option<(Instant, Due)> {
         let is_idle = matches!(self.reading, Reading::Command { asked: 0 } | Reading::IdleLine)
@@ -98,7 +98,7 @@ impl Session {
             && (self.reading == Reading::IdleLine
                 || !self.selected_backend().is_some_and(Backend::is_busy_for_client));
         let is_away = self.is_away() && self.speaking.is_none();
-        (self.draining && (is_idle || is_away)).then_some((Instant(0), Due::Goodbye))
+        ((self.draining || self.is_sent_away()) && (is_idle || is_away)).then_some((Instant(0), Due::Goodbye))
     }
 
     /// A client that waits for us is not idle.

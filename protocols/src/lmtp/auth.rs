@@ -162,8 +162,7 @@ impl Session {
 
     fn accept(&mut self, accepted: &Accepted) {
         if accepted.identity.is_admin {
-            let (session_id, tls) = (self.session_id(), self.tls);
-            accepted.log(&session_id, tls, &mut self.desk);
+            accepted.log(self.tls, &mut self.desk);
             self.reply(&text::AUTHENTICATED);
             self.client = Client::LoggedIn;
             self.reading = Reading::Command;

@@ -72,6 +72,11 @@ impl Session {
     }
 
     fn dispatch(&mut self, command: Command<'_>) {
+        let is_harmless = matches!(command, Command::Lhlo(_) | Command::Noop | Command::Quit);
+        if self.config.common.bulletin.is_down() && !is_harmless {
+            let text = self.config.common.bulletin.farewell();
+            return self.end(&Cow::Owned(format!("421 4.3.2 {text}\r\n").into_bytes()));
+        }
         match command {
             Command::Lhlo(_) => self.lhlo(),
             Command::Mail(_) if !self.may_deliver() => self.reply(&self.log_in()),

@@ -83,8 +83,8 @@ impl Session {
         let tls = origin.tls;
         let guest = Guest::new("lmtp", false, tls);
         let mut session = Session {
+            desk: Desk::new("lmtp", &config.common, origin),
             config,
-            desk: Desk::new("lmtp", origin),
             client: if is_trusted { Client::Trusted } else { Client::Guest(Box::new(guest)) },
             tls,
             reading: Reading::Command,
@@ -112,10 +112,10 @@ impl Session {
         self.sessions = self.sessions.wrapping_add(1);
         let random =
             self.desk.origin.random.iter().take(8).fold(0, |sum: u64, byte| sum << 8 | u64::from(*byte));
-        format!(
-            "{}-{}-{}-{random}",
-            self.config.common.servername, self.desk.origin.started_unix, self.sessions
-        )
+        let (host, started) = (&self.config.common.servername, self.desk.origin.started_unix);
+        let session_id = format!("{host}-{started}-{}-{random}", self.sessions);
+        self.desk.begin_anew(&session_id);
+        session_id
     }
 
     /// Ends the session with a last word.
@@ -328,6 +328,8 @@ impl Session {
             Event::Stalled { .. }
             | Event::Drained { .. }
             | Event::Idle { .. }
+            // Who is sent away is told so at his next command, as by Cyrus: he is an MTA.
+            | Event::Posted
             | Event::ListChanged
             | Event::BarrierWanted => {}
             Event::Drain { .. } => self.draining = true,

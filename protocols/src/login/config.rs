@@ -5,14 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempt::Rules;
+use crate::bulletin::Bulletin;
 use crate::mailbox::Namespace;
 use crate::mailbox::acl::Policy;
 use crate::sasl::{self, Mechanism};
+use crate::seats::{SeatLimits, Seats};
 use crate::secret::Secret;
 
-/// What sessions of POP3, LMTP and ManageSieve are configured with alike.
+/// What sessions of POP3 and ManageSieve are configured with alike.
 #[derive(Clone, Debug)]
 pub struct Common {
+    /// The service as in cyrus.conf: under this name its sessions log and are counted.
+    pub service: Arc<str>,
+    /// What operators put up: `msg/shutdown`.
+    pub bulletin: Bulletin,
+    /// Who has how many sessions.
+    pub seats: Seats,
+    /// `maxlogins_per_user`, `maxlogins_per_host`.
+    pub seat_limits: SeatLimits,
     /// `servername`: in the greeting and in session ids.
     pub servername: Box<str>,
     /// Version of this program, for the greeting.
@@ -39,6 +49,10 @@ impl Default for Common {
     /// Cyrus' defaults; a frontend needs `servername`, `proxy.password` and namespace besides.
     fn default() -> Common {
         Common {
+            service: "".into(),
+            bulletin: Bulletin::default(),
+            seats: Seats::default(),
+            seat_limits: SeatLimits::default(),
             servername: "localhost".into(),
             version: env!("CARGO_PKG_VERSION").into(),
             server_info: ServerInfo::On,

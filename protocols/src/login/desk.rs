@@ -1,11 +1,13 @@
 //! What the parts of one session share: outputs, questions, randomness, the log.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest;
 use smallvec::SmallVec;
 
 use super::config::Common;
 use crate::outbox::Outbox;
-use crate::proxy::{BackendId, Instant, Level, Notice, Origin, Question, QuestionId};
+use crate::proxy::{BackendId, Instant, Level, Notice, Origin, Presence, Question, QuestionId};
 
 /// Who asked a question.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +28,12 @@ pub(crate) struct Desk {
     pub(crate) origin: Origin,
     /// The name of the protocol in the log.
     protocol: &'static str,
+    /// The service as in cyrus.conf.
+    service: Arc<str>,
+    /// By which logs are joined; empty until somebody wants it.
+    session_id: Box<str>,
+    /// `servername`, which session ids begin with.
+    servername: Box<str>,
     asked: SmallVec<[(QuestionId, Purpose); 2]>,
     next_question: u32,
     next_backend: u32,
@@ -40,16 +48,21 @@ pub(crate) struct Around<'a> {
 }
 
 impl Desk {
-    pub(crate) fn new(protocol: &'static str, origin: Origin) -> Desk {
-        Desk {
+    pub(crate) fn new(protocol: &'static str, common: &Common, origin: Origin) -> Desk {
+        let mut desk = Desk {
             outbox: Outbox::default(),
             origin,
             protocol,
+            service: Arc::clone(&common.service),
+            session_id: "".into(),
+            servername: common.servername.clone(),
             asked: SmallVec::new(),
             next_question: 0,
             next_backend: 0,
             next_nonce: 0,
-        }
+        };
+        desk.tell_presence(b"");
+        desk
     }
 
     /// Asks the engine.
@@ -101,14 +114,39 @@ impl Desk {
     }
 
     /// An id by which logs are joined.
-    pub(crate) fn session_id(&mut self, common: &Common) -> String {
-        let (started, random) = (self.origin.started_unix, self.number());
-        format!("{}-{started}-1-{random}", common.servername)
+    pub(crate) fn session_id(&mut self) -> Box<str> {
+        if self.session_id.is_empty() {
+            let (started, random) = (self.origin.started_unix, self.number());
+            self.session_id = format!("{}-{started}-1-{random}", self.servername).into();
+        }
+        self.session_id.clone()
+    }
+
+    /// What follows is another session's, on the same connection: of this name, or of none yet.
+    pub(crate) fn begin_anew(&mut self, session_id: &str) {
+        self.session_id = session_id.into();
     }
 
     /// Puts a line in the log. The text holds nothing secret.
     pub(crate) fn log(&mut self, level: Level, text: String) {
-        self.outbox.tell(Notice::Log { level, text: text.into() });
+        let (service, session_id) = (Arc::clone(&self.service), self.session_id());
+        self.outbox.tell(Notice::Session { level, service, session_id, text: text.into() });
+    }
+
+    /// Tells those who look at the process who the client is.
+    pub(crate) fn tell_presence(&mut self, user: &[u8]) {
+        let (service, host) = (Arc::clone(&self.service), self.client_host().into());
+        self.outbox.tell(Notice::Presence(Presence::Client { service, host, user: user.into() }));
+    }
+
+    /// A failed login as Cyrus says it, which is what the filters of fail2ban look for. That for ManageSieve wants
+    /// a name before the address, and nothing behind its two words.
+    pub(crate) fn bad_login(&self, mechanism: &str, user: &[u8], why: &str) -> String {
+        let (host, user) = (self.client_host(), user.escape_ascii());
+        match self.protocol {
+            "sieve" => format!("badlogin: {host} [{host}] {mechanism} authentication failure"),
+            _ => format!("badlogin: [{host}] {mechanism} {user} [SASL(-13): authentication failure: {why}]"),
+        }
     }
 
     /// Puts a line about a backend in the log.

@@ -19,6 +19,7 @@ use crate::proxy::{
     Answer, BackendId, Close, Instant, LayerKind, Level, Question, Side, TlsInfo, Unavailable,
 };
 use crate::sasl::SaslError;
+use crate::seats::Seat;
 use crate::secret::Secret;
 
 /// A client that has not logged in.
@@ -405,20 +406,39 @@ impl<L: Login> Guest<L> {
 }
 
 impl Accepted {
-    /// Puts the login in the log.
-    pub(crate) fn log(&self, session_id: &str, tls: bool, desk: &mut Desk) {
-        let (user, mechanism) = (self.identity.user.escape_ascii(), self.attempt.mechanism());
-        let (host, layer) = (desk.client_host().to_owned(), if tls { "+TLS" } else { "" });
+    /// Lets him in: counts him, puts the login in the log, and tells who he is.
+    ///
+    /// # Errors
+    /// What he is told who is one too many, though his password was right.
+    pub(crate) fn admit(&self, tls: bool, desk: &mut Desk, common: &Common) -> Result<Option<Seat>, String> {
+        let (user, host) = (&self.identity.user, desk.client_host().to_owned());
+        let seat = match common.seats.take(&common.service, user, host.as_bytes(), common.seat_limits) {
+            Ok(seat) => seat,
+            Err(full) => {
+                let text = format!("badlogin: [{host}] {} too many open connections", user.escape_ascii());
+                desk.log(Level::Notice, text);
+                return Err(full.text(common.seat_limits, user, &host));
+            }
+        };
+        self.log(tls, desk);
+        Ok(seat)
+    }
+
+    /// Puts the login in the log, and tells who he is.
+    pub(crate) fn log(&self, tls: bool, desk: &mut Desk) {
+        let (user, host) = (&self.identity.user, desk.client_host().to_owned());
+        let (mechanism, layer) = (self.attempt.mechanism(), if tls { "+TLS" } else { "" });
+        let (name, session_id) = (user.escape_ascii(), desk.session_id());
         desk.log(
             Level::Info,
-            format!("login: [{host}] {user} {mechanism}{layer} User logged in SESSIONID=<{session_id}>"),
+            format!("login: [{host}] {name} {mechanism}{layer} User logged in SESSIONID=<{session_id}>"),
         );
+        desk.tell_presence(user);
     }
 }
 
 fn refuse(attempt: &Attempt, why: &str, desk: &mut Desk) {
-    let (user, mechanism, host) = (attempt.authcid().escape_ascii(), attempt.mechanism(), desk.client_host());
-    let text = format!("badlogin: [{host}] {mechanism} {user} [{why}]");
+    let text = desk.bad_login(attempt.mechanism(), attempt.authcid(), why);
     desk.log(Level::Notice, text);
 }
 

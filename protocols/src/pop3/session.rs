@@ -22,9 +22,11 @@ use crate::login::link::Look;
 use crate::login::way::Arrival;
 use crate::mailbox::acl::{self, Rights};
 use crate::proxy::{
-    self, BackendId, Close, Entry, Event, HEAD_BYTES_MAX, Instant, Level, Origin, Output, Side, Taken, Then,
+    self, BackendId, Close, Entry, Event, HEAD_BYTES_MAX, Instant, Level, Notice, Origin, Output, Presence,
+    Side, Taken, Then,
 };
 use crate::sasl::{self, SaslError};
+use crate::seats::Seat;
 use crate::secret::Secret;
 use crate::wire::{self, line};
 
@@ -47,6 +49,8 @@ pub struct Session {
     config: Arc<Config>,
     desk: Desk,
     entrance: Entrance<Login>,
+    /// He is counted.
+    seat: Option<Seat>,
     phase: Phase,
     /// The argument of USER.
     user: Option<Box<[u8]>>,
@@ -60,16 +64,11 @@ pub struct Session {
 
 enum Phase {
     Guest,
-    Underway(Box<Underway>),
+    /// Logged in, and on his way to the server.
+    Underway(Box<Accepted>),
     /// Joined with a server.
     Piped(BackendId),
     Over,
-}
-
-/// A logged-in client on his way to the server.
-struct Underway {
-    accepted: Box<Accepted>,
-    session_id: String,
 }
 
 /// The command of a login.
@@ -85,9 +84,10 @@ impl Session {
         // The ACL that `popuseacl` asks for is looked up on the longer way.
         let guest = Guest::new("pop", config.subfolders, origin.tls).keeping_home(!config.use_acl);
         let mut session = Session {
+            desk: Desk::new("pop3", &config.common, origin),
             config,
-            desk: Desk::new("pop3", origin),
             entrance: Entrance::new(guest),
+            seat: None,
             phase: Phase::Guest,
             user: None,
             how: How::Pass,
@@ -137,7 +137,7 @@ impl Session {
             Phase::Underway(_) | Phase::Piped(_) => return Look::Hold,
             Phase::Over => return Look::Took(input.len()),
         }
-        if self.entrance.guest.is_busy() || self.draining {
+        if self.entrance.guest.is_busy() || self.draining || self.config.common.bulletin.is_down() {
             return Look::Hold;
         }
         let line = match line::first(input, HEAD_BYTES_MAX) {
@@ -324,31 +324,50 @@ impl Session {
 
     /// The server has taken the client's own words for a login.
     fn accept_at_home(&mut self, accepted: &Accepted, backend: BackendId, text: &[u8]) {
-        let session_id = self.log_in(accepted);
-        self.join(backend, &session_id, text);
+        if self.is_admitted(accepted) {
+            self.join(backend, text);
+        } else {
+            self.desk.outbox.close(Side::Backend(backend), Close::Abort);
+        }
     }
 
-    fn log_in(&mut self, accepted: &Accepted) -> String {
-        let session_id = self.desk.session_id(&self.config.common);
-        accepted.log(&session_id, self.entrance.guest.is_tls(), &mut self.desk);
-        session_id
+    /// Whether he may come in, and not one session of the user or his host too many is his.
+    fn is_admitted(&mut self, accepted: &Accepted) -> bool {
+        match accepted.admit(self.entrance.guest.is_tls(), &mut self.desk, &self.config.common) {
+            Ok(seat) => {
+                self.seat = seat;
+                let (maildrop, _) = self.maildrop(accepted);
+                self.desk.outbox.tell(Notice::Presence(Presence::Mailbox(Some(maildrop))));
+                true
+            }
+            Err(text) => {
+                self.last_input = Some(self.now);
+                self.tell(&[b"-ERR [SYS/TEMP] ", text.as_bytes(), b"\r\n"]);
+                false
+            }
+        }
     }
 
     fn accept(&mut self, accepted: Box<Accepted>) {
-        let session_id = self.log_in(&accepted);
-        let user = &accepted.identity.user;
-        let namespace = &self.config.common.namespace;
-        let (name, user) = match accepted.attempt.folder() {
-            None | Some(b"") => (namespace.inbox(user), user.clone()),
-            Some(folder) => (namespace.folder(user, folder), with_folder(user, folder)),
-        };
-        self.entrance.set_out(name.into(), user, &mut self.desk);
-        self.phase = Phase::Underway(Box::new(Underway { accepted, session_id }));
+        if self.is_admitted(&accepted) {
+            let (maildrop, user) = self.maildrop(&accepted);
+            self.entrance.set_out(maildrop, user, &mut self.desk);
+            self.phase = Phase::Underway(accepted);
+        }
+    }
+
+    /// The internal name of his maildrop, and who he is at its server.
+    fn maildrop(&self, accepted: &Accepted) -> (Box<[u8]>, Box<[u8]>) {
+        let (user, namespace) = (&accepted.identity.user, &self.config.common.namespace);
+        match accepted.attempt.folder() {
+            None | Some(b"") => (namespace.inbox(user).into(), user.clone()),
+            Some(folder) => (namespace.folder(user, folder).into(), with_folder(user, folder)),
+        }
     }
 
     fn found(&mut self, entry: &Entry) {
-        let Phase::Underway(underway) = &self.phase else { return };
-        let (common, who) = (&self.config.common, &underway.accepted.identity);
+        let Phase::Underway(accepted) = &self.phase else { return };
+        let (common, who) = (&self.config.common, &accepted.identity);
         let rights = acl::rights(&entry.acl, &entry.name, who, &common.acl);
         if self.config.use_acl && !rights.contains(Rights::R) {
             let text =
@@ -363,14 +382,13 @@ impl Session {
     /// The server has taken the proxy's word for the client.
     fn arrive(&mut self, backend: BackendId, text: &[u8]) {
         self.entrance.leave_way(&mut self.desk);
-        let Phase::Underway(underway) = std::mem::replace(&mut self.phase, Phase::Over) else { return };
-        self.join(backend, &underway.session_id, text);
+        self.join(backend, text);
     }
 
     /// The server's own words are the client's reply, and what follows is between the two.
-    fn join(&mut self, backend: BackendId, own: &str, text: &[u8]) {
+    fn join(&mut self, backend: BackendId, text: &[u8]) {
         if let Some(remote) = session_id_in(text) {
-            let remote = remote.escape_ascii();
+            let (own, remote) = (self.desk.session_id(), remote.escape_ascii());
             self.desk.log(Level::Info, format!("auditlog: proxy sessionid=<{own}> remote=<{remote}>"));
         }
         self.tell(&[b"+OK", text, b"\r\n"]);
@@ -398,6 +416,8 @@ impl Session {
     fn give_up(&mut self, parts: &[&[u8]]) {
         self.entrance.leave_way(&mut self.desk);
         self.phase = Phase::Guest;
+        self.seat = None;
+        self.desk.tell_presence(b"");
         self.last_input = Some(self.now);
         self.tell(parts);
     }
@@ -447,10 +467,28 @@ impl Session {
         if waits { None } else { Some(self.last_input? + allowed) }
     }
 
-    /// The process stops: a client who has not logged in is told so at once.
+    /// The process stops: a client who has not logged in is told so at once. `msg/shutdown` is for all, and cuts
+    /// what is between a client and his server as it is, so that nothing is expunged.
     fn goodbye_deadline(&self) -> Option<Instant> {
-        let is_idle = matches!(self.phase, Phase::Guest) && !self.entrance.guest.is_busy();
-        (self.draining && is_idle).then_some(Instant(0))
+        let is_down = self.config.common.bulletin.is_down();
+        let is_due = match &self.phase {
+            Phase::Guest => (self.draining || is_down) && !self.entrance.guest.is_busy(),
+            Phase::Piped(_) => is_down,
+            Phase::Underway(_) | Phase::Over => false,
+        };
+        is_due.then_some(Instant(0))
+    }
+
+    fn say_goodbye(&mut self) {
+        if !self.config.common.bulletin.is_down() {
+            return self.end(b"-ERR [SYS/TEMP] server is shutting down\r\n");
+        }
+        if let Phase::Piped(_) = self.phase {
+            // A line of ours could fall into the middle of a message.
+            return self.cut();
+        }
+        let text = self.config.common.bulletin.farewell();
+        self.end(&[b"-ERR [SYS/TEMP] ", text.as_bytes(), b"\r\n"].concat());
     }
 }
 
@@ -487,7 +525,9 @@ impl proxy::Session for Session {
             Event::Drain { .. } => self.draining = true,
             // "The session does NOT enter the UPDATE state" (RFC 1939 section 3).
             Event::Idle { since } if now.since(since) >= self.config.timeout => self.cut(),
-            Event::Idle { .. }
+            // Who is sent away is so by his deadlines.
+            Event::Posted
+            | Event::Idle { .. }
             | Event::Stalled { .. }
             | Event::ForwardBroken { .. }
             | Event::Drained { .. }
@@ -502,7 +542,7 @@ impl proxy::Session for Session {
         let step = entrance.handle_timeout(&mut around);
         self.follow(step);
         if self.goodbye_deadline().is_some() {
-            self.end(b"-ERR [SYS/TEMP] server is shutting down\r\n");
+            self.say_goodbye();
         } else if self.client_deadline().is_some_and(|due| due <= now) {
             self.end(b"-ERR idle for too long\r\n");
         }

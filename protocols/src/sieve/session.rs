@@ -27,6 +27,7 @@ use crate::proxy::{
     Question, Service, Side, Taken, Then,
 };
 use crate::sasl::{self, SaslError};
+use crate::seats::Seat;
 use crate::wire::quote::{LiteralStyle, literal_out};
 
 /// Commands in a row that are none, after which the client is told goodbye.
@@ -40,6 +41,8 @@ pub struct Session {
     config: Arc<Config>,
     desk: Desk,
     entrance: Entrance<Login>,
+    /// He is counted.
+    seat: Option<Seat>,
     phase: Phase,
     /// What all servers offer.
     offered: Arc<BackendCapabilities>,
@@ -89,12 +92,13 @@ impl Session {
     /// Begins with the greeting.
     pub fn new(config: Arc<Config>, origin: Origin) -> Session {
         let guest = Guest::new("sieve", false, origin.tls);
-        let mut desk = Desk::new("sieve", origin);
+        let mut desk = Desk::new("sieve", &config.common, origin);
         desk.ask(Purpose::Session(0), Question::ServiceCapabilities(Service::Sieve));
         Session {
             config,
             desk,
             entrance: Entrance::new(guest),
+            seat: None,
             phase: Phase::Silent,
             offered: Arc::default(),
             accepted: None,
@@ -116,9 +120,9 @@ impl Session {
         self.desk.outbox.write(Side::Client, parts);
     }
 
-    /// Answers NO with a text, which is one of ours.
+    /// Answers NO with a text.
     fn no(&mut self, text: &str) {
-        self.tell(&[b"NO \"", text.as_bytes(), b"\"\r\n"]);
+        self.tell(&[b"NO ", &quoted(text), b"\r\n"]);
     }
 
     /// Looks at input until nothing more can be done with it.
@@ -154,7 +158,7 @@ impl Session {
             }
             Phase::User(_) | Phase::Guest | Phase::Referred(_) => {}
         }
-        if self.draining {
+        if self.draining || self.config.common.bulletin.is_down() {
             return Look::Hold;
         }
         let is_response = self.entrance.guest.expects_response();
@@ -314,6 +318,9 @@ impl Session {
     fn unauthenticate(&mut self) {
         self.leave_server();
         self.phase = Phase::Guest;
+        self.seat = None;
+        self.desk.tell_presence(b"");
+        self.desk.begin_anew("");
         self.entrance.guest.cancel();
         self.tell(&[b"OK\r\n"]);
     }
@@ -385,8 +392,10 @@ impl Session {
     }
 
     fn accept(&mut self, accepted: Box<Accepted>) {
-        let session_id = self.desk.session_id(&self.config.common);
-        accepted.log(&session_id, self.entrance.guest.is_tls(), &mut self.desk);
+        match accepted.admit(self.entrance.guest.is_tls(), &mut self.desk, &self.config.common) {
+            Ok(seat) => self.seat = seat,
+            Err(text) => return self.give_up(&text),
+        }
         let user = accepted.identity.user.clone();
         let inbox = self.config.common.namespace.inbox(&user);
         self.entrance.set_out(inbox.into(), user, &mut self.desk);
@@ -463,7 +472,9 @@ impl Session {
 
     fn be_guest(&mut self) {
         self.entrance.leave_way(&mut self.desk);
-        self.accepted = None;
+        if self.seat.take().is_some() || self.accepted.take().is_some() {
+            self.desk.tell_presence(b"");
+        }
         self.last_word = None;
         self.last_input = Some(self.now);
     }
@@ -604,7 +615,7 @@ impl Session {
         }
     }
 
-    /// The process stops: at once, when nothing is under way.
+    /// The process stops, or `msg/shutdown` stands: at once, when nothing is under way.
     fn goodbye_deadline(&self) -> Option<Instant> {
         let is_idle = match &self.phase {
             Phase::User(user) => user.reply.is_none() && !user.in_script,
@@ -612,7 +623,15 @@ impl Session {
             Phase::Referred(_) => true,
             Phase::Silent | Phase::Over => false,
         };
-        (self.draining && is_idle).then_some(Instant(0))
+        ((self.draining || self.config.common.bulletin.is_down()) && is_idle).then_some(Instant(0))
+    }
+
+    fn say_goodbye(&mut self) {
+        if !self.config.common.bulletin.is_down() {
+            return self.end(b"BYE (TRYLATER) \"server is shutting down\"\r\n");
+        }
+        let text = quoted(&self.config.common.bulletin.farewell());
+        self.end(&[b"BYE ", &text[..], b"\r\n"].concat());
     }
 
     fn set_clock(&mut self, now: Instant) {
@@ -658,7 +677,12 @@ impl proxy::Session for Session {
             }
             Event::Stalled { .. } => self.cut(b""),
             Event::Drain { .. } => self.draining = true,
-            Event::Drained { .. } | Event::Idle { .. } | Event::ListChanged | Event::BarrierWanted => {}
+            // Who is sent away is so by his deadlines.
+            Event::Posted
+            | Event::Drained { .. }
+            | Event::Idle { .. }
+            | Event::ListChanged
+            | Event::BarrierWanted => {}
         }
     }
 
@@ -668,7 +692,7 @@ impl proxy::Session for Session {
         let step = entrance.handle_timeout(&mut around);
         self.follow(step);
         if self.goodbye_deadline().is_some() {
-            self.end(b"BYE (TRYLATER) \"server is shutting down\"\r\n");
+            self.say_goodbye();
         } else if self.client_deadline().is_some_and(|due| due <= now) {
             self.end(b"BYE \"idle for too long\"\r\n");
         } else if self.reply_deadline().is_some_and(|due| due <= now) {
@@ -701,4 +725,17 @@ impl Session {
         self.desk.outbox.close(Side::Client, Close::Abort);
         self.phase = Phase::Over;
     }
+}
+
+/// A quoted string (RFC 5804 section 4) of a text in one line.
+fn quoted(text: &str) -> Vec<u8> {
+    let mut out = vec![b'"'];
+    for byte in text.bytes() {
+        if matches!(byte, b'"' | b'\\') {
+            out.push(b'\\');
+        }
+        out.push(byte);
+    }
+    out.push(b'"');
+    out
 }

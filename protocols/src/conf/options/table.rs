@@ -378,7 +378,7 @@ pub(super) const OPTIONS: &[Known] = &[
     o("postmaster", Text, Ignored),
     o("postspec", Text, Ignored),
     o("postuser", Text, Honoured),
-    o("proc_path", Text, Ignored),
+    o("proc_path", Text, Honoured),
     o("prometheus_enabled", Switch, Ignored),
     o("prometheus_master_update_freq", Duration, Ignored),
     o("prometheus_need_auth", Choice(&["none", "user", "admin"]), Ignored),
