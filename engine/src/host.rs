@@ -15,6 +15,7 @@ use protocols::proxy::{Answer, DirectoryAnswer, Instant, LayerKind, Level, Notic
 use crate::backends::{self, Backends};
 use crate::config::Configuration;
 use crate::directory::Client;
+use crate::errand;
 use crate::helpers::{Asker, Helpers, PasswordSource};
 use crate::homes::Homes;
 use crate::intents::Intents;
@@ -23,7 +24,7 @@ use crate::origin::origin;
 use crate::paging::Paging;
 use crate::presence::Sessions;
 use crate::services::Service;
-use crate::shard::{Accepted, Host, Inbox, ListenerId, PeerAddress, Reply, SessionId};
+use crate::shard::{Accepted, Host, Inbox, ListenerId, PeerAddress, Reply, SessionId, ToShard};
 use crate::telemetry::Telemetry;
 use crate::tls::Tls;
 
@@ -166,6 +167,11 @@ impl Host for FrontendHost {
             Question::ServiceCapabilities(service) => {
                 let locations = shared.directory.locations();
                 Reply::Now(Answer::Capabilities(shared.backends.offered_in(service).common(&locations)))
+            }
+            Question::Errand(errand) => {
+                shared.sessions[self.index].fetch_add(1, Ordering::Relaxed);
+                self.inbox.send(ToShard::Spawn(Box::new(move || errand::sent(errand, asker))));
+                Reply::Later
             }
             Question::Intend(intent) => {
                 self.moved.insert(session);

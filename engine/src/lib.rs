@@ -6,6 +6,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod directory;
+mod errand;
 pub mod frontend;
 pub mod helpers;
 pub mod homes;

@@ -15,6 +15,7 @@
 //! offers what stands behind.
 
 mod directory;
+mod errand;
 mod home;
 mod presence;
 mod timing;
@@ -32,6 +33,7 @@ use crate::secret::Secret;
 pub use directory::{
     Change, ChangePage, DirectoryAnswer, DirectoryQuestion, MasterRequest, Position, Requester,
 };
+pub use errand::Errand;
 pub use home::{HomeCopy, HomeNews, SpecialUse};
 pub use presence::Presence;
 pub use timing::{Stamp, Timing, VerbName, Wait, Waits};
@@ -364,6 +366,9 @@ pub enum Question {
     /// Keep, so that it outlives this process, what is about to be done in two steps; answered by
     /// [`Answer::Intended`] when it is kept. [`Notice::Stage`] tells how far it is.
     Intend(Box<Intent>),
+    /// Run another session beside this one, without a client; answered by [`Answer::Barrier`] when it has ended,
+    /// however it did.
+    Errand(Errand),
     /// What only the MUPDATE machines ask.
     Directory(DirectoryQuestion),
 }

@@ -25,7 +25,7 @@ use protocols::login::config::Common;
 use protocols::mailbox::Namespace;
 use protocols::proxy::{
     Answer, BackendId, Entry, Event, Finding, Instant, Knowledge, ListPage, ListedEntry, Location, OpenError,
-    Opened, Origin, Output, PasswordVerdict, Question, QuestionId, Session as _, Side, Then,
+    Opened, Origin, Output, PasswordVerdict, Question, QuestionId, Session as _, Side, Then, Unavailable,
 };
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -109,6 +109,12 @@ fn config(lines: &[&str]) -> (Config, String) {
             "catchall" => config.address.catchall = Some(value.as_bytes().into()),
             "fuzzy" => config.address.fuzzy = true,
             "maxmessagesize" => config.message_bytes_max = value.parse().ok(),
+            "autocreate" => {
+                let mut homes = protocols::imap::Config::default();
+                homes.autocreate.quota_kib = Some(0);
+                homes.autocreate.users = value.split(' ').map(|user| user.as_bytes().into()).collect();
+                config.homes = Some(Arc::new(homes));
+            }
             "shutdown" => {
                 config.common.bulletin.post(Notices { shutdown: Some(value.into()), ..Notices::default() });
             }
@@ -371,6 +377,7 @@ fn shown(question: &Question) -> String {
         Question::Find { name, freshness } => format!("find {} {freshness:?}", name.escape_ascii()),
         Question::List(query) => format!("list {}", query.prefix.escape_ascii()),
         Question::CheckPassword { user, .. } => format!("password {}", user.escape_ascii()),
+        Question::Errand(_) => "errand".into(),
         other => format!("{other:?}"),
     }
 }
@@ -395,6 +402,8 @@ fn answer(text: &str) -> Answer {
         ["absent"] => Answer::Found(Finding::Absent),
         ["unknown"] => Answer::Found(Finding::Unknown),
         ["opened", host] => Answer::Opened(Ok(Opened { host: host.into(), tls: false, noauth: false })),
+        ["barrier"] => Answer::Barrier(Ok(())),
+        ["no-barrier"] => Answer::Barrier(Err(Unavailable)),
         ["not-opened"] => Answer::Opened(Err(OpenError::Connect("be".into()))),
         ["reused", offer] => {
             Answer::Reused { offer: offer.replace(',', "\n").replace('_', " ").into_bytes().into() }

@@ -996,6 +996,7 @@ fn shown(question: &Question) -> String {
         Question::Capabilities => "capabilities".into(),
         Question::ServiceCapabilities(service) => format!("capabilities {service:?}").to_lowercase(),
         Question::Intend(_) => "intend".into(),
+        Question::Errand(_) => "errand".into(),
         Question::Directory(_) => "directory".into(),
     }
 }

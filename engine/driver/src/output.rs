@@ -121,6 +121,7 @@ impl Driver {
             | Question::ScramKeys { .. }
             | Question::SaltPassword { .. }
             | Question::Intend(_)
+            | Question::Errand(_)
             | Question::Capabilities
             | Question::ServiceCapabilities(_)
             | Question::Directory(_) => None,

@@ -209,7 +209,7 @@ impl Host {
                 self.counts.rejoined += usize::from(text.contains("selected mailbox is here again"));
                 self.counts.given_up += usize::from(text.contains("selected mailbox cannot be had again"));
             }
-            Notice::ServiceCapabilities { .. } | Notice::Home { .. } => {}
+            Notice::ServiceCapabilities { .. } | Notice::Home { .. } | Notice::Presence(_) => {}
         }
     }
 
@@ -275,6 +275,8 @@ impl Host {
                 self.stored.moves.insert((session.slot, session.generation, id.0), *intent);
                 Some(Answer::Intended(Ok(())))
             }
+            // Nobody is configured to get a home here.
+            Question::Errand(_) => Some(Answer::Barrier(Err(protocols::proxy::Unavailable))),
             Question::Directory(question) => {
                 self.resumed += usize::from(matches!(question, DirectoryQuestion::Resumed));
                 let ticket = self.ticket(session, id);

@@ -1,5 +1,6 @@
 //! The options of an LMTP service.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocols::conf::{ConfError, DurationUnit, Imapd};
@@ -21,6 +22,10 @@ pub(crate) fn config(
     Ok(Config {
         // `lmtp_admins` is `admins` of the service that is named lmtp.
         common: imap::common(imapd, file, tls_offered, secret)?,
+        homes: match imapd.switch("autocreate_post", false)? {
+            true => Some(Arc::new(imap::config(imapd, file, tls_offered, secret)?)),
+            false => None,
+        },
         address: AddressPolicy {
             downcase: imapd.switch("lmtp_downcase_rcpt", true)?,
             postuser: imapd.text("postuser").unwrap_or_default().as_bytes().into(),

@@ -303,6 +303,7 @@ impl Host for DirectoryHost {
             Question::DomainOf { .. } => Reply::Now(Answer::Domain(None)),
             Question::ServiceCapabilities(_) => Reply::Now(Answer::Capabilities(Default::default())),
             Question::Intend(_) => Reply::Now(Answer::Intended(Err(Unavailable))),
+            Question::Errand(_) => Reply::Now(Answer::Barrier(Err(Unavailable))),
             Question::OpenBackend { server, service, .. } => {
                 self.slave = Some(session);
                 let around = &self.around;

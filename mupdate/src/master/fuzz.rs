@@ -168,6 +168,7 @@ impl Bench {
             Question::OpenBackend { .. }
             | Question::SaltPassword { .. }
             | Question::Intend(_)
+            | Question::Errand(_)
             | Question::Capabilities
             | Question::ServiceCapabilities(_)
             | Question::Groups { .. }

@@ -458,7 +458,7 @@ impl Session {
     }
 
     /// Gives a user without a home one, before his first command.
-    fn settle(&mut self, now: Instant) {
+    pub(super) fn settle(&mut self, now: Instant) {
         let Some(user) = self.user() else { return };
         if settle::is_meant(&self.config.autocreate, &user.identity) {
             let task = Box::new(Settle::new(&user.inbox));

@@ -57,3 +57,4 @@ mod testing;
 pub use config::Config;
 pub use info::{CYRUS_3_6, with_shims};
 pub use session::Session;
+pub(crate) use settle::is_meant;

@@ -82,6 +82,14 @@ pub(super) struct Rare {
     pub(super) seat: Option<Seat>,
     /// His connection is written along.
     pub(super) is_traced: bool,
+    /// There is no client.
+    errand: Option<Errand>,
+}
+
+/// How far the errand of a session without a client is.
+enum Errand {
+    Due,
+    Begun,
 }
 
 /// Who the client is.
@@ -112,6 +120,23 @@ pub(super) struct User {
     pub(super) referrals: bool,
     /// What the backends offered when he logged in.
     pub(super) offered: Arc<BackendCapabilities>,
+}
+
+impl User {
+    /// Somebody of whom no more is known.
+    fn new(identity: Arc<Identity>, config: &Config) -> User {
+        User {
+            inbox: config.namespace.inbox(&identity.user).into(),
+            identity,
+            home: None,
+            plus: Plus::default(),
+            tls: false,
+            domain: None,
+            enabled: Extensions::default(),
+            referrals: false,
+            offered: Arc::default(),
+        }
+    }
 }
 
 /// What `imapmagicplus` makes of the name that a client logged in with.
@@ -220,10 +245,29 @@ impl Session {
     /// Begins with the greeting.
     pub fn new(config: Arc<Config>, origin: Origin) -> Session {
         let guest = Guest::new(origin.tls);
-        let mut session = Session {
+        let mut session = Session::begun(config, origin, Phase::Guest(Box::new(guest)));
+        session.tell_presence(b"");
+        let greeting = info::greeting(&session.config, session.is_tls());
+        session.tell_client(&[&greeting]);
+        if let Some(text) = &session.config.bulletin.notices().motd {
+            session.tell_client(&[b"* OK [ALERT] ", text.as_bytes(), b"\r\n"]);
+        }
+        session
+    }
+
+    /// A session without a client, which gives a user a home and ends.
+    pub fn at_errand(config: Arc<Config>, origin: Origin, user: Identity) -> Session {
+        let user = User::new(Arc::new(user), &config);
+        let mut session = Session::begun(config, origin, Phase::User(user));
+        session.rare().errand = Some(Errand::Due);
+        session
+    }
+
+    fn begun(config: Arc<Config>, origin: Origin, phase: Phase) -> Session {
+        Session {
             config,
             origin,
-            phase: Phase::Guest(Box::new(guest)),
+            phase,
             reading: Reading::Command { asked: 0 },
             bad_commands: 0,
             backends: Vec::new(),
@@ -243,14 +287,24 @@ impl Session {
             next_backend: 0,
             next_own_tag: 0,
             next_nonce: 0,
-        };
-        session.tell_presence(b"");
-        let greeting = info::greeting(&session.config, session.is_tls());
-        session.tell_client(&[&greeting]);
-        if let Some(text) = &session.config.bulletin.notices().motd {
-            session.tell_client(&[b"* OK [ALERT] ", text.as_bytes(), b"\r\n"]);
         }
-        session
+    }
+
+    /// Goes on with what a session without a client is for.
+    fn run_errand(&mut self, now: Instant) {
+        let Some(errand) = self.rare.as_mut().and_then(|rare| rare.errand.as_mut()) else { return };
+        match errand {
+            Errand::Due => {
+                *errand = Errand::Begun;
+                self.settle(now);
+                self.run_task(now);
+            }
+            Errand::Begun => {}
+        }
+        if self.task.is_none() && self.reading != Reading::Over {
+            self.leave_backends(now);
+            self.reading = Reading::Over;
+        }
     }
 
     /// What few sessions have; this one has it from here on.
@@ -456,6 +510,7 @@ impl Session {
     /// Carries on with what an event or input made possible.
     fn carry_on(&mut self, now: Instant) {
         self.run_task(now);
+        self.run_errand(now);
         if self.withholds() {
             self.pass_withheld();
         }

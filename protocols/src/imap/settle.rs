@@ -22,7 +22,7 @@ use crate::mailbox::{Identity, names};
 use crate::proxy::{BackendId, Finding, Freshness, Instant, Side};
 
 /// Whether a user is one of those that get a home.
-pub(super) fn is_meant(policy: &Autocreate, who: &Identity) -> bool {
+pub(crate) fn is_meant(policy: &Autocreate, who: &Identity) -> bool {
     let is_named = |name: &[u8]| {
         name == b"anyone"
             || name == &*who.user

@@ -43,6 +43,7 @@ impl Watch {
             | Question::HomeCopy { .. }
             | Question::ServiceCapabilities(_)
             | Question::Intend(_)
+            | Question::Errand(_)
             | Question::Capabilities => Wait::Authentication,
         };
     }

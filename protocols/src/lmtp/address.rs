@@ -192,6 +192,11 @@ impl Recipient {
         if *self.local == *policy.postuser {
             return self.shared_name(namespace).map(|name| Target::Shared(name.into()));
         }
+        Some(Target::User(namespace.inbox(&self.canonical_user(policy, namespace)?).into()))
+    }
+
+    /// The user that it means, where it means one.
+    pub fn canonical_user(&self, policy: &AddressPolicy, namespace: &Namespace) -> Option<Box<[u8]>> {
         let mut id = self.local.clone();
         if let Some(domain) = self.named_domain(namespace) {
             id.push(b'@');
@@ -199,8 +204,7 @@ impl Recipient {
         }
         let rules =
             Namespace { username_tolower: policy.downcase, imapmagicplus: false, ..namespace.clone() };
-        let canonical = rules.canonical_user(&id).ok()?;
-        Some(Target::User(namespace.inbox(&canonical.user).into()))
+        Some(rules.canonical_user(&id).ok()?.user)
     }
 
     /// The domain, where names have one.

@@ -1,8 +1,10 @@
 //! What an LMTP session is configured with. Option names in the comments are those of imapd.conf.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::AddressPolicy;
+use crate::imap;
 use crate::login::config::Common;
 
 /// The configuration of all LMTP sessions of one service of a frontend.
@@ -10,6 +12,8 @@ use crate::login::config::Common;
 pub struct Config {
     /// What all protocols have; `admins` are who may deliver where clients log in.
     pub common: Common,
+    /// `autocreate_post`: how recipients without a mailbox get one.
+    pub homes: Option<Arc<imap::Config>>,
     /// How addresses read.
     pub address: AddressPolicy,
     /// `lmtpd -a`: clients need not log in. Those of UNIX sockets never need.
@@ -28,6 +32,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             common: Common::default(),
+            homes: None,
             address: AddressPolicy::default(),
             trust: Trust::LoggedIn,
             soft_noauth: true,

@@ -13,12 +13,17 @@ use super::grammar::{Mail, Rcpt, from_xtext};
 use super::session::{Reading, Session};
 use super::text::{self, Text};
 use super::transaction::{Fate, Look, RECIPIENTS_MAX, Recipient, Stage, Transaction};
+use crate::imap;
 use crate::login::desk::Purpose;
 use crate::mailbox::Identity;
 use crate::mailbox::acl::{self, Rights};
 use crate::proxy::{
-    Answer, BackendId, Entry, Finding, Freshness, Level, ListPage, ListQuery, Question, Reserved,
+    self, Answer, BackendId, Entry, Errand, Finding, Freshness, Level, ListPage, ListQuery, Question,
+    Reserved,
 };
+
+/// Recipients of one message that get a home at a time.
+const HOMES_MAX: usize = 16;
 
 /// Pages of the list that are looked through for a name like another.
 const FUZZY_PAGES_MAX: u8 = 100;
@@ -102,6 +107,9 @@ impl Session {
         match answer {
             Answer::Found(finding) => self.found(number, look, finding),
             Answer::Page(page) => self.look_through(number, look, &page),
+            Answer::Barrier(_) if look == Look::Home => {
+                self.look_up(number, Look::Housed, Freshness::Barrier);
+            }
             _ => {}
         }
     }
@@ -113,15 +121,54 @@ impl Session {
             (Finding::Reserved { .. }, Look::First | Look::Fuzzy { .. } | Look::Catchall) => {
                 self.look_up(number, Look::Reserved, Freshness::Barrier);
             }
-            (Finding::Reserved { .. }, Look::Reserved | Look::Doubt { .. }) => {
+            (Finding::Reserved { .. }, Look::Reserved | Look::Doubt { .. } | Look::Home | Look::Housed) => {
                 self.decide(number, text::MOVING);
             }
+            (Finding::Absent, Look::First) if self.is_to_get_a_home(number) => self.give_home(number),
             (Finding::Absent, Look::First) => self.look_for_another(number),
+            // No server could make it: another time.
+            (Finding::Absent, Look::Home | Look::Housed) => self.decide(number, text::UNAVAILABLE),
             (Finding::Absent, Look::Fuzzy { .. }) => self.look_for_catchall(number),
             (Finding::Absent, Look::Reserved | Look::Catchall | Look::Doubt { .. }) => {
                 self.decide(number, text::NO_MAILBOX);
             }
             (Finding::Unknown, _) => self.decide(number, text::UNKNOWN),
+        }
+    }
+
+    /// Whether he is a user who gets what he does not have when mail comes (`autocreate_post`).
+    fn is_to_get_a_home(&self, number: usize) -> bool {
+        let Some((homes, recipient)) = self.config.homes.as_ref().zip(self.at(number)) else { return false };
+        matches!(recipient.target, Target::User(_))
+            && self.user_of(recipient).is_some_and(|who| imap::is_meant(&homes.autocreate, &who))
+    }
+
+    fn at(&self, number: usize) -> Option<&Recipient> {
+        self.transaction.as_deref()?.recipients.get(number)
+    }
+
+    fn user_of(&self, recipient: &Recipient) -> Option<Identity> {
+        let user = recipient.address.canonical_user(&self.config.address, &self.config.common.namespace)?;
+        Some(Identity { user, ..Identity::default() })
+    }
+
+    /// A session in his name goes where his own would at his first login, and has it made as that does.
+    fn give_home(&mut self, number: usize) {
+        let is_many = self.transaction.as_deref().is_some_and(|transaction| {
+            let at_work = |recipient: &&Recipient| matches!(recipient.fate, Fate::Looking(Look::Home));
+            transaction.recipients.iter().filter(at_work).count() >= HOMES_MAX
+        });
+        let who = self.at(number).and_then(|recipient| self.user_of(recipient));
+        let (Some(who), Some(config), false) = (who, self.config.homes.clone(), is_many) else {
+            return self.decide(number, text::UNAVAILABLE);
+        };
+        let mut origin = self.desk.origin.clone();
+        origin.random[..18].copy_from_slice(&self.desk.nonce());
+        let errand =
+            move || Box::new(imap::Session::at_errand(config, origin, who)) as Box<dyn proxy::Session>;
+        self.desk.ask(Purpose::Session(number), Question::Errand(Errand(Box::new(errand))));
+        if let Some(recipient) = self.recipient(number) {
+            recipient.fate = Fate::Looking(Look::Home);
         }
     }
 
@@ -286,7 +333,7 @@ impl Session {
                 Fate::Asked(_) | Fate::Looking(_) => return,
             };
             recipient.accepted = reply.starts_with(b"2");
-            self.desk.outbox.write(crate::proxy::Side::Client, &[reply]);
+            self.desk.outbox.write(proxy::Side::Client, &[reply]);
             transaction.told += 1;
         }
     }

@@ -75,6 +75,10 @@ pub(super) enum Look {
     First,
     /// His name is reserved: is it still?
     Reserved,
+    /// He is nobody, and gets a home.
+    Home,
+    /// He should have a home.
+    Housed,
     /// He is nobody: a shared mailbox of a name like his.
     Fuzzy {
         /// The best so far, and how much of the name is like it.

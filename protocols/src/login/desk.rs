@@ -140,11 +140,14 @@ impl Desk {
     }
 
     /// A failed login as Cyrus says it, which is what the filters of fail2ban look for. That for ManageSieve wants
-    /// a name before the address, and nothing behind its two words.
-    pub(crate) fn bad_login(&self, mechanism: &str, user: &[u8], why: &str) -> String {
+    /// a name before the address, and nothing behind its two words: the session's stands there.
+    pub(crate) fn bad_login(&mut self, mechanism: &str, user: &[u8], why: &str) -> String {
+        let session_id = self.session_id();
         let (host, user) = (self.client_host(), user.escape_ascii());
         match self.protocol {
-            "sieve" => format!("badlogin: {host} [{host}] {mechanism} authentication failure"),
+            "sieve" => {
+                format!("badlogin: sessionid=<{session_id}> [{host}] {mechanism} authentication failure")
+            }
             _ => format!("badlogin: [{host}] {mechanism} {user} [SASL(-13): authentication failure: {why}]"),
         }
     }

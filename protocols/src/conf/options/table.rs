@@ -56,7 +56,7 @@ pub(super) const OPTIONS: &[Known] = &[
     s("auth_mech", Choice(&["unix", "pts", "krb5", "mboxgroups"]), Differs("only unix; group data must be in the system's group file")),
     o("autocreate_acl", Text, Ignored),
     o("autocreate_inbox_folders", Text, Honoured),
-    o("autocreate_post", Switch, Ignored),
+    o("autocreate_post", Switch, Honoured),
     o("autocreate_quota", Size, Honoured),
     o("autocreate_quota_messages", Integer, Honoured),
     o("autocreate_sieve_compiled_script", Text, Replaced("autocreate_sieve_script_compiled")),
