@@ -215,7 +215,7 @@ fn interop(options: &Options, show: &mut Show) -> Result<Tally> {
     if options.long {
         run.args(["--rounds", "1000", "--kills", "200", "--messages", "1000"]);
         run.args(["--moves", "20", "--move-mailboxes", "50", "--move-messages", "5000"]);
-        run.args(["--chaos", "600"]);
+        run.args(["--chaos", "600", "--copy-mebibytes", "1024"]);
     }
     let mut tally = closing(&mut run, show)?;
     if strict && tally.skipped > 0 {
