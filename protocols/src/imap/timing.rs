@@ -55,6 +55,11 @@ impl Watch {
 }
 
 impl Session {
+    /// Whether the command under way is this one.
+    pub(super) fn is_under_way(&self, verb: Verb) -> bool {
+        self.task.is_some() && self.watched.as_deref().is_some_and(|watch| watch.verb == verb)
+    }
+
     /// A command begins that is not relayed.
     pub(super) fn watch(&mut self, verb: Verb) {
         self.unwatch();

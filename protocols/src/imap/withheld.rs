@@ -20,7 +20,7 @@ use std::time::Duration;
 use memchr::memchr;
 
 use super::backend::{Nature, Whose};
-use super::grammar::{Response, Status, UntaggedKind, response};
+use super::grammar::{Response, Status, UntaggedKind, Verb, response};
 use super::numbers::vanished;
 use super::route::is_elsewhere;
 use super::session::{Progress, Purpose, Session};
@@ -193,6 +193,8 @@ impl Session {
             Finding::Active(_) | Finding::Reserved { .. } => self.be_gone(now),
             Finding::Absent if self.config.commands.disconnect_on_vanished => self.end_vanished(),
             Finding::Absent if emptying == Emptying::Refused => self.believe(emptying),
+            // He gives it another name himself, and knows.
+            Finding::Absent if self.is_under_way(Verb::Rename) => self.believe(emptying),
             Finding::Absent => self.ask_whether_deleted(),
             Finding::Unknown if self.has_emptied() => self.believe(emptying),
             Finding::Unknown => self.end(b"* BYE [UNAVAILABLE] mailbox temporarily unavailable\r\n"),
