@@ -92,13 +92,16 @@ impl Session {
     /// The process stops, or `msg/shutdown` stands: at once, when nothing is under way. A deadline, because what the client is
     /// still to get must be on its way before the connections are closed.
     fn goodbye_deadline(&self) -> Option<(Instant, Due)> {
+        if !self.draining && !self.is_sent_away() {
+            return None;
+        }
         let is_idle = matches!(self.reading, Reading::Command { asked: 0 } | Reading::IdleLine)
             && self.task.as_ref().is_none_or(|running| running.task.reads_client())
             && self.speaking.is_none()
             && (self.reading == Reading::IdleLine
                 || !self.selected_backend().is_some_and(Backend::is_busy_for_client));
         let is_away = self.is_away() && self.speaking.is_none();
-        ((self.draining || self.is_sent_away()) && (is_idle || is_away)).then_some((Instant(0), Due::Goodbye))
+        (is_idle || is_away).then_some((Instant(0), Due::Goodbye))
     }
 
     /// A client that waits for us is not idle.
@@ -154,13 +157,18 @@ impl Session {
             | BackendPhase::Login(_, deadline)
             | BackendPhase::Compressing(_, deadline) => Some((*deadline, Due::Login(backend.id()))),
             BackendPhase::Ready(_) => {
-                let is_home = self.user().and_then(|user| user.home.as_deref()) == Some(backend.server());
-                let is_needed = is_home || backend.serves_task || self.is_selected(backend.id());
+                // In the order of what they cost.
+                let is_needed =
+                    backend.serves_task || self.is_selected(backend.id()) || self.is_home(backend);
                 let until = backend.last_use + self.config.timeouts.backend_idle;
                 (!is_needed).then(|| (until, Due::Idle(backend.id())))
             }
             BackendPhase::Leaving(until) => Some((*until, Due::Left(backend.id()))),
         }
+    }
+
+    fn is_home(&self, backend: &Backend) -> bool {
+        self.user().and_then(|user| user.home.as_deref()) == Some(backend.server())
     }
 
     fn wake_task(&mut self, now: Instant) {
