@@ -159,7 +159,8 @@ impl<H: Host> Carrier<H> {
         self.operate();
         self.rearm_starved();
         self.send_all();
-        if self.driver.has_timed() || self.driver.sends().next().is_some() {
+        let has_done = self.driver.has_timed() || self.driver.sends().next().is_some();
+        if has_done && !cfg!(feature = "unmeasured") {
             let ended = self.clock();
             self.measures.turn_ended(self.now, ended, &mut self.driver);
         }
