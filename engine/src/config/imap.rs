@@ -115,6 +115,7 @@ pub(crate) fn common(
         proxy: proxy(imapd)?,
         serverlist: words(imapd, "serverlist"),
         backend_login: imapd.duration("client_timeout", DurationUnit::Seconds, default.backend_login)?,
+        slow_command: slow_command(imapd)?,
         namespace,
     })
 }
@@ -295,9 +296,11 @@ fn timeouts(imapd: &Imapd) -> Result<Timeouts, ConfError> {
         command: imapd.duration("rookery_command_timeout", DurationUnit::Seconds, default.command)?,
         fan_out: imapd.duration("rookery_fan_out_timeout", DurationUnit::Seconds, default.fan_out)?,
         rejoin: imapd.duration("rookery_reconnect_timeout", DurationUnit::Seconds, default.rejoin)?,
-        slow_command: match imapd.duration("rookery_slow_command", DurationUnit::Seconds, Duration::ZERO)? {
-            Duration::ZERO => None,
-            slow => Some(slow),
-        },
+        slow_command: slow_command(imapd)?,
     })
+}
+
+fn slow_command(imapd: &Imapd) -> Result<Option<Duration>, ConfError> {
+    let slow = imapd.duration("rookery_slow_command", DurationUnit::Seconds, Duration::ZERO)?;
+    Ok((slow > Duration::ZERO).then_some(slow))
 }

@@ -28,24 +28,8 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Whose answer a question waits for. Asked for every question: it must stay cheap.
     pub(super) fn note_question(&mut self, question: &Question) {
-        self.asked = match question {
-            Question::OpenBackend { .. } => Wait::Backend,
-            Question::Find { .. } | Question::List(_) | Question::Barrier | Question::Directory(_) => {
-                Wait::Directory
-            }
-            Question::CheckPassword { .. }
-            | Question::Groups { .. }
-            | Question::DomainOf { .. }
-            | Question::ScramKeys { .. }
-            | Question::SaltPassword { .. }
-            | Question::HomeCopy { .. }
-            | Question::ServiceCapabilities(_)
-            | Question::Intend(_)
-            | Question::Errand(_)
-            | Question::Capabilities => Wait::Authentication,
-        };
+        self.asked = Wait::of(question);
     }
 
     /// A connection serves the command.
@@ -141,16 +125,7 @@ impl Session {
         }
         let waits = waits.copied().unwrap_or(Waits { backend_us: us, ..Waits::default() });
         let id = self.session_id();
-        let ms = |us: u32| us / 1000;
-        let text = format!(
-            "slow command: {} took {} ms: client {} backend {} authentication {} directory {} ms SESSIONID=<{id}>",
-            verb.name(),
-            ms(us),
-            ms(waits.client_us),
-            ms(waits.backend_us),
-            ms(waits.authentication_us),
-            ms(waits.directory_us)
-        );
+        let text = format!("{} SESSIONID=<{id}>", waits.slow_command(verb.name(), us));
         self.log(Level::Notice, text);
     }
 

@@ -7,7 +7,7 @@ use super::session::{Progress, Reading, Session};
 use super::text::{self, Text};
 use super::transaction::{RECIPIENTS_AHEAD_MAX, Stage, Transaction};
 use crate::login::config::ServerInfo;
-use crate::proxy::Side;
+use crate::proxy::{Side, VerbName};
 use crate::wire::{self, line};
 
 /// Commands in a row that may be none.
@@ -62,7 +62,7 @@ impl Session {
     }
 
     /// Recipients that the client has no reply of.
-    fn untold(&self) -> usize {
+    pub(super) fn untold(&self) -> usize {
         self.transaction.as_deref().map_or(0, |transaction| transaction.recipients.len() - transaction.told)
     }
 
@@ -72,6 +72,7 @@ impl Session {
     }
 
     fn dispatch(&mut self, command: Command<'_>) {
+        self.desk.watch(verb_name(&command), self.now.stamp());
         let is_harmless = matches!(command, Command::Lhlo(_) | Command::Noop | Command::Quit);
         if self.config.common.bulletin.is_down() && !is_harmless {
             let text = self.config.common.bulletin.farewell();
@@ -169,6 +170,23 @@ impl Session {
             }
             Some(_) | None => self.reply(&text::NO_RECIPIENTS),
         }
+    }
+}
+
+/// What measurements call a command: their tables hold all protocols.
+fn verb_name(command: &Command<'_>) -> VerbName {
+    match command {
+        Command::Lhlo(_) => &"LMTP LHLO",
+        Command::Mail(_) => &"LMTP MAIL",
+        Command::Rcpt(_) => &"LMTP RCPT",
+        Command::Data => &"LMTP DATA",
+        Command::Rset => &"LMTP RSET",
+        Command::Noop => &"LMTP NOOP",
+        Command::Quit => &"LMTP QUIT",
+        Command::Vrfy => &"LMTP VRFY",
+        Command::Starttls => &"LMTP STARTTLS",
+        Command::Auth { .. } => &"LMTP AUTH",
+        Command::Trace(_) => &"LMTP TRACE",
     }
 }
 

@@ -172,6 +172,7 @@ impl Session {
     pub(super) fn handle_delivery(&mut self, at: usize, number: usize, reply: Reply<'_>) {
         let peer = &self.peers[at];
         let (id, server) = (peer.id, peer.server.clone());
+        self.desk.watch_backend(id);
         if reply.is_too_large() {
             // Cyrus says it once for all recipients, and does not forget the message.
             let rest = judge(reply);

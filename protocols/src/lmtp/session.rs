@@ -20,6 +20,7 @@ use super::text::{self, Text};
 use super::transaction::Transaction;
 use crate::login::desk::{Desk, Purpose};
 use crate::login::guest::Guest;
+use crate::login::watch::Pace;
 use crate::proxy::{
     self, Answer, BackendId, Close, Event, Instant, Origin, Output, QuestionId, Side, Taken, Then,
 };
@@ -223,6 +224,19 @@ impl Session {
     fn set_clock(&mut self, now: Instant) {
         self.now = now;
         self.last_input.get_or_insert(now);
+        self.desk.end_wait(now.stamp());
+    }
+
+    /// At the end of a call: for whom a command waits. A RCPT that has no reply when the next command comes
+    /// counts as far as that.
+    fn settle(&mut self) {
+        let pace = match self.reading {
+            Reading::Message(_) | Reading::Sasl => Pace::Client,
+            Reading::Wait => Pace::Others,
+            Reading::Command | Reading::Skip if self.untold() > 0 => Pace::Others,
+            Reading::Command | Reading::Skip | Reading::Over => Pace::Answered,
+        };
+        self.desk.begin_wait(pace, self.config.common.slow_command, self.now.stamp());
     }
 
     /// The client is waited for, not a backend.
@@ -260,6 +274,7 @@ impl proxy::Session for Session {
         }
         let taken = self.look(side, input);
         self.advance();
+        self.settle();
         taken
     }
 
@@ -273,12 +288,14 @@ impl proxy::Session for Session {
             self.heed(event);
         }
         self.advance();
+        self.settle();
     }
 
     fn handle_timeout(&mut self, now: Instant) {
         self.set_clock(now);
         self.check_deadlines();
         self.advance();
+        self.settle();
     }
 
     fn poll_output(&mut self, scratch: &mut Vec<u8>) -> Option<Output> {

@@ -43,6 +43,8 @@ pub struct Common {
     pub serverlist: Box<[Box<str>]>,
     /// `client_timeout`: connecting to a backend and logging in there, together.
     pub backend_login: Duration,
+    /// `rookery_slow_command`: a command that takes so long is logged; `None` logs none.
+    pub slow_command: Option<Duration>,
 }
 
 impl Default for Common {
@@ -63,6 +65,7 @@ impl Default for Common {
             proxy: ProxyLogin::default(),
             serverlist: Box::default(),
             backend_login: Duration::from_secs(10),
+            slow_command: None,
         }
     }
 }

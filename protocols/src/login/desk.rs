@@ -6,6 +6,7 @@ use aws_lc_rs::digest;
 use smallvec::SmallVec;
 
 use super::config::Common;
+use super::watch::Watch;
 use crate::outbox::Outbox;
 use crate::proxy::{BackendId, Instant, Level, Notice, Origin, Presence, Question, QuestionId};
 
@@ -38,6 +39,8 @@ pub(crate) struct Desk {
     next_question: u32,
     next_backend: u32,
     next_nonce: u32,
+    /// The command under way.
+    pub(super) watched: Option<Box<Watch>>,
 }
 
 /// What a part of a session works with.
@@ -60,6 +63,7 @@ impl Desk {
             next_question: 0,
             next_backend: 0,
             next_nonce: 0,
+            watched: None,
         };
         desk.tell_presence(b"");
         desk
@@ -70,7 +74,15 @@ impl Desk {
         let id = QuestionId(self.next_question);
         self.next_question = self.next_question.wrapping_add(1);
         self.asked.push((id, purpose));
+        if let Some(watch) = &mut self.watched {
+            watch.note_question(&question);
+        }
         self.outbox.ask(id, question);
+    }
+
+    /// Whether somebody waits for an answer.
+    pub(super) fn is_asking(&self) -> bool {
+        !self.asked.is_empty()
     }
 
     /// Who waits for an answer; `None` when nobody does any longer.

@@ -14,4 +14,5 @@ pub(crate) mod desk;
 pub(crate) mod entrance;
 pub(crate) mod guest;
 pub(crate) mod link;
+pub(crate) mod watch;
 pub(crate) mod way;

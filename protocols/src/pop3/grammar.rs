@@ -1,5 +1,7 @@
 //! Lines of POP3: commands of a client, replies of a server.
 
+use crate::proxy::VerbName;
+
 /// A command line without its end.
 ///
 /// ```text
@@ -32,6 +34,22 @@ pub enum Verb {
     Quit,
     /// Any other.
     Unknown,
+}
+
+impl Verb {
+    /// As measurements call it: their tables hold all protocols.
+    pub fn name(self) -> VerbName {
+        match self {
+            Verb::User => &"POP3 USER",
+            Verb::Pass => &"POP3 PASS",
+            Verb::Apop => &"POP3 APOP",
+            Verb::Auth => &"POP3 AUTH",
+            Verb::Capa => &"POP3 CAPA",
+            Verb::Stls => &"POP3 STLS",
+            Verb::Quit => &"POP3 QUIT",
+            Verb::Unknown => &"POP3 other",
+        }
+    }
 }
 
 const VERBS: [(&[u8], Verb); 7] = [

@@ -19,6 +19,7 @@ use crate::login::desk::{Around, Desk};
 use crate::login::entrance::{Entrance, Step};
 use crate::login::guest::{Accepted, Guest, Outcome};
 use crate::login::link::Look;
+use crate::login::watch::Pace;
 use crate::login::way::Arrival;
 use crate::mailbox::acl::{self, Rights};
 use crate::proxy::{
@@ -158,6 +159,7 @@ impl Session {
 
     /// Carries a command of the AUTHORIZATION state out.
     fn obey(&mut self, command: &Command<'_>) {
+        self.desk.watch(command.verb.name(), self.now.stamp());
         let unexpected = b"-ERR Unexpected extra argument\r\n";
         let missing = b"-ERR Missing argument\r\n";
         match (command.verb, command.argument) {
@@ -392,6 +394,7 @@ impl Session {
             self.desk.log(Level::Info, format!("auditlog: proxy sessionid=<{own}> remote=<{remote}>"));
         }
         self.tell(&[b"+OK", text, b"\r\n"]);
+        self.desk.watch_backend(backend);
         self.desk.outbox.pipe(Side::Client, Side::Backend(backend));
         self.phase = Phase::Piped(backend);
     }
@@ -498,7 +501,9 @@ impl proxy::Session for Session {
         if side == Side::Client {
             self.last_input = Some(now);
         }
-        self.look(side, input)
+        let taken = self.look(side, input);
+        self.settle();
+        taken
     }
 
     fn handle_event(&mut self, event: Event, now: Instant) {
@@ -534,6 +539,7 @@ impl proxy::Session for Session {
             | Event::ListChanged
             | Event::BarrierWanted => {}
         }
+        self.settle();
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -546,6 +552,7 @@ impl proxy::Session for Session {
         } else if self.client_deadline().is_some_and(|due| due <= now) {
             self.end(b"-ERR idle for too long\r\n");
         }
+        self.settle();
     }
 
     fn poll_output(&mut self, scratch: &mut Vec<u8>) -> Option<Output> {
@@ -566,6 +573,18 @@ impl Session {
     fn set_clock(&mut self, now: Instant) {
         self.now = now;
         self.last_input.get_or_insert(now);
+        self.desk.end_wait(now.stamp());
+    }
+
+    /// At the end of a call: for whom a command waits.
+    fn settle(&mut self) {
+        let pace = match self.phase {
+            Phase::Guest if self.entrance.guest.expects_response() => Pace::Client,
+            Phase::Guest if self.entrance.guest.is_busy() => Pace::Others,
+            Phase::Underway(_) => Pace::Others,
+            Phase::Guest | Phase::Piped(_) | Phase::Over => Pace::Answered,
+        };
+        self.desk.begin_wait(pace, self.config.common.slow_command, self.now.stamp());
     }
 }
 

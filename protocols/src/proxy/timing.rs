@@ -1,6 +1,6 @@
 //! What machines tell of the time that commands took.
 
-use super::{BackendId, Instant};
+use super::{BackendId, Instant, Question};
 
 /// A moment in microseconds, modulo 2^32: enough for the age of a command (71 minutes), in a third
 /// of the room.
@@ -63,6 +63,19 @@ impl Waits {
         };
         *sum = sum.saturating_add(us);
     }
+
+    /// The line of the log about a slow command, without whose it was.
+    pub(crate) fn slow_command(&self, verb: &str, us: u32) -> String {
+        let ms = |us: u32| us / 1000;
+        format!(
+            "slow command: {verb} took {} ms: client {} backend {} authentication {} directory {} ms",
+            ms(us),
+            ms(self.client_us),
+            ms(self.backend_us),
+            ms(self.authentication_us),
+            ms(self.directory_us)
+        )
+    }
 }
 
 /// For whom a command waits.
@@ -76,6 +89,28 @@ pub enum Wait {
     Authentication,
     /// The mailbox list.
     Directory,
+}
+
+impl Wait {
+    /// Whose answer a question waits for. Asked for every question: it must stay cheap.
+    pub(crate) fn of(question: &Question) -> Wait {
+        match question {
+            Question::OpenBackend { .. } => Wait::Backend,
+            Question::Find { .. } | Question::List(_) | Question::Barrier | Question::Directory(_) => {
+                Wait::Directory
+            }
+            Question::CheckPassword { .. }
+            | Question::Groups { .. }
+            | Question::DomainOf { .. }
+            | Question::ScramKeys { .. }
+            | Question::SaltPassword { .. }
+            | Question::HomeCopy { .. }
+            | Question::ServiceCapabilities(_)
+            | Question::Intend(_)
+            | Question::Errand(_)
+            | Question::Capabilities => Wait::Authentication,
+        }
+    }
 }
 
 #[cfg(test)]

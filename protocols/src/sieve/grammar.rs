@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use crate::proxy::HEAD_BYTES_MAX;
+use crate::proxy::{HEAD_BYTES_MAX, VerbName};
 
 /// Bytes of a literal that is no script: names, mechanisms, responses.
 pub const STRING_BYTES_MAX: u64 = 6 * 1024;
@@ -46,6 +46,28 @@ pub enum Verb {
     RenameScript,
     /// CHECKSCRIPT.
     CheckScript,
+}
+
+impl Verb {
+    /// As measurements call it: their tables hold all protocols.
+    pub fn name(self) -> VerbName {
+        match self {
+            Verb::Authenticate => &"SIEVE AUTHENTICATE",
+            Verb::Starttls => &"SIEVE STARTTLS",
+            Verb::Logout => &"SIEVE LOGOUT",
+            Verb::Capability => &"SIEVE CAPABILITY",
+            Verb::Noop => &"SIEVE NOOP",
+            Verb::Unauthenticate => &"SIEVE UNAUTHENTICATE",
+            Verb::HaveSpace => &"SIEVE HAVESPACE",
+            Verb::PutScript => &"SIEVE PUTSCRIPT",
+            Verb::ListScripts => &"SIEVE LISTSCRIPTS",
+            Verb::SetActive => &"SIEVE SETACTIVE",
+            Verb::GetScript => &"SIEVE GETSCRIPT",
+            Verb::DeleteScript => &"SIEVE DELETESCRIPT",
+            Verb::RenameScript => &"SIEVE RENAMESCRIPT",
+            Verb::CheckScript => &"SIEVE CHECKSCRIPT",
+        }
+    }
 }
 
 /// What an argument is.

@@ -21,6 +21,7 @@ use crate::login::desk::{Around, Desk, Purpose};
 use crate::login::entrance::{Entrance, Step};
 use crate::login::guest::{Accepted, Guest, Outcome};
 use crate::login::link::Look;
+use crate::login::watch::Pace;
 use crate::login::way::Arrival;
 use crate::proxy::{
     self, Answer, BackendCapabilities, BackendId, Close, Entry, Event, Instant, Notice, Origin, Output,
@@ -194,6 +195,7 @@ impl Session {
     #[expect(clippy::wildcard_enum_match_arm, reason = "what is not the frontend's goes to the server")]
     fn obey(&mut self, verb: Verb, strings: &Strings<'_>, len: usize) -> Look {
         self.bad_commands = 0;
+        self.desk.watch(verb.name(), self.now.stamp());
         if let Phase::Referred(server) = &self.phase
             && verb != Verb::Logout
         {
@@ -220,6 +222,7 @@ impl Session {
     fn script(&mut self, verb: Verb, begins: usize, script: u64) -> Look {
         let len = begins as u64 + script;
         if let Phase::User(_) = self.phase {
+            self.desk.watch(verb.name(), self.now.stamp());
             return self.send(len, true);
         }
         if let Phase::Referred(_) = self.phase {
@@ -236,7 +239,9 @@ impl Session {
         let Phase::User(user) = &mut self.phase else { return Look::Hold };
         user.in_script = in_script;
         user.reply = Some((Reply::default(), self.now));
-        self.desk.outbox.forward(Side::Client, Side::Backend(user.backend), n);
+        let backend = user.backend;
+        self.desk.outbox.forward(Side::Client, Side::Backend(backend), n);
+        self.desk.watch_backend(backend);
         Look::More
     }
 
@@ -637,6 +642,22 @@ impl Session {
     fn set_clock(&mut self, now: Instant) {
         self.now = now;
         self.last_input.get_or_insert(now);
+        self.desk.end_wait(now.stamp());
+    }
+
+    /// At the end of a call: for whom a command waits.
+    fn settle(&mut self) {
+        let pace = match &self.phase {
+            Phase::User(user) if user.in_script => Pace::Client,
+            Phase::User(user) if user.reply.is_some() => Pace::Others,
+            Phase::Guest if self.entrance.is_underway() => Pace::Others,
+            Phase::Guest if self.entrance.guest.expects_response() => Pace::Client,
+            Phase::Guest if self.entrance.guest.is_busy() => Pace::Others,
+            Phase::User(_) | Phase::Guest | Phase::Silent | Phase::Referred(_) | Phase::Over => {
+                Pace::Answered
+            }
+        };
+        self.desk.begin_wait(pace, self.config.common.slow_command, self.now.stamp());
     }
 }
 
@@ -646,7 +667,9 @@ impl proxy::Session for Session {
         if side == Side::Client {
             self.last_input = Some(now);
         }
-        self.look(side, input)
+        let taken = self.look(side, input);
+        self.settle();
+        taken
     }
 
     fn handle_event(&mut self, event: Event, now: Instant) {
@@ -684,6 +707,7 @@ impl proxy::Session for Session {
             | Event::ListChanged
             | Event::BarrierWanted => {}
         }
+        self.settle();
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -698,6 +722,7 @@ impl proxy::Session for Session {
         } else if self.reply_deadline().is_some_and(|due| due <= now) {
             self.cut(b"BYE (TRYLATER) \"server does not answer\"\r\n");
         }
+        self.settle();
     }
 
     fn poll_output(&mut self, scratch: &mut Vec<u8>) -> Option<Output> {
