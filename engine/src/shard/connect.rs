@@ -127,6 +127,7 @@ fn socket_for(endpoint: &Endpoint, plan: &ConnectPlan) -> io::Result<(OwnedFd, S
         Endpoint::Ip(address) => {
             let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
             if let Some(local) = plan.bind.filter(|local| local.is_ipv4() == address.is_ipv4()) {
+                leave_port_to_connect(&socket)?;
                 socket.bind(&local.into())?;
             }
             (socket, SockAddr::from(*address))
@@ -135,4 +136,45 @@ fn socket_for(endpoint: &Endpoint, plan: &ConnectPlan) -> io::Result<(OwnedFd, S
     };
     socket.set_nonblocking(true)?;
     Ok((socket.into(), address))
+}
+
+/// Lets connect choose the port: what bind chooses serves one connection, wherever it leads, and so 28,000 of
+/// an address and not as many to each server.
+fn leave_port_to_connect(socket: &Socket) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    #[allow(unsafe_code, reason = "neither socket2 nor rustix knows the option")]
+    // SAFETY: the value is an int that lives as long as the call, with its size.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener};
+
+    use super::*;
+
+    /// A port of an address may lead to several servers at once: so bind must not have taken it.
+    #[test]
+    fn bound_socket_gets_its_port_when_it_connects() {
+        for (local, remote) in [("127.0.0.1:0", "127.0.0.1:0"), ("[::1]:0", "[::1]:0")] {
+            let Ok(server) = TcpListener::bind(remote) else { continue }; // a machine without IPv6
+            let local: SocketAddr = local.parse().unwrap();
+            let socket = Socket::new(Domain::for_address(local), Type::STREAM, Some(Protocol::TCP)).unwrap();
+            leave_port_to_connect(&socket).unwrap();
+            socket.bind(&local.into()).unwrap();
+            let port = |socket: &Socket| socket.local_addr().unwrap().as_socket().unwrap().port();
+            assert_eq!(port(&socket), 0, "{local}");
+            socket.connect(&server.local_addr().unwrap().into()).unwrap();
+            assert_ne!(port(&socket), 0, "{local}");
+        }
+    }
 }
