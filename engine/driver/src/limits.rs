@@ -24,6 +24,13 @@ pub const SPLICE_BYTES_MIN: u64 = 64 * 1024;
 /// Bytes spliced for one connection in one turn.
 pub const SPLICE_BYTES_PER_TURN: usize = 256 * 1024;
 
+/// Bytes spliced for all connections of a shard in one turn, about a millisecond's: others wait for no more
+/// than that, however many move bulk. Bytes that are encoded count [`SEALED_WEIGHT`] times.
+pub const SPLICE_BYTES_PER_SHARD_TURN: usize = 4 * 1024 * 1024;
+
+/// How much dearer a byte is that is read, encoded and sent than one that is spliced.
+pub const SEALED_WEIGHT: usize = 4;
+
 /// Bytes that are encoded at once when bulk goes into a layer: what is read, its records and the
 /// kernel's copies stay in the second-level cache.
 pub const SEAL_BYTES: usize = 8 * crate::layer::RECORD_BYTES_MAX;

@@ -38,8 +38,10 @@ pub(super) struct Carrier<H> {
     pub(super) attempts: Slab<Box<Attempt>>,
     pub(super) splices: Slab<Splice>,
     pub(super) pipes: Vec<Pipe>,
-    /// Splices that have had their share of this turn.
-    pub(super) eager: Vec<usize>,
+    /// Splices that have had their share of a turn, or found the shard's gone: the first has waited longest.
+    pub(super) eager: VecDeque<usize>,
+    /// Bytes spliced in this turn.
+    pub(super) spliced: usize,
     pub(super) keepalive: Option<Keepalive>,
     pub(super) now: Instant,
     pub(super) draining: bool,
@@ -95,7 +97,8 @@ impl<H: Host> Carrier<H> {
             attempts: Slab::new(),
             splices: Slab::new(),
             pipes,
-            eager: Vec::new(),
+            eager: VecDeque::new(),
+            spliced: 0,
             keepalive,
             now: Instant(0),
             draining: false,
@@ -147,15 +150,13 @@ impl<H: Host> Carrier<H> {
             self.received(received);
             self.operate();
         }
+        self.run_eager();
         for completion in completions.drain(..) {
             self.complete(completion);
         }
         self.completions = completions;
         self.read_inbox();
         self.resume_acceptors();
-        for splice in std::mem::take(&mut self.eager) {
-            self.run_splice(splice);
-        }
         self.operate();
         self.rearm_starved();
         self.send_all();

@@ -2,7 +2,7 @@
 //! records are used while they are in the cache, and no received buffer is held meanwhile.
 
 use driver::SpliceEnd;
-use driver::limits::{SEAL_BYTES, SEAL_BYTES_PER_TURN};
+use driver::limits::{SEAL_BYTES, SEAL_BYTES_PER_TURN, SEALED_WEIGHT};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
@@ -17,7 +17,10 @@ impl<H: Host> Carrier<H> {
         let mut moved = 0;
         while moved < SEAL_BYTES_PER_TURN {
             match self.seal_piece(index) {
-                Ok(n) => moved += n,
+                Ok(n) => {
+                    moved += n;
+                    self.spliced += SEALED_WEIGHT * n;
+                }
                 Err(rest) => return rest,
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! IORING_OP_SPLICE is never used: the kernel runs it on threads of its own, one per operation.
 
-use driver::limits::SPLICE_BYTES_PER_TURN;
+use driver::limits::{SPLICE_BYTES_PER_SHARD_TURN, SPLICE_BYTES_PER_TURN};
 use driver::{ConnId, Passage, SpliceEnd};
 use protocols::proxy::Instant;
 use rustix::io::Errno;
@@ -59,9 +59,26 @@ impl<H: Host> Carrier<H> {
         self.run_splice(index);
     }
 
+    /// Goes on with the splices that wait for a turn, as far as the shard's share of it goes. They come before
+    /// those that have just become ready, else these could keep them waiting for ever.
+    pub(super) fn run_eager(&mut self) {
+        self.spliced = 0;
+        for _ in 0..self.eager.len() {
+            if self.spliced >= SPLICE_BYTES_PER_SHARD_TURN {
+                return;
+            }
+            let Some(index) = self.eager.pop_front() else { return };
+            self.run_splice(index);
+        }
+    }
+
     /// Moves what can be moved, at most a turn's share.
     pub(super) fn run_splice(&mut self, index: usize) {
         let Some(splice) = self.splices.get(index) else { return };
+        if self.spliced >= SPLICE_BYTES_PER_SHARD_TURN {
+            self.eager.push_back(index);
+            return;
+        }
         let (from, to) = (splice.from, splice.to);
         let rest = match splice.passage {
             Passage::Pipe => self.move_bytes(index),
@@ -78,7 +95,7 @@ impl<H: Host> Carrier<H> {
                 }
                 self.poll_splice(Kind::SpliceOut, to, libc::POLLOUT);
             }
-            Rest::NextTurn => self.eager.push(index),
+            Rest::NextTurn => self.eager.push_back(index),
             Rest::Stopped => {}
             Rest::Over(end) => self.end_splice(index, end),
         }
@@ -128,6 +145,7 @@ impl<H: Host> Carrier<H> {
                 Ok(n) => {
                     splice.in_pipe -= n;
                     moved += n;
+                    self.spliced += n;
                 }
                 Err(Errno::AGAIN) => return Rest::Writable,
                 Err(_) => return Rest::Over(SpliceEnd::ToFailed),
