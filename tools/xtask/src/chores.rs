@@ -1,6 +1,7 @@
 //! Front ends to tools that are not part of the test suite.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -38,7 +39,7 @@ pub struct Sim {
 /// Which benchmark is run. `compare --system` as root installs the peers; `--quick` takes four minutes.
 #[derive(Args)]
 pub struct Bench {
-    /// `list`, `store`, `master`, or `compare`.
+    /// `list`, `store`, `master`, `frontend`, `instructions` or `compare`.
     name: String,
     /// Arguments of the benchmark.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -138,7 +139,11 @@ pub fn bench(bench: &Bench) -> Result<bool> {
             let against = if is_bless { Against::Nothing } else { Against::TheRecord };
             return Ok(instructions::count(against, |line| println!("{line}"))?.failed == 0);
         }
-        "master" => return master_figures(bench),
+        "master" => return python_figures(bench, "master_figures.py", &["mupdate-server", "ctl_mboxlist"]),
+        "frontend" => {
+            let packages = ["engine", "mupdate-server", "ctl_mboxlist", "bench"];
+            return python_figures(bench, "frontend_figures.py", &packages);
+        }
         "compare" => {
             let build = ["build", "--release", "--locked", "--package", "engine", "--package", "bench"];
             if !run(cargo().args(build))? {
@@ -148,19 +153,23 @@ pub fn bench(bench: &Bench) -> Result<bool> {
             command = Command::new(binaries.join("rookery-bench"));
             command.arg("compare").arg("--rookeryd").arg(binaries.join("rookeryd"))
         }
-        other => bail!("unknown benchmark {other:?}: expected list, store, master, instructions or compare"),
+        other => bail!(
+            "unknown benchmark {other:?}: expected list, store, master, frontend, instructions or compare"
+        ),
     };
     run(command.args(&bench.rest))
 }
 
-/// Figures of our master and tools beside Debian's, with the binaries that the suite runs.
-fn master_figures(bench: &Bench) -> Result<bool> {
-    let packages = ["mupdate-server", "ctl_mboxlist"].map(|name| ["--package", name]);
-    if !run(cargo().args(["build", "--profile", "suite"]).args(packages.as_flattened()))? {
+/// Figures of our master and tools beside Debian's, or of a frontend with a large list, with the binaries that
+/// the suite runs.
+fn python_figures(bench: &Bench, script: &str, packages: &[&str]) -> Result<bool> {
+    let packages = packages.iter().flat_map(|name| ["--package", name]);
+    if !run(cargo().args(["build", "--profile", "suite"]).args(packages))? {
         return Ok(false);
     }
+    let script = Path::new("bench/interop").join(script);
     let mut command = Command::new("python3");
-    command.current_dir(root()).arg("bench/interop/master_figures.py").arg(target_folder().join("suite"));
+    command.current_dir(root()).arg(script).arg(target_folder().join("suite"));
     run(command.args(&bench.rest))
 }
 
