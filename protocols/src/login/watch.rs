@@ -101,12 +101,14 @@ impl Desk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::login::config::Common;
     use crate::login::desk::Purpose;
-    use crate::proxy::{Freshness, Origin, Output, QuestionId};
+    use crate::proxy::{Freshness, Notice, Origin, Output, QuestionId};
 
     fn desk() -> Desk {
         let client_address = "192.0.2.1:1".into();
-        Desk::new("test", Origin { random: [0; 32], started_unix: 0, client_address, tls: false })
+        let origin = Origin { random: [0; 32], started_unix: 0, client_address, tls: false };
+        Desk::new("test", &Common::default(), origin)
     }
 
     fn told(desk: &mut Desk) -> Vec<Output> {
@@ -146,7 +148,8 @@ mod tests {
             desk.begin_wait(Pace::Others, None, Stamp(0));
             desk.end_wait(Stamp(5000));
             desk.begin_wait(Pace::Answered, Some(Duration::from_millis(slow_ms)), Stamp(5000));
-            let logged = told(&mut desk).iter().filter(|out| matches!(out, Output::Tell(_))).count();
+            let logged =
+                told(&mut desk).iter().filter(|out| matches!(out, Output::Tell(Notice::Log { .. }))).count();
             assert_eq!(logged, lines, "{slow_ms}");
         }
     }
