@@ -148,8 +148,10 @@ mod tests {
             desk.begin_wait(Pace::Others, None, Stamp(0));
             desk.end_wait(Stamp(5000));
             desk.begin_wait(Pace::Answered, Some(Duration::from_millis(slow_ms)), Stamp(5000));
-            let logged =
-                told(&mut desk).iter().filter(|out| matches!(out, Output::Tell(Notice::Log { .. }))).count();
+            let logged = told(&mut desk)
+                .iter()
+                .filter(|out| matches!(out, Output::Tell(Notice::Session { .. })))
+                .count();
             assert_eq!(logged, lines, "{slow_ms}");
         }
     }
