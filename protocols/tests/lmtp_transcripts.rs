@@ -278,7 +278,7 @@ impl World {
                     self.closes.push_back(format!("release {} {server}", named(side)));
                 }
                 Output::Switch { side, .. } => self.closes.push_back(format!("tls {}", named(side))),
-                Output::Tell(_) => {}
+                Output::Tell(_) | Output::Timed(_) => {}
                 other => panic!("not wanted in LMTP: {other:?}"),
             }
         }
