@@ -326,10 +326,10 @@ impl World {
             }
             self.outcome.barriers += 1;
             let mark = mark_of(&self.slaves[n].host.directory.published().load().list);
-            let newest = self.lives.len() - 1;
-            // What was acknowledged in an earlier life stands in the beginning of this one.
-            let floor = if life == newest { place } else { 0 };
-            if !self.lives[newest].had(mark, floor) {
+            // A slave that stood still may hear of the life in which it asked when the next has begun; what was
+            // acknowledged in the one stands in the beginning of the other.
+            let mut lives = self.lives[life..].iter().enumerate();
+            if !lives.any(|(later, life)| life.had(mark, if later == 0 { place } else { 0 })) {
                 self.violation(format!("slave {n} passed a barrier with a list that the master has not"));
             }
         }
