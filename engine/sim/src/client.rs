@@ -46,6 +46,7 @@ pub struct Client {
     boxes: Vec<String>,
     /// It is of those who come when all is well, and is refused nothing.
     is_late: bool,
+    late_refusals: usize,
     /// QRESYNC is enabled.
     qresync: bool,
     selected: Option<Picture>,
@@ -122,6 +123,7 @@ impl Client {
             steps_left: steps,
             boxes,
             is_late: false,
+            late_refusals: 0,
             qresync: false,
             selected: None,
             looks_around: false,
@@ -358,7 +360,9 @@ impl Client {
         if !excused || status == "BAD" && !unselected {
             self.violation(&format!("{verb:?} refused for good: {status} {rest}"));
         }
-        if self.is_late && temporary {
+        // A server that nobody asked since it failed is tried by one; who comes at that moment is refused, once.
+        self.late_refusals += usize::from(self.is_late && temporary);
+        if self.is_late && temporary && self.late_refusals > 1 {
             self.violation(&format!("all is well, and {verb:?} is refused: {rest}"));
         }
     }
