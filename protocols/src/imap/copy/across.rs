@@ -40,6 +40,9 @@ const REMOVE: u32 = 2;
 /// The text for a source that refuses what a MOVE takes beside the copy.
 const NOT_REMOVED: &[u8] = b"NO messages were copied, but the source server did not remove them";
 
+/// Behind the text of a failure after which the destination has some of the messages.
+const SOME_COPIED: &[u8] = b"; some messages may have been copied";
+
 /// The text for a source that has the selected mailbox no more.
 const SOURCE_MOVED: &[u8] = b"NO [UNAVAILABLE] the selected mailbox is being moved";
 
@@ -66,6 +69,8 @@ pub(super) struct Across {
     done: usize,
     /// The destination knows no such mailbox, and nothing was appended.
     is_elsewhere: bool,
+    /// The destination took messages one by one, and has some.
+    has_some: bool,
 }
 
 #[derive(Debug)]
@@ -148,6 +153,7 @@ impl Across {
             sets: Vec::new(),
             done: 0,
             is_elsewhere: false,
+            has_some: false,
         }
     }
 
@@ -517,7 +523,10 @@ impl Across {
                 self.appending = false;
                 self.ledger.note_copies(text);
                 match more {
-                    More::Follows => self.phase = Phase::Messages,
+                    More::Follows => {
+                        self.has_some = true;
+                        self.phase = Phase::Messages;
+                    }
                     More::Ends => self.appended(cx, agenda),
                 }
             }
@@ -687,7 +696,11 @@ impl Across {
             self.phase = Phase::Elsewhere { result: result.to_vec() };
             return;
         }
-        agenda.finish(cx, result);
+        // Who is told NO believes that nothing was done (RFC 3501 section 6.4.7).
+        let tells = result.windows(6).any(|word| word == b"copied");
+        let doubts = self.has_some && result.starts_with(b"NO") && !tells;
+        let doubt: &[u8] = if doubts { SOME_COPIED } else { b"" };
+        agenda.finish(cx, &[result, doubt].concat());
         self.phase = Phase::Over;
     }
 }

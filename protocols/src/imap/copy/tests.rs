@@ -218,6 +218,20 @@ fn without_multiappend_each_message_is_an_append_of_its_own() {
 }
 
 #[test]
+fn without_multiappend_a_failure_tells_that_some_may_be_there() {
+    let mut host = across(Action::Copy);
+    host.offer(2, b"LITERAL+ UIDPLUS");
+    let head = "* 1 FETCH (UID 1 FLAGS () INTERNALDATE \"21-Nov-2026 21:01:30 +0000\" BODY[] {10}\r\n";
+    assert_eq!(host.says(1, head).len(), 1);
+    assert_eq!(host.says(2, "+ go ahead\r\n"), ["forward B1 B2 10"]);
+    assert_eq!(host.says(1, ")\r\n"), ["B2> \r\n"]);
+    assert!(host.says(2, "RK1 OK [APPENDUID 5 11] Completed\r\n").is_empty());
+    let told =
+        "C> A1 NO [UNAVAILABLE] connection to the source server lost; some messages may have been copied\r\n";
+    assert_eq!(host.news(News::Lost(BackendId(1))), [told, "done"]);
+}
+
+#[test]
 fn refusals_before_anything_is_sent() {
     let mut top = host(Action::Copy, By::Sequence, "1 nosuch");
     top.wants();
