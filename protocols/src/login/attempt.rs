@@ -99,6 +99,8 @@ pub struct Attempt {
     folder: Option<Box<[u8]>>,
     /// The groups of `authcid`, once they were looked up.
     groups: Option<Groups>,
+    /// A reserved name was looked up again behind a barrier.
+    has_waited: bool,
     stage: Stage,
 }
 
@@ -173,6 +175,7 @@ impl Attempt {
             magic_plus: None,
             folder: None,
             groups: None,
+            has_waited: false,
             stage,
         }
     }
@@ -432,6 +435,12 @@ impl Attempt {
             },
             Finding::Absent if rules.is_admin(&self.authcid) => self.try_next_server(password, next, rules),
             Finding::Absent => Step::Refused("no mailbox"),
+            // The move may be over by the time the barrier is.
+            Finding::Reserved { .. } if !std::mem::replace(&mut self.has_waited, true) => {
+                let name = rules.namespace.inbox(&self.authcid).into();
+                let question = Question::Find { name, freshness: Freshness::Barrier };
+                self.ask(Stage::AtHome { password, next_server: next }, question)
+            }
             Finding::Reserved { .. } | Finding::Unknown => Step::Unavailable("home unknown"),
         }
     }
