@@ -99,8 +99,9 @@ class Twin:
                               f"{[x.tagged for x in records[0]]}")
         if len(records[0]) != len(records[1]):
             self.report.fails(f"{self.name}/{what}", f"  {[x.tagged for x in records[1]]} here, {[x.tagged for x in records[0]]} there")
-        for n, (theirs, ours) in enumerate(zip(*records)):
-            name, why = f"{self.name}/{what} {n}: {ours.command}", differences.judge(self.name, theirs, ours)
+        before = list(zip(*records))
+        for n, (theirs, ours) in enumerate(before):
+            name, why = f"{self.name}/{what} {n}: {ours.command}", differences.judge(self.name, theirs, ours, before[:n])
             self.report.passes(name) if why is None else self.report.fails(name, why)
 
 
