@@ -19,6 +19,7 @@ use bench::scenario;
 
 /// Loads a mail server and tells how it bears it.
 #[derive(Parser)]
+#[command(name = "rookery-bench", version)]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
@@ -220,4 +221,24 @@ fn compare(arguments: Compare) -> Result<()> {
     };
     print!("{}", bench::compare::run(&comparison)?);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// One page for the program and one for each command.
+    #[test]
+    fn man_page_is_committed() {
+        let mut bench = Arguments::command();
+        bench.build();
+        for task in bench.get_subcommands().filter(|task| task.get_name() != "help") {
+            // The name of a page lives as long as the program: clap borrows it.
+            let name: &'static str = format!("rookery-bench-{}", task.get_name()).leak();
+            man::check(task.clone().name(name));
+        }
+        man::check(Arguments::command());
+    }
 }
