@@ -12,13 +12,15 @@ class Moving:
         self.thread = threading.Thread(target=self.move)
 
     def move(self):
-        at = 2
-        while at != 2 or not self.stop.is_set():
+        at, is_whole = 2, True
+        while at != 2 or not is_whole or not self.stop.is_set():
             to = 3 if at == 2 else 2
             s = self.world.bed.session("cyrus", address=self.world.bed.backend(at), timeout=WAIT_SECONDS)
             answer = s.command(f"XFER user.user002 {self.world.bed.backend_host(to)}")
             s.close()
-            if answer.status == "OK":
+            # One that breaks off leaves the mailbox deactivated in the list: it is moved again.
+            is_whole = answer.status == "OK"
+            if is_whole:
                 at, self.moves = to, self.moves + 1
             self.stop.wait(self.pause)
 
