@@ -4,9 +4,11 @@ import os
 import re
 import shutil
 import subprocess
+import time
 
 from bed import MURDER, Bed, murder_module
 from daemon import Daemon
+from master_client import Master
 from master_slave import Slave, kick
 
 LATER = 75
@@ -170,6 +172,88 @@ def a_frontends_own_copy_is_dumped_and_restored(world):
         stopped = daemon.stop()
         world.bed.murder("start", world.bed.folder, "master")
     assert stopped == 0 and entries(ours("-d")[1]) == entries(dump)
+    assert ours("-v") == (0, "", "")
+    removed = ours("-d", "-x")
+    assert removed[0] == 0 and entries(removed[1]) == entries(dump), removed[2]
+    assert entries(ours("-d")[1]) == {}
+    murder_module().chown_r(folder)
+    with daemon:                       # Cyrus' master tells it all again
+        pass
+    assert entries(ours("-d")[1]) == entries(dump)
+
+
+def a_masters_list_is_verified_removed_and_restored(world):
+    """Ours, with a slave behind it: what a tool changes while the master is down reaches the slave as any change."""
+    folder, net = f"{world.folder}/ours", world.bed.net
+    with Master(world.binaries, f"{folder}/master", f"{net}.9") as master:
+        with Slave(world.binaries, f"{folder}/slave", f"{net}.8", master.address) as slave:
+            with master.client() as client:
+                for n in range(40):
+                    client.ok("ACTIVATE", f"user.u{n:02}", f"be{n % 2}!part{n % 4}", f"u{n}\tlrs\t")
+                client.ok("RESERVE", "user.soon", "be1!part1")
+                whole = client.entries()
+            ours = lambda *words, stdin=None: spoken(    # noqa: E731
+                [f"{world.folder}/ctl_mboxlist", "-C", f"{master.folder}/imapd.conf", *words], stdin)
+            for words in (["-v"], ["-d"], ["-d", "-x"]):
+                status, out, complaint = ours(*words)
+                assert (status, out) == (LATER, "") and "stop the daemon" in complaint, (words, status, out, complaint)
+            assert master.stop() == 0, master.log()
+            assert ours("-v") == (0, "", "")
+            dump = ours("-d")[1]
+            part = ours("-d", "-x", "-p", "part1")[1]
+            assert set(entries(part)) == {f"user.u{n:02}" for n in range(1, 40, 4)} | {"user.soon"}, part
+            without = {name: row for name, row in whole.items() if name not in entries(part)}
+            master.own()
+            followed(master, slave, without)
+            assert master.stop() == 0 and ours("-u", stdin=part) == (0, "", "")
+            assert entries(ours("-d")[1]) == entries(dump)
+            master.own()
+            followed(master, slave, whole)
+            assert master.stop() == 0
+            damage(f"{master.folder}/conf/rookery-master")
+            status, out, complaint = ours("-v")
+            assert (status, out) == (1, "") and "is damaged" in complaint and "stop" not in complaint, (status, out, complaint)
+
+
+def followed(master, slave, expected):
+    """The master begins again; its slave has the same in the end."""
+    master.start()
+    with master.client() as client, slave.client() as reader:
+        assert client.entries() == expected
+        end = time.monotonic() + 60
+        while reader.entries() != expected:
+            assert time.monotonic() < end, (reader.entries(), expected)
+            time.sleep(0.05)
+
+
+def damage(store):
+    """Overwrites the middle of every file that holds something."""
+    for place, _, files in os.walk(store):
+        for name in files:
+            size = os.path.getsize(f"{place}/{name}")
+            with open(f"{place}/{name}", "r+b") as f:
+                f.seek(size // 4)
+                f.write(b"\xa5" * (size // 2))
+
+
+def the_default_port_is_mupdates(world):
+    """`mupdate -m` without -l, and `mupdatetest` without -p, where nobody else can be reached: on every address,
+    IPv4 and IPv6, of a network of its own."""
+    with Alone(world.binaries, f"{world.folder}/alone", "127.0.0.1") as master:
+        for address in ("127.0.0.1", "::1", "localhost"):
+            words = [f"{world.folder}/mupdatetest", "-m", "PLAIN", "-a", "postman", "-u", "postman", "-w", "pw-postman", address]
+            status, out, complaint = spoken(["nsenter", f"--net=/proc/{master.process.pid}/ns/net", *words],
+                                            'R1 ACTIVATE "user.a" "be1!p" "a"\nF1 FIND "user.a"\n')
+            assert status == 0 and 'F1 OK "Search completed"' in out and '"be1!p"' in out, (address, status, out, complaint)
+        assert master.stop() == 0, master.log()
+
+
+class Alone(Master):
+    """A master in a network of its own that says nothing of where it listens."""
+
+    def words(self):
+        command = " ".join(super().words()[:-2])
+        return ["unshare", "--net", "sh", "-c", f"ip link set lo up && exec {command}"]
 
 
 def a_cyrus_frontend_follows_a_slave_of_ours(world):
@@ -243,10 +327,13 @@ def normal(session):
     return status, head, sorted(tail.splitlines())
 
 
-TESTS = [dumps_are_the_same, a_frontends_own_copy_is_dumped_and_restored, nothing_differs_at_first,
+TESTS = [dumps_are_the_same, a_frontends_own_copy_is_dumped_and_restored,
+         a_masters_list_is_verified_removed_and_restored, nothing_differs_at_first,
          a_cyrus_frontend_follows_a_slave_of_ours, sessions_are_the_same, a_wrong_password_is_told_the_same,
          an_absent_master_is_75, a_push_brings_the_master_in_step, names_that_are_gone_are_removed,
          a_mailbox_that_is_elsewhere_is_left_alone, a_start_line_never_keeps_a_backend_down]
+# Not every machine that runs tests may make networks: the long form alone.
+LONG_TESTS, LONG_KILLS = [the_default_port_is_mupdates], 200
 
 
 def run(report, a):
@@ -255,5 +342,5 @@ def run(report, a):
     shutil.rmtree(folder, ignore_errors=True)
     world = World(a, folder)
     with world.bed:
-        for test in TESTS:
+        for test in TESTS + (LONG_TESTS if a.kills >= LONG_KILLS else []):
             report.check(f"tools/{test.__name__}", test, world)

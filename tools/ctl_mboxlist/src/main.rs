@@ -13,10 +13,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use client::conf;
+use store::StoreError;
 
 use options::{Cli, Operation};
 
-/// What a wrong command line exits with, as in Cyrus.
+/// What a wrong command line exits with, as in Cyrus; a damaged list too.
 const EX_WRONG: u8 = 1;
 
 /// `--check` found differences.
@@ -39,7 +40,9 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("ctl_mboxlist: {error:#}");
-            EX_TEMPFAIL.into()
+            // No waiting mends it.
+            let is_damage = matches!(error.downcast_ref(), Some(StoreError::Damaged { .. }));
+            if is_damage { EX_WRONG.into() } else { EX_TEMPFAIL.into() }
         }
     }
 }

@@ -11,8 +11,8 @@ use client::conf::IMAPD_CONF;
 /// master it is the list of rookeryd or mupdate, which must not be running.
 ///
 /// Exit status: 0 when the work was done, also when -m leaves something that only a person may
-/// decide; 1 for a wrong command line and for differences with --check; 75 when the list or the
-/// master cannot be used at the moment.
+/// decide; 1 for a wrong command line, for a damaged list of ours and for differences with --check; 75
+/// when the list or the master cannot be used at the moment.
 #[derive(Parser, Debug)]
 #[command(name = "ctl_mboxlist", version, group = ArgGroup::new("operation").required(true).multiple(true))]
 pub(crate) struct Cli {

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use cyrusdb::{Mailbox, Mbtype, Twoskip};
 use protocols::conf::Imapd;
 use protocols::proxy::Change;
-use store::{OnDamage, Opened, Store};
+use store::{OnDamage, Opened, Store, StoreError};
 
 /// A list on this machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -56,7 +56,11 @@ pub(crate) fn open_ours(path: &Path) -> anyhow::Result<Opened> {
     if !path.is_dir() {
         bail!("{} is no folder: expected the list of a master or a frontend", path.display());
     }
-    Store::open(path, OnDamage::Refuse).context("stop the daemon whose list it is, or ask that by MUPDATE")
+    Store::open(path, OnDamage::Refuse).map_err(|error| {
+        let is_in_use = matches!(error, StoreError::InUse { .. });
+        let advice = "stop the daemon whose list it is, or ask that by MUPDATE";
+        if is_in_use { anyhow::Error::new(error).context(advice) } else { error.into() }
+    })
 }
 
 /// A mailbox of our list as Cyrus' master has it in its database.

@@ -1,4 +1,5 @@
-//! `-v`: compares the list of a backend with the folders of its partitions.
+//! `-v`: compares the list of a backend with the folders of its partitions. A list of ours has none, as a
+//! Cyrus frontend's: of it is verified that it can be read whole.
 //!
 //! A mailbox is a folder that holds `cyrus.header`. Since 3.6 it is found by the unique id, before by
 //! the name:
@@ -13,7 +14,6 @@ use std::fs;
 use std::io::{BufWriter, Write, stdout};
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
 use cyrusdb::{Mailbox, Mbtype};
 use protocols::conf::Imapd;
 
@@ -39,7 +39,10 @@ struct Folders {
 }
 
 pub(crate) fn run(imapd: &Imapd, place: &Place) -> anyhow::Result<()> {
-    let Place::Cyrus(path) = place else { bail!("-v is for a backend: there are no mailboxes here") };
+    let path = match place {
+        Place::Cyrus(path) => path,
+        Place::Ours(path) => return place::open_ours(path).map(drop),
+    };
     let spool = spool(imapd)?;
     let mut folders = Folders::default();
     for root in &spool.roots {
