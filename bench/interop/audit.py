@@ -3,6 +3,9 @@ kind of difference, each made by hand and gone after the plan was carried out.""
 import base64
 import json
 import os
+import pty
+import re
+import select
 import socket
 import subprocess
 import time
@@ -52,6 +55,27 @@ def rookery(bed, *words, status=0, conf="rookery.conf"):
 def at(bed, backend):
     """A location on a backend."""
     return f"{bed.backend_host(backend)}!default"
+
+
+def audit_text(bed, is_terminal):
+    """What `rookery audit` says to a person or a pipe, as lines."""
+    command = [f"{bed.binaries}/rookery", "-C", bed.conf("rookery.conf"), "audit", "--no-wait"]
+    if not is_terminal:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TOOL_SECONDS, check=False)
+        assert done.returncode == 1, done
+        return done.stdout.decode().splitlines()
+    reader, terminal = pty.openpty()
+    said = b""
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal) as process:
+        os.close(terminal)
+        while select.select([reader], [], [], TOOL_SECONDS)[0]:
+            try:
+                said += os.read(reader, 65536)
+            except OSError:                # Linux' way to tell that nobody holds the other side
+                break
+    os.close(reader)
+    assert process.returncode == 1, said
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said.decode()).replace("\r", "\n").splitlines()
 
 
 def admin(bed, backend, *commands):
@@ -175,6 +199,7 @@ def every_difference_is_found_and_repaired(bed):
     assert steps[-2]["names"] == ["team02"], steps                     # who owns it, before anybody runs -m
     assert steps[-1]["names"] == ["team03"] and steps[-1]["at"] == bed.backend_host(1), steps  # the move's source
     assert between_servers(bed) == expected, "without --apply nothing is changed"
+    people_are_told_the_same(bed, expected)
     rows = rookery(bed, "repair", plan, "--apply", "--yes", status=1)
     fates = {row["applied"]: row["fate"] for row in rows if "applied" in row}
     assert len(fates) == 8 and set(fates.values()) == {"done"}, rows
@@ -182,6 +207,23 @@ def every_difference_is_found_and_repaired(bed):
     assert between_servers(bed) == by_hand
     again = rookery(bed, "repair", plan, "--apply", "--yes", status=1)
     assert {row["fate"] for row in again if "applied" in row} == {"already so"}, again
+
+
+def people_are_told_the_same(bed, expected):
+    """The text for a pipe, a line for each, and the one for a terminal, with the causes and the plan."""
+    lines = audit_text(bed, is_terminal=False)
+    found = {tuple(line.split("\t")[:2]) for line in lines if not line.startswith("step\t")}
+    assert {row for row in found if row[1] != "stale-frontend"} == expected, lines
+    assert all(len(line.split("\t")) == 5 for line in lines if not line.startswith("step\t")), lines
+    assert sum(line.startswith("step\t") for line in lines) == 10, lines
+    lines = audit_text(bed, is_terminal=True)
+    shown = {tuple(line.split()[:2]) for line in lines}
+    assert expected <= shown, (expected - shown, lines)
+    text = " ".join(" ".join(lines).split())
+    for said in ("MAILBOX PROBLEM MASTER SAYS OTHERS SAY", "Likely causes:", "double-owner (1): ", "Repair plan, in this order:",
+                 "10. ", "--apply does 8 of them; 2 are for your hands."):
+        assert said in text, (said, lines)
+    assert "pw-" not in text, "a password is shown"
 
 
 def what_is_for_hands_ends_as_the_plan_says(bed):
