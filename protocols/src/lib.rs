@@ -19,4 +19,5 @@ pub mod sasl;
 pub mod seats;
 pub mod secret;
 pub mod sieve;
+mod watch;
 pub mod wire;

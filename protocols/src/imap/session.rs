@@ -23,7 +23,6 @@ use super::info::{self, Papers};
 use super::lost::{Away, Bond};
 use super::running::Running;
 use super::task::Access;
-use super::timing::Watch;
 use super::withheld::Withheld;
 use crate::login::desk::host_of;
 use crate::mailbox::Identity;
@@ -34,6 +33,7 @@ use crate::proxy::{
     Presence, Question, QuestionId, Side, Taken, Then,
 };
 use crate::seats::Seat;
+use crate::watch::Watch;
 
 /// No moment yet.
 pub(super) const UNTOLD: Instant = Instant(u64::MAX);

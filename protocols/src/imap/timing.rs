@@ -1,70 +1,30 @@
 //! How long commands take, and for whom they wait.
 //!
 //! A relayed command waits for its backend: its flight has the moment in which it was sent. Any
-//! other is watched from its line to the moment in which nothing of it is under way: between two
-//! calls of the session it waits for one party, which is told from what the session looks like at
-//! the end of the first.
-
-use std::time::Duration;
+//! other is watched: for whom it waits is told from what the session looks like.
 
 use super::backend::Flight;
 use super::grammar::Verb;
 use super::session::{Phase, Reading, Session};
-use crate::proxy::{BackendId, Level, Question, Stamp, Timing, Wait, Waits};
-
-/// A command under way that is more than a relayed line.
-#[derive(Debug)]
-pub(super) struct Watch {
-    verb: Verb,
-    began: Stamp,
-    /// The moment up to which the waits are told.
-    mark: Stamp,
-    /// For whom it waits since.
-    wait: Wait,
-    /// For whom the last question is.
-    asked: Wait,
-    waits: Waits,
-    backend: Option<BackendId>,
-}
-
-impl Watch {
-    pub(super) fn note_question(&mut self, question: &Question) {
-        self.asked = Wait::of(question);
-    }
-
-    /// A connection serves the command.
-    pub(super) fn note_backend(&mut self, backend: BackendId) {
-        self.backend = Some(backend);
-    }
-}
+use crate::proxy::{BackendId, Level, Wait, Waits};
+use crate::watch::{self, Watch};
 
 impl Session {
     /// Whether the command under way is this one.
     pub(super) fn is_under_way(&self, verb: Verb) -> bool {
-        self.task.is_some() && self.watched.as_deref().is_some_and(|watch| watch.verb == verb)
+        self.task.is_some() && self.watched.as_deref().is_some_and(|watch| watch.verb() == verb.name())
     }
 
     /// A command begins that is not relayed.
     pub(super) fn watch(&mut self, verb: Verb) {
         self.unwatch();
-        let now = self.now.stamp();
-        self.watched = Some(Box::new(Watch {
-            verb,
-            began: now,
-            mark: now,
-            wait: Wait::Backend,
-            asked: Wait::Backend,
-            waits: Waits::default(),
-            backend: None,
-        }));
+        self.watched = Some(Box::new(Watch::new(verb.name(), self.now.stamp())));
     }
 
     /// Before a call: the command has waited until now.
     pub(super) fn end_wait(&mut self) {
         if let Some(watch) = &mut self.watched {
-            let now = self.now.stamp();
-            watch.waits.add(watch.wait, watch.mark.until(now));
-            watch.mark = now;
+            watch.end_wait(self.now.stamp());
         }
     }
 
@@ -75,9 +35,9 @@ impl Session {
             self.unwatch();
             return;
         }
-        let wait = self.awaited(watch.asked);
+        let wait = self.awaited(watch.asked());
         if let Some(watch) = &mut self.watched {
-            watch.wait = wait;
+            watch.begin_wait(wait);
         }
     }
 
@@ -104,29 +64,26 @@ impl Session {
     /// Tells of the command that was watched.
     fn unwatch(&mut self) {
         let Some(watch) = self.watched.take() else { return };
-        let Watch { verb, began, waits, backend, .. } = *watch;
-        let us = began.until(self.now.stamp());
-        self.note_if_slow(verb, us, Some(&waits));
-        self.outbox.timed(Timing { verb: verb.name(), backend, began, waits: Some(Box::new(waits)) });
+        let slow = watch.slow_command(self.config.timeouts.slow_command, self.now.stamp());
+        self.log_slow(slow);
+        self.outbox.timed(watch.into_timing());
     }
 
     /// A relayed command was answered by its backend.
     pub(super) fn relayed_took(&mut self, backend: BackendId, flight: &Flight) {
         let us = flight.sent.until(self.now.stamp());
-        self.note_if_slow(flight.verb, us, None);
+        let waits = Waits { backend_us: us, ..Waits::default() };
+        let slow = self.config.timeouts.slow_command;
+        self.log_slow(watch::slow_command(flight.verb.name(), us, &waits, slow));
         self.outbox.relayed(flight.verb.name(), backend, flight.sent);
     }
 
     /// The log of slow commands (`rookery_slow_command`).
-    fn note_if_slow(&mut self, verb: Verb, us: u32, waits: Option<&Waits>) {
-        let took = Duration::from_micros(us.into());
-        if self.config.timeouts.slow_command.is_none_or(|slow| took < slow) {
-            return;
+    fn log_slow(&mut self, text: Option<String>) {
+        if let Some(text) = text {
+            let id = self.session_id();
+            self.log(Level::Notice, format!("{text} SESSIONID=<{id}>"));
         }
-        let waits = waits.copied().unwrap_or(Waits { backend_us: us, ..Waits::default() });
-        let id = self.session_id();
-        let text = format!("{} SESSIONID=<{id}>", waits.slow_command(verb.name(), us));
-        self.log(Level::Notice, text);
     }
 
     /// DONE was sent: from here on IDLE waits for the backend, before it did for the client.

@@ -6,9 +6,9 @@ use aws_lc_rs::digest;
 use smallvec::SmallVec;
 
 use super::config::Common;
-use super::watch::Watch;
 use crate::outbox::Outbox;
 use crate::proxy::{BackendId, Instant, Level, Notice, Origin, Presence, Question, QuestionId};
+use crate::watch::Watch;
 
 /// Who asked a question.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,33 +1,10 @@
 //! How long commands take, and for whom they wait, in protocols that serve them one after the other.
-//!
-//! A command is watched from its line to the moment in which nothing of it is under way. Between two calls of
-//! the session it waits for one party, as the session says at the end of the first.
 
 use std::time::Duration;
 
 use super::desk::Desk;
-use crate::proxy::{BackendId, Level, Question, Stamp, Timing, VerbName, Wait, Waits};
-
-/// A command under way.
-#[derive(Debug)]
-pub(super) struct Watch {
-    verb: VerbName,
-    began: Stamp,
-    /// The moment up to which the waits are told.
-    mark: Stamp,
-    /// For whom it waits since.
-    wait: Wait,
-    /// For whom the last question is.
-    asked: Wait,
-    waits: Waits,
-    backend: Option<BackendId>,
-}
-
-impl Watch {
-    pub(super) fn note_question(&mut self, question: &Question) {
-        self.asked = Wait::of(question);
-    }
-}
+use crate::proxy::{BackendId, Level, Stamp, VerbName, Wait};
+use crate::watch::Watch;
 
 /// What a session is at, at the end of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,24 +21,20 @@ impl Desk {
     /// A command begins. One that was under way, because the client did not wait, is told as it is.
     pub(crate) fn watch(&mut self, verb: VerbName, now: Stamp) {
         self.unwatch();
-        let (asked, wait) = (Wait::Backend, Wait::Backend);
-        let watch =
-            Watch { verb, began: now, mark: now, wait, asked, waits: Waits::default(), backend: None };
-        self.watched = Some(Box::new(watch));
+        self.watched = Some(Box::new(Watch::new(verb, now)));
     }
 
     /// A connection serves the command.
     pub(crate) fn watch_backend(&mut self, backend: BackendId) {
         if let Some(watch) = &mut self.watched {
-            watch.backend = Some(backend);
+            watch.note_backend(backend);
         }
     }
 
     /// Before a call: the command has waited until now.
     pub(crate) fn end_wait(&mut self, now: Stamp) {
         if let Some(watch) = &mut self.watched {
-            watch.waits.add(watch.wait, watch.mark.until(now));
-            watch.mark = now;
+            watch.end_wait(now);
         }
     }
 
@@ -69,31 +42,25 @@ impl Desk {
     pub(crate) fn begin_wait(&mut self, pace: Pace, slow: Option<Duration>, now: Stamp) {
         let is_asked = self.is_asking();
         let Some(watch) = &mut self.watched else { return };
-        watch.wait = match pace {
+        let wait = match pace {
             Pace::Answered => return self.end_watch(slow, now),
             Pace::Client => Wait::Client,
-            Pace::Others if is_asked => watch.asked,
+            Pace::Others if is_asked => watch.asked(),
             Pace::Others => Wait::Backend,
         };
+        watch.begin_wait(wait);
     }
 
     fn end_watch(&mut self, slow: Option<Duration>, now: Stamp) {
-        if let Some(watch) = &self.watched
-            && let Some(slow) = slow
-        {
-            let us = watch.began.until(now);
-            if Duration::from_micros(us.into()) >= slow {
-                let text = watch.waits.slow_command(watch.verb, us);
-                self.log_client(Level::Notice, &text);
-            }
+        if let Some(text) = self.watched.as_deref().and_then(|watch| watch.slow_command(slow, now)) {
+            self.log_client(Level::Notice, &text);
         }
         self.unwatch();
     }
 
     fn unwatch(&mut self) {
         if let Some(watch) = self.watched.take() {
-            let Watch { verb, began, waits, backend, .. } = *watch;
-            self.outbox.timed(Timing { verb, backend, began, waits: Some(Box::new(waits)) });
+            self.outbox.timed(watch.into_timing());
         }
     }
 }
@@ -103,7 +70,7 @@ mod tests {
     use super::*;
     use crate::login::config::Common;
     use crate::login::desk::Purpose;
-    use crate::proxy::{Freshness, Notice, Origin, Output, QuestionId};
+    use crate::proxy::{Freshness, Notice, Origin, Output, Question, QuestionId, Timing, Waits};
 
     fn desk() -> Desk {
         let client_address = "192.0.2.1:1".into();
