@@ -10,19 +10,16 @@ import argparse
 import imaplib
 import itertools
 import os
-import resource
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+from figures import READY_SECONDS, cpu, memory, names, run  # noqa: E402
 from master_client import PASSWORD, Master  # noqa: E402
-from master_figures import READY_SECONDS, cpu, memory, names  # noqa: E402
 
 MANY = "many"
 
@@ -148,16 +145,7 @@ def main():
     p.add_argument("--names", type=int, default=10_000_000)
     p.add_argument("--folders", type=int, default=10_000)
     p.add_argument("--lists", type=int, default=20)
-    a = p.parse_args()
-    a.binaries = os.path.abspath(a.binaries)
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    folder = tempfile.mkdtemp(prefix="figures-", dir="/tmp")
-    os.chmod(folder, 0o755)
-    try:
-        figures(a, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    run(p, figures)
 
 
 if __name__ == "__main__":

@@ -9,26 +9,24 @@ The load is one Python process with epoll: what it reports is at least what the 
 import argparse
 import itertools
 import os
-import resource
 import selectors
 import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from bed import Bed, missing  # noqa: E402
+from figures import READY_SECONDS, cpu, memory, names, run, settled_memory  # noqa: E402
 from master_client import PASSWORD, Client, Master, quoted  # noqa: E402
 
 CHANGES = 400
 AS_CYRUS = ["setpriv", "--reuid=cyrus", "--regid=mail", "--init-groups"]
 # A step that takes longer is ended and said so.
 MOST_SECONDS = 150
-READY_SECONDS = 150
 
 
 def latency(address, changes=CHANGES):
@@ -72,33 +70,17 @@ def rate(address, connections, seconds):
     return done / took
 
 
-def memory(pid):
-    """Proportional resident memory, MiB."""
-    with open(f"/proc/{pid}/smaps_rollup") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("Pss:")) / 1024
-
-
-def idle_clients(master, count):
-    """What logged-in clients cost, KiB each."""
-    before, clients = memory(master.process.pid), []
-    for _ in range(count):
-        clients.append(master.client(timeout=60))
-    cost = (memory(master.process.pid) - before) * 1024 / count
-    for client in clients:
-        client.close()
-    return cost
-
-
-def cpu(pid):
-    """Seconds that a process was on a processor."""
-    with open(f"/proc/{pid}/stat") as f:
-        fields = f.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def names(count):
-    """(user, folder) of so many mailboxes, in the order of a Cyrus database."""
-    return ((f"u{n // 6:07d}", n % 6) for n in range(count))
+def idle_clients(a, folder, count):
+    """What logged-in clients cost, KiB each: what the later ones of so many add to a master that serves the first fifth."""
+    with Master(a.binaries, folder, f"{a.net}.9") as master:
+        clients = [master.client(timeout=60) for _ in range(count // 5)]
+        before = settled_memory(master.process.pid)
+        clients += [master.client(timeout=60) for _ in range(count - len(clients))]
+        more = count - count // 5
+        cost = (settled_memory(master.process.pid) - before) * 1024 / more
+        for client in clients:
+            client.close()
+        return cost
 
 
 def backend(folder, count, master):
@@ -312,6 +294,22 @@ def figures(name, address, seconds, changes):
           f"p99 {pushed[1]:.2f} ms", flush=True)
 
 
+def measure(a, folder):
+    """Everything, in order."""
+    if a.seconds:
+        with Master(a.binaries, f"{folder}/ours", f"{a.net}.9") as ours:
+            figures("ours", ours.address, a.seconds, CHANGES)
+    if a.clients:
+        print(f"ours: {idle_clients(a, f'{folder}/clients', a.clients):.1f} KiB each for {a.clients} logged-in clients",
+              flush=True)
+    if a.names and not missing():
+        pushes(a, folder)
+    if a.large:
+        large(a, folder)
+    if (a.seconds or a.names) and not missing():
+        debians(a, f"{folder}/debian")
+
+
 def main():
     """Runs it."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -322,26 +320,7 @@ def main():
     p.add_argument("--names", type=int, default=1_200_000, help="mailboxes of the pushed backend")
     p.add_argument("--theirs", type=float, default=30, help="seconds that Debian's ctl_mboxlist may push")
     p.add_argument("--large", type=int, default=10_000_000, help="mailboxes of the large list")
-    a = p.parse_args()
-    a.binaries = os.path.abspath(a.binaries)
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    folder = tempfile.mkdtemp(prefix="figures-", dir="/tmp")
-    os.chmod(folder, 0o755)
-    try:
-        with Master(a.binaries, f"{folder}/ours", f"{a.net}.9") as ours:
-            if a.seconds:
-                figures("ours", ours.address, a.seconds, CHANGES)
-            if a.clients:
-                print(f"ours: {idle_clients(ours, a.clients):.1f} KiB each for {a.clients} logged-in clients", flush=True)
-        if a.names and not missing():
-            pushes(a, folder)
-        if a.large:
-            large(a, folder)
-        if (a.seconds or a.names) and not missing():
-            debians(a, f"{folder}/debian")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    run(p, measure)
 
 
 if __name__ == "__main__":
