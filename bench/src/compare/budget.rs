@@ -1,7 +1,7 @@
 //! What the project promises of these rows, and whether it holds.
 
 use super::Found;
-use super::peers::Kind;
+use super::kind::Kind;
 use super::row::Row;
 
 /// One promise.

@@ -2,27 +2,8 @@
 
 use anyhow::Result;
 
-use super::peers::Kind;
+use super::kind::{Kind, Speaks};
 use crate::scenario::{self, Operation, Scenario, Security, Template};
-
-/// What a comparison speaks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Speaks {
-    Imap,
-    Pop3,
-    Lmtp,
-}
-
-impl Speaks {
-    /// Where its servers listen.
-    pub(super) fn port(self) -> u16 {
-        match self {
-            Speaks::Imap => 143,
-            Speaks::Pop3 => 110,
-            Speaks::Lmtp => 24,
-        }
-    }
-}
 
 /// Who says that a password is right, for ours; nginx asks its `auth_http` always.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

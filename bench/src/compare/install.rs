@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::peers::Kind;
+use super::kind::Kind;
 use crate::machine::version;
 
 /// Where Debian keeps nginx's mail module.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::budget::{BUDGETS, verdict};
-use super::peers::Kind;
+use super::kind::Kind;
 use super::row::{Row, Sample};
 use super::{Comparison, Found};
 use crate::machine;

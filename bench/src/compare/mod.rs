@@ -7,6 +7,7 @@
 mod budget;
 mod cases;
 mod install;
+mod kind;
 mod markdown;
 mod peers;
 mod row;
@@ -22,7 +23,7 @@ use rustls::pki_types::ServerName;
 use crate::load::{self, Plan, Target, tls};
 use crate::machine;
 use cases::Case;
-pub use peers::Kind;
+pub use kind::Kind;
 use peers::{Peer, Place};
 use row::{Row, Sample};
 

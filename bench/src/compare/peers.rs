@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::cases::{Case, Checks, Speaks};
+use super::cases::{Case, Checks};
+use super::kind::{Kind, Speaks};
 use super::{USERS, install};
 
 /// A server that takes longer does not come.
@@ -20,44 +21,6 @@ const START_MAX: Duration = Duration::from_secs(15);
 const END_MAX: Duration = Duration::from_secs(5);
 /// The user `nobody`, and its group, as whom proxies run that need no more when this program is root's.
 const NOBODY: u32 = 65534;
-
-/// A proxy to compare.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub enum Kind {
-    /// nginx's mail proxy.
-    Nginx,
-    /// HAProxy passing TCP through.
-    Haproxy,
-    /// Dovecot's proxy.
-    Dovecot,
-    /// The real Cyrus frontend.
-    Cyrus,
-    /// Ours.
-    Rookery,
-}
-
-impl Kind {
-    /// As the tables call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Nginx => "nginx",
-            Kind::Haproxy => "HAProxy",
-            Kind::Dovecot => "Dovecot",
-            Kind::Cyrus => "Cyrus",
-            Kind::Rookery => "Rookery",
-        }
-    }
-
-    /// Whether it is a proxy for this protocol at all.
-    pub(super) fn speaks(self, protocol: Speaks) -> bool {
-        !(self == Kind::Nginx && protocol == Speaks::Lmtp)
-    }
-
-    /// Whether it wants to be started by root.
-    pub(super) fn needs_root(self) -> bool {
-        matches!(self, Kind::Dovecot | Kind::Cyrus)
-    }
-}
 
 /// Where everybody listens: all on one loopback network.
 #[derive(Clone)]

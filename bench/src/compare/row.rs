@@ -1,6 +1,6 @@
 //! What one row of a comparison found.
 
-use super::peers::Kind;
+use super::kind::Kind;
 use crate::load::Outcome;
 use crate::report::median;
 

@@ -3,6 +3,7 @@
 //! Correct for ordinary clients, not complete: one hierarchy separator (`.`), no quotas that bind,
 //! `\Recent` is never set. Everything is gone when it ends.
 
+mod accounts;
 mod acl;
 mod command;
 mod fetch;
@@ -12,6 +13,7 @@ mod registry;
 mod search;
 mod server;
 mod session;
+mod store;
 mod verbs;
 
 use std::io;

@@ -1,9 +1,8 @@
 //! The server: sessions, mailboxes, and the registry between them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -12,42 +11,16 @@ use memchr::memchr;
 use crate::net::{ConnectionId, Handler, Outbox};
 
 use super::Config;
-use super::acl::Acl;
+use super::accounts::{Accounts, CAPABILITIES};
 use super::command::{self, Framed};
 use super::mailbox::Mailbox;
 use super::registry::{Finished, Job, Registry, Tell};
 use super::session::{Awaits, Session, Telling, User};
-use super::verbs::{self, Reply};
+use super::store::{Registration, Store, Undo};
+use super::verbs::{self, Hall, Reply};
 
-/// What is offered before and after login.
-pub(crate) const CAPABILITIES: &str = "IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE UIDPLUS MOVE UNSELECT \
-     MULTIAPPEND ACL RIGHTS=kxten QUOTA CHILDREN CONDSTORE AUTH=PLAIN AUTH=LOGIN";
 /// A line of SASL or DONE.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
-
-/// What all sessions share.
-pub(crate) struct Store {
-    pub(crate) mailboxes: BTreeMap<String, Mailbox>,
-    /// Internal names by user.
-    pub(crate) subscriptions: BTreeMap<String, BTreeSet<String>>,
-    uid_validity: u32,
-}
-
-impl Store {
-    /// Makes a mailbox, in place of one of the same name.
-    pub(crate) fn create(&mut self, name: &str, acl: Acl) -> &mut Mailbox {
-        self.uid_validity += 1;
-        let mailbox = Mailbox::new(acl, self.uid_validity);
-        self.mailboxes.entry(name.to_owned()).insert_entry(mailbox).into_mut()
-    }
-}
-
-/// How a change is taken back that the master refused.
-pub(crate) enum Undo {
-    Nothing,
-    Remove(String),
-    Rename(Vec<(String, String)>),
-}
 
 /// A command that waits for the master.
 pub(crate) struct Waiting {
@@ -57,18 +30,11 @@ pub(crate) struct Waiting {
     refused: &'static str,
 }
 
-/// What a verb wants the master to know.
-pub(crate) struct Registration {
-    pub(crate) tells: Vec<Tell>,
-    pub(crate) undo: Undo,
-    /// The text of the NO.
-    pub(crate) refused: &'static str,
-}
-
 /// The handler of a storing backend.
 pub struct Server {
-    pub(crate) config: Config,
-    pub(crate) store: Store,
+    name: Option<String>,
+    accounts: Accounts,
+    store: Store,
     sessions: BTreeMap<ConnectionId, Session>,
     registry: Option<Registry<Waiting>>,
 }
@@ -76,42 +42,17 @@ pub struct Server {
 impl Server {
     /// Fills it from the configuration.
     pub(crate) fn new(config: Config) -> Server {
-        let now = unix_now();
-        let uid_validity = u32::try_from(now).unwrap_or(1);
-        let mut store = Store { mailboxes: BTreeMap::new(), subscriptions: BTreeMap::new(), uid_validity };
-        for seed in &config.seeds {
-            let mailbox = store.create(&seed.name, Acl::new(&seed.acl));
-            for message in &seed.messages {
-                mailbox.append(Arc::from(message.as_slice()), BTreeSet::new(), now);
-            }
-        }
+        let (accounts, store) = (Accounts::new(&config), Store::new(&config.seeds));
         let registry = config.master.clone().map(|master| Registry::new(master, Instant::now()));
-        Server { config, store, sessions: BTreeMap::new(), registry }
+        Server { name: config.name, accounts, store, sessions: BTreeMap::new(), registry }
     }
 
     /// Says where the loop listens, which is the server's name unless it has another.
     pub(crate) fn listens_on(&mut self, address: SocketAddr) {
-        let name = self.config.name.clone().unwrap_or_else(|| address.to_string());
+        let name = self.name.clone().unwrap_or_else(|| address.to_string());
         if let Some(registry) = &mut self.registry {
             registry.located_at(&name);
         }
-    }
-
-    fn password_is_right(&self, name: &str, password: &str) -> bool {
-        self.config.accounts.iter().any(|a| a.name == name && a.password == password)
-    }
-
-    /// The user that a login makes, `None` when it is refused.
-    fn authorise(&self, authzid: &str, name: &str, password: &str) -> Option<User> {
-        if !self.password_is_right(name, password) {
-            return None;
-        }
-        let proxied = !authzid.is_empty() && authzid != name;
-        if proxied && !self.config.proxies.iter().any(|p| p == name) {
-            return None;
-        }
-        let user = if authzid.is_empty() { name } else { authzid };
-        Some(User { name: user.to_owned(), admin: self.config.admins.iter().any(|a| a == user) })
     }
 
     /// Runs what stands in the input; returns when more must come or the session waits.
@@ -166,7 +107,12 @@ impl Server {
         let mut text = Vec::new();
         let reply = match command::parse(whole) {
             Ok(command) => {
-                let reply = verbs::run(self, &mut session, &command, &mut text);
+                let hall = Hall {
+                    accounts: &self.accounts,
+                    master_is_reachable: self.registry.as_ref().is_none_or(Registry::is_ready),
+                    store: &mut self.store,
+                };
+                let reply = verbs::run(hall, &mut session, &command, &mut text);
                 (command.tag.clone(), Some(command), reply)
             }
             Err(tag) => (tag, None, Reply::bad("syntax error")),
@@ -194,11 +140,6 @@ impl Server {
         self.push_to_idlers(out);
     }
 
-    /// Whether changes of the list can be told at the moment.
-    pub(crate) fn master_is_reachable(&self) -> bool {
-        self.registry.as_ref().is_none_or(Registry::is_ready)
-    }
-
     fn register(&mut self, session: ConnectionId, tag: String, registration: Registration, out: &mut Outbox) {
         let Registration { tells, undo, refused } = registration;
         let waiting = Waiting { session, tag, undo, refused };
@@ -217,7 +158,7 @@ impl Server {
             let line = if accepted {
                 format!("{tag} OK Completed\r\n")
             } else {
-                self.undo(waiting.undo);
+                self.store.undo(waiting.undo);
                 format!("{tag} NO {}\r\n", waiting.refused)
             };
             out.send(waiting.session, line.as_bytes());
@@ -230,20 +171,6 @@ impl Server {
             session.awaits = Awaits::Command;
         }
         out.offer_again(id);
-    }
-
-    fn undo(&mut self, undo: Undo) {
-        match undo {
-            Undo::Nothing => {}
-            Undo::Remove(name) => drop(self.store.mailboxes.remove(&name)),
-            Undo::Rename(pairs) => {
-                for (old, new) in pairs {
-                    if let Some(mailbox) = self.store.mailboxes.remove(&new) {
-                        self.store.mailboxes.insert(old, mailbox);
-                    }
-                }
-            }
-        }
     }
 
     fn push_to_idlers(&mut self, out: &mut Outbox) {
@@ -299,7 +226,7 @@ impl Server {
                 None => self.answer(id, &tag, Reply::bad("cancelled"), out),
             },
             Awaits::LoginPassword { tag, name } => {
-                let reply = self.login(id, "", &name, decoded.as_deref().unwrap_or(""));
+                let reply = self.login(id, &name, decoded.as_deref().unwrap_or(""));
                 self.answer(id, &tag, reply, out);
             }
             Awaits::Command | Awaits::Master | Awaits::Nothing => {}
@@ -323,21 +250,14 @@ impl Server {
     }
 
     fn plain(&mut self, id: ConnectionId, message: Option<&str>) -> Reply {
-        match self.user_of_plain(message) {
+        match self.accounts.user_of_plain(message) {
             Some(user) => self.logged_in(id, user),
             None => Reply::no("authentication failure"),
         }
     }
 
-    /// Checks `[authzid] NUL authcid NUL passwd` (RFC 4616).
-    pub(crate) fn user_of_plain(&self, message: Option<&str>) -> Option<User> {
-        let mut pieces = message?.split('\0');
-        let (authzid, name, password) = (pieces.next()?, pieces.next()?, pieces.next()?);
-        self.authorise(authzid, name, password)
-    }
-
-    fn login(&mut self, id: ConnectionId, authzid: &str, name: &str, password: &str) -> Reply {
-        match self.authorise(authzid, name, password) {
+    fn login(&mut self, id: ConnectionId, name: &str, password: &str) -> Reply {
+        match self.accounts.user_of_login(name, password) {
             Some(user) => self.logged_in(id, user),
             None => Reply::no("Login failed: authentication failure"),
         }
@@ -348,11 +268,6 @@ impl Server {
             session.user = Some(user);
         }
         Reply::ok(&format!("[CAPABILITY {CAPABILITIES}] User logged in"))
-    }
-
-    /// The user of LOGIN.
-    pub(crate) fn user_of_login(&self, name: &str, password: &str) -> Option<User> {
-        self.authorise("", name, password)
     }
 }
 
@@ -405,10 +320,4 @@ impl Handler for Server {
             registry.woken(out);
         }
     }
-}
-
-/// Seconds since 1970.
-pub(crate) fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.ok().and_then(|d| i64::try_from(d.as_secs()).ok()).unwrap_or(0)
 }

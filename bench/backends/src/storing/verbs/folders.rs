@@ -4,7 +4,7 @@ use super::super::acl::Acl;
 use super::super::command::Value;
 use super::super::mailbox::owner;
 use super::super::registry::Tell;
-use super::super::server::{Registration, Undo};
+use super::super::store::{Registration, Undo};
 use super::{Answer, Reply, Scene};
 
 /// A name that cannot be told to the master as it would be cut there.
@@ -14,7 +14,7 @@ const NAME_BYTES_MAX: usize = 490;
 fn parent(scene: &Scene<'_>, name: &str) -> Option<String> {
     let mut rest = name;
     while let Some((above, _)) = rest.rsplit_once('.') {
-        if scene.server.store.mailboxes.contains_key(above) {
+        if scene.hall.store.mailboxes.contains_key(above) {
             return Some(above.to_owned());
         }
         rest = above;
@@ -35,7 +35,7 @@ fn is_valid(name: &str) -> bool {
 }
 
 fn reachable(scene: &Scene<'_>) -> Result<(), Reply> {
-    if scene.server.master_is_reachable() { Ok(()) } else { Err(Reply::no("no connection to server")) }
+    if scene.hall.master_is_reachable { Ok(()) } else { Err(Reply::no("no connection to server")) }
 }
 
 pub(super) fn create(scene: &mut Scene<'_>, arguments: &[Value]) -> Answer {
@@ -43,15 +43,14 @@ pub(super) fn create(scene: &mut Scene<'_>, arguments: &[Value]) -> Answer {
     if !is_valid(&name) {
         return Err(Reply::no("Invalid mailbox name"));
     }
-    if scene.server.store.mailboxes.contains_key(&name) {
+    if scene.hall.store.mailboxes.contains_key(&name) {
         return Err(Reply::no("Mailbox already exists"));
     }
     if !may_create(scene, &name) {
         return Err(Reply::no("Permission denied"));
     }
     reachable(scene)?;
-    let inherited =
-        parent(scene, &name).and_then(|p| Some(scene.server.store.mailboxes.get(&p)?.acl.clone()));
+    let inherited = parent(scene, &name).and_then(|p| Some(scene.hall.store.mailboxes.get(&p)?.acl.clone()));
     let acl = match (inherited, owner(&name)) {
         (Some(acl), _) => acl,
         (None, Some(user)) => Acl::of_owner(user),
@@ -90,7 +89,7 @@ pub(super) fn rename(scene: &mut Scene<'_>, arguments: &[Value]) -> Answer {
     if !is_valid(&new) {
         return Err(Reply::no("Invalid mailbox name"));
     }
-    if scene.server.store.mailboxes.contains_key(&new) {
+    if scene.hall.store.mailboxes.contains_key(&new) {
         return Err(Reply::no("Mailbox already exists"));
     }
     if !may_create(scene, &new) {

@@ -6,7 +6,7 @@ use super::{Answer, Reply, Scene};
 
 /// Mailboxes that the user may look up, as he names them.
 fn visible(scene: &Scene<'_>) -> Vec<String> {
-    let all = scene.server.store.mailboxes.keys().filter(|name| scene.rights(name).contains('l'));
+    let all = scene.hall.store.mailboxes.keys().filter(|name| scene.rights(name).contains('l'));
     let mut names: Vec<String> = all.map(|name| external(name, &scene.user.name)).collect();
     names.sort();
     names
@@ -53,7 +53,7 @@ pub(super) fn list(scene: &mut Scene<'_>, arguments: &[Value]) -> Answer {
 
 fn is_subscribed(scene: &Scene<'_>, external_name: &str) -> bool {
     let internal = super::internal(external_name, &scene.user.name);
-    scene.server.store.subscriptions.get(&scene.user.name).is_some_and(|names| names.contains(&internal))
+    scene.hall.store.subscriptions.get(&scene.user.name).is_some_and(|names| names.contains(&internal))
 }
 
 pub(super) fn lsub(scene: &mut Scene<'_>, arguments: &[Value]) -> Answer {

@@ -8,8 +8,8 @@ use super::super::fetch::{self, Item};
 use super::super::mailbox::{Mailbox, sequence_set, set_text};
 use super::super::message::parse_date_time;
 use super::super::search::{self, Last};
-use super::super::server::unix_now;
 use super::super::session::{Selected, flags};
+use super::super::store::unix_now;
 use super::{Answer, Reply, Scene};
 
 const SYSTEM_FLAGS: &str = "\\Answered \\Flagged \\Draft \\Deleted \\Seen";
@@ -66,7 +66,7 @@ fn writable(scene: &Scene<'_>) -> Result<Selected, Reply> {
 }
 
 fn mailbox<'a>(scene: &'a mut Scene<'_>, name: &str) -> Result<&'a mut Mailbox, Reply> {
-    scene.server.store.mailboxes.get_mut(name).ok_or_else(|| Reply::no(GONE))
+    scene.hall.store.mailboxes.get_mut(name).ok_or_else(|| Reply::no(GONE))
 }
 
 pub(super) fn fetch(scene: &mut Scene<'_>, command: &Command) -> Answer {
@@ -82,7 +82,7 @@ pub(super) fn fetch(scene: &mut Scene<'_>, command: &Command) -> Answer {
         items.push(Item::Modseq);
     }
     let marks_seen = !selected.read_only && fetch::marks_seen(&items);
-    let Some(mailbox) = scene.server.store.mailboxes.get_mut(&selected.name) else {
+    let Some(mailbox) = scene.hall.store.mailboxes.get_mut(&selected.name) else {
         return Err(Reply::no(GONE));
     };
     for (number, uid) in numbers {
@@ -195,7 +195,7 @@ pub(super) fn copy(scene: &mut Scene<'_>, command: &Command, then: Then) -> Answ
 /// A mailbox to put messages into.
 fn destination<'a>(scene: &'a mut Scene<'_>, name: &str) -> Result<&'a mut Mailbox, Reply> {
     let mine = super::owner(name) == Some(&scene.user.name);
-    if !scene.server.store.mailboxes.contains_key(name) && mine {
+    if !scene.hall.store.mailboxes.contains_key(name) && mine {
         return Err(Reply::no("[TRYCREATE] Mailbox does not exist"));
     }
     scene.allowed(name, 'i')

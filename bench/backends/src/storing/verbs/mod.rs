@@ -8,10 +8,11 @@ mod rights;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use super::accounts::{Accounts, CAPABILITIES};
 use super::command::{Command, Value};
 use super::mailbox::{Mailbox, internal, owner};
-use super::server::{CAPABILITIES, Registration, Server, Store};
 use super::session::{Awaits, Session, User};
+use super::store::{Registration, Store};
 
 /// How a command ends.
 pub(crate) enum Reply {
@@ -60,9 +61,17 @@ impl Reply {
     }
 }
 
+/// What all sessions share.
+pub(crate) struct Hall<'a> {
+    pub(crate) accounts: &'a Accounts,
+    pub(crate) store: &'a mut Store,
+    /// Changes of the list can be told at the moment.
+    pub(crate) master_is_reachable: bool,
+}
+
 /// What a verb of the authenticated state works on.
 pub(crate) struct Scene<'a> {
-    pub(crate) server: &'a mut Server,
+    pub(crate) hall: Hall<'a>,
     pub(crate) session: &'a mut Session,
     pub(crate) user: User,
     pub(crate) out: &'a mut Vec<u8>,
@@ -70,7 +79,7 @@ pub(crate) struct Scene<'a> {
 
 impl Scene<'_> {
     fn store(&mut self) -> &mut Store {
-        &mut self.server.store
+        self.hall.store
     }
 
     /// The internal name of an argument.
@@ -80,7 +89,7 @@ impl Scene<'_> {
 
     /// Everything the user may do with a mailbox.
     fn rights(&self, name: &str) -> String {
-        let Some(mailbox) = self.server.store.mailboxes.get(name) else { return String::new() };
+        let Some(mailbox) = self.hall.store.mailboxes.get(name) else { return String::new() };
         let mut rights = mailbox.acl.rights(&self.user.name);
         let implicit = match (self.user.admin, owner(name) == Some(&self.user.name)) {
             (true, true) => "lkxan",
@@ -95,7 +104,7 @@ impl Scene<'_> {
     /// The mailbox, if the user may do this; else what he is told.
     fn allowed(&mut self, name: &str, right: char) -> Result<&mut Mailbox, Reply> {
         let rights = self.rights(name);
-        match self.server.store.mailboxes.get_mut(name) {
+        match self.hall.store.mailboxes.get_mut(name) {
             Some(mailbox) if rights.contains(right) => Ok(mailbox),
             Some(_) if rights.contains('l') => Err(Reply::no("Permission denied")),
             Some(_) | None => Err(Reply::no("Mailbox does not exist")),
@@ -109,7 +118,7 @@ impl Scene<'_> {
 }
 
 /// Runs a command. Untagged responses are appended to `out`.
-pub(crate) fn run(server: &mut Server, session: &mut Session, command: &Command, out: &mut Vec<u8>) -> Reply {
+pub(crate) fn run(hall: Hall<'_>, session: &mut Session, command: &Command, out: &mut Vec<u8>) -> Reply {
     let arguments = &command.arguments;
     match (command.verb.as_str(), &session.user) {
         ("CAPABILITY", _) => {
@@ -122,31 +131,31 @@ pub(crate) fn run(server: &mut Server, session: &mut Session, command: &Command,
         }
         ("LOGOUT", _) => Reply::Goodbye,
         ("NOOP", _) => Reply::ok("Completed"),
-        ("LOGIN", None) => login(server, session, arguments),
-        ("AUTHENTICATE", None) => authenticate(server, session, &command.tag, arguments),
+        ("LOGIN", None) => login(hall.accounts, session, arguments),
+        ("AUTHENTICATE", None) => authenticate(hall.accounts, session, &command.tag, arguments),
         (_, None) => Reply::bad("Please login first"),
         ("LOGIN" | "AUTHENTICATE", Some(_)) => Reply::bad("Already logged in"),
         (_, Some(user)) => {
             let user = user.clone();
-            let mut scene = Scene { server, session, user, out };
+            let mut scene = Scene { hall, session, user, out };
             authenticated(&mut scene, command).unwrap_or_else(|reply| reply)
         }
     }
 }
 
-fn login(server: &Server, session: &mut Session, arguments: &[Value]) -> Reply {
+fn login(accounts: &Accounts, session: &mut Session, arguments: &[Value]) -> Reply {
     let [name, password] = arguments else { return Reply::bad("LOGIN wants a name and a password") };
     let (Some(name), Some(password)) = (name.text(), password.text()) else {
         return Reply::bad("LOGIN wants a name and a password");
     };
-    session.user = server.user_of_login(&name, &password);
+    session.user = accounts.user_of_login(&name, &password);
     match session.user {
         Some(_) => Reply::Ok(format!("[CAPABILITY {CAPABILITIES}] User logged in")),
         None => Reply::no("Login failed: authentication failure"),
     }
 }
 
-fn authenticate(server: &Server, session: &mut Session, tag: &str, arguments: &[Value]) -> Reply {
+fn authenticate(accounts: &Accounts, session: &mut Session, tag: &str, arguments: &[Value]) -> Reply {
     let tag = tag.to_owned();
     match arguments {
         [mechanism] if mechanism.is("PLAIN") => Reply::Continue(Awaits::PlainResponse { tag }, ""),
@@ -154,7 +163,7 @@ fn authenticate(server: &Server, session: &mut Session, tag: &str, arguments: &[
         [mechanism, initial] if mechanism.is("PLAIN") => {
             let decoded = initial.text().and_then(|text| BASE64.decode(text).ok());
             let message = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
-            session.user = server.user_of_plain(message.as_deref());
+            session.user = accounts.user_of_plain(message.as_deref());
             match session.user {
                 Some(_) => Reply::Ok(format!("[CAPABILITY {CAPABILITIES}] Success (no protection)")),
                 None => Reply::no("authentication failure"),

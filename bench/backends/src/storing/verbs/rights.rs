@@ -4,7 +4,7 @@ use super::super::acl::ALL;
 use super::super::command::{Value, astring};
 use super::super::mailbox::external;
 use super::super::registry::Tell;
-use super::super::server::{Registration, Undo};
+use super::super::store::{Registration, Undo};
 use super::{Answer, Reply, Scene};
 
 fn named(scene: &Scene<'_>, arguments: &[Value]) -> Result<(String, String), Reply> {
@@ -39,7 +39,7 @@ pub(super) fn deleteacl(scene: &mut Scene<'_>, arguments: &[Value]) -> Answer {
 fn change(scene: &mut Scene<'_>, arguments: &[Value], id: &str, rights: &str) -> Answer {
     let (name, _) = named(scene, arguments)?;
     scene.allowed(&name, 'a')?;
-    if !scene.server.master_is_reachable() {
+    if !scene.hall.master_is_reachable {
         return Err(Reply::no("no connection to server"));
     }
     let mailbox = scene.allowed(&name, 'a')?;
