@@ -3,7 +3,7 @@
 //! ```text
 //! ExpectGreeting ──(ExpectCapability)──> choose a mechanism
 //!   ├─ none, or TLS wanted ──> ExpectStarttls ──> Securing ──> ExpectCapability ──> choose
-//!   └─ ExpectAuthReply <──> Salting ──> (ExpectLateCapability) ──> ready
+//!   └─ Authenticating ──> (ExpectLateCapability) ──> ready
 //! ```
 //! Tags of the login are of no one else: no command of the client is on the connection yet.
 
@@ -11,6 +11,7 @@ use super::backend::Offer;
 use super::grammar::{Response, Status, UntaggedKind, capabilities, code, response};
 use crate::login::backend::{self, LoginAs, Next, Terms};
 use crate::login::config::ProxyLogin;
+use crate::login::exchange::{Exchange, UNASKED_SALT};
 use crate::proxy::{Opened, Service};
 use crate::sasl::{self, Mechanism};
 use crate::secret::Secret;
@@ -36,8 +37,7 @@ enum Stage {
     ExpectCapability,
     ExpectStarttls,
     Securing,
-    ExpectAuthReply(Box<sasl::Client>),
-    Salting(Box<sasl::Client>),
+    Authenticating(Exchange),
     ExpectLateCapability,
 }
 
@@ -112,22 +112,8 @@ impl backend::Login for Login {
     }
 
     fn salted(&mut self, salted: Secret, out: &mut Vec<u8>) -> Step {
-        match std::mem::replace(&mut self.stage, Stage::ExpectGreeting) {
-            Stage::Salting(mut client) => {
-                let step = client.salted_password(&salted);
-                self.stage = Stage::ExpectAuthReply(client);
-                match step {
-                    Ok(step) => self.respond(step, out),
-                    Err(_) => cancel("server failed the mechanism", out),
-                }
-            }
-            Stage::ExpectGreeting
-            | Stage::ExpectCapability
-            | Stage::ExpectStarttls
-            | Stage::Securing
-            | Stage::ExpectAuthReply(_)
-            | Stage::ExpectLateCapability => Step::Failed("salted password that was not asked for"),
-        }
+        let Stage::Authenticating(exchange) = &mut self.stage else { return Step::Failed(UNASKED_SALT) };
+        exchange.salted(&salted, out)
     }
 }
 
@@ -170,25 +156,26 @@ impl Login {
                 self.stage = Stage::Securing;
                 Step::Secure
             }
-            (Stage::ExpectAuthReply(_), AUTH_TAG, Status::Ok) => self.authenticated(text, out),
-            (Stage::ExpectAuthReply(_), AUTH_TAG, Status::No) if is_temporary(text) => {
-                Step::Failed("server cannot authenticate at the moment")
+            (Stage::Authenticating(exchange), AUTH_TAG, Status::Ok) if exchange.awaits_server() => {
+                if exchange.is_complete() {
+                    self.authenticated(text, out)
+                } else {
+                    Step::Failed("server did not prove itself")
+                }
             }
-            (Stage::ExpectAuthReply(_), AUTH_TAG, Status::No) => {
-                Step::Refused { text: text.trim_ascii().into() }
+            (Stage::Authenticating(exchange), AUTH_TAG, Status::No) if exchange.awaits_server() => {
+                if is_temporary(text) {
+                    Step::Failed("server cannot authenticate at the moment")
+                } else {
+                    Step::Refused { text: text.trim_ascii().into() }
+                }
             }
             (Stage::ExpectLateCapability, CAPABILITY_TAG, Status::Ok) => self.ready(),
             _ => Step::Failed("unexpected tagged reply during login"),
         }
     }
 
-    /// The server's last message of the mechanism must have been verified before its OK counts.
     fn authenticated(&mut self, text: &[u8], out: &mut Vec<u8>) -> Step {
-        if let Stage::ExpectAuthReply(client) = &self.stage
-            && !client.is_complete()
-        {
-            return Step::Failed("server did not prove itself");
-        }
         if self.take_capability_code(text) {
             return self.ready();
         }
@@ -197,43 +184,18 @@ impl Login {
         Step::Wait
     }
 
+    fn handle_challenge(&mut self, text: &[u8], out: &mut Vec<u8>) -> Step {
+        if let Stage::Authenticating(exchange) = &mut self.stage
+            && exchange.awaits_server()
+        {
+            return exchange.challenge(text.trim_ascii(), out);
+        }
+        Step::Failed("unexpected continuation request during login")
+    }
+
     fn ready(&mut self) -> Step {
         let capabilities = std::mem::take(&mut self.capabilities);
         Step::Ready(Ready { offer: Offer::read(&capabilities), capabilities, release: self.release })
-    }
-
-    fn handle_challenge(&mut self, text: &[u8], out: &mut Vec<u8>) -> Step {
-        let Stage::ExpectAuthReply(client) = &mut self.stage else {
-            return Step::Failed("unexpected continuation request during login");
-        };
-        let Ok(challenge) = sasl::decode_base64(text.trim_ascii()) else {
-            return cancel("challenge is not base64", out);
-        };
-        match client.step(challenge.expose()) {
-            Ok(step) => self.respond(step, out),
-            Err(_) => cancel("server failed the mechanism", out),
-        }
-    }
-
-    fn respond(&mut self, step: sasl::ClientStep, out: &mut Vec<u8>) -> Step {
-        match step {
-            sasl::ClientStep::Response(response) => {
-                sasl::base64_out(out, response.expose());
-                push_line(out, &[]);
-                Step::Wait
-            }
-            sasl::ClientStep::NeedSaltedPassword { hash, password, salt, iterations } => {
-                let stage = std::mem::replace(&mut self.stage, Stage::ExpectGreeting);
-                if let Stage::ExpectAuthReply(client) = stage {
-                    self.stage = Stage::Salting(client);
-                }
-                Step::Salt { hash, password, salt, iterations }
-            }
-            sasl::ClientStep::Done => {
-                push_line(out, &[]);
-                Step::Wait
-            }
-        }
     }
 
     fn ask_capabilities(&mut self, out: &mut Vec<u8>) -> Step {
@@ -286,7 +248,7 @@ impl Login {
             }
         }
         out.extend_from_slice(b"\r\n");
-        self.stage = Stage::ExpectAuthReply(Box::new(client));
+        self.stage = Stage::Authenticating(Exchange::new(client));
         Step::Wait
     }
 }
@@ -301,11 +263,6 @@ fn auth_mechanism(word: &[u8]) -> Option<&[u8]> {
 fn is_temporary(text: &[u8]) -> bool {
     let temporary: [&[u8]; 4] = [b"UNAVAILABLE", b"INUSE", b"SERVERBUG", b"LIMIT"];
     code(text).is_some_and(|(name, _)| temporary.iter().any(|word| word.eq_ignore_ascii_case(name)))
-}
-
-fn cancel(why: &'static str, out: &mut Vec<u8>) -> Step {
-    push_line(out, &[b"*"]);
-    Step::Failed(why)
 }
 
 fn push_line(out: &mut Vec<u8>, parts: &[&[u8]]) {

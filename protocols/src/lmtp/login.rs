@@ -3,15 +3,16 @@
 //! ```text
 //! ExpectGreeting ──> ExpectLhlo ──> choose a mechanism
 //!   ├─ none, or TLS wanted ──> ExpectStarttls ──> Securing ──> ExpectLhlo ──> choose
-//!   └─ ExpectAuthReply <──> Salting ──> ready
+//!   └─ Authenticating ──> ready
 //! ```
 
 use std::sync::Arc;
 
 use super::backend::Offer;
-use super::grammar::{Reply, ReplyError, reply};
+use super::grammar::{ReplyError, reply};
 use crate::login::backend::{self, LoginAs, Next, Terms};
 use crate::login::config::ProxyLogin;
+use crate::login::exchange::{Exchange, UNASKED_SALT};
 use crate::proxy::{Opened, Service};
 use crate::sasl::{self, Mechanism};
 use crate::secret::Secret;
@@ -38,8 +39,7 @@ enum Stage {
     ExpectLhlo,
     ExpectStarttls,
     Securing,
-    ExpectAuthReply(Box<sasl::Client>),
-    Salting(Box<sasl::Client>),
+    Authenticating(Exchange),
 }
 
 /// What a login wants. Ready with what the backend offers, in the words of [`Offer::read`].
@@ -87,12 +87,13 @@ impl backend::Login for Login {
                 self.stage = Stage::Securing;
                 Step::Secure
             }
-            (Stage::ExpectAuthReply(client), 235) if client.is_complete() => {
-                Step::Ready(Arc::clone(&self.offer))
-            }
-            (Stage::ExpectAuthReply(_), 235) => Step::Failed("server did not prove itself"),
-            (Stage::ExpectAuthReply(_), 334) => self.challenge(reply, out),
-            (Stage::ExpectAuthReply(_), 500..=599) => Step::Refused { text: reply.last_text().into() },
+            (Stage::Authenticating(exchange), code) if exchange.awaits_server() => match code {
+                235 if exchange.is_complete() => Step::Ready(Arc::clone(&self.offer)),
+                235 => Step::Failed("server did not prove itself"),
+                334 => exchange.challenge(reply.last_text().trim_ascii(), out),
+                500..=599 => Step::Refused { text: reply.last_text().into() },
+                _ => Step::Failed("unexpected reply during login"),
+            },
             _ => Step::Failed("unexpected reply during login"),
         }
     }
@@ -103,15 +104,8 @@ impl backend::Login for Login {
     }
 
     fn salted(&mut self, salted: Secret, out: &mut Vec<u8>) -> Step {
-        let Stage::Salting(mut client) = std::mem::replace(&mut self.stage, Stage::ExpectGreeting) else {
-            return Step::Failed("salted password that was not asked for");
-        };
-        let step = client.salted_password(&salted);
-        self.stage = Stage::ExpectAuthReply(client);
-        match step {
-            Ok(step) => self.respond(step, out),
-            Err(_) => cancel(out),
-        }
+        let Stage::Authenticating(exchange) = &mut self.stage else { return Step::Failed(UNASKED_SALT) };
+        exchange.salted(&salted, out)
     }
 }
 
@@ -157,40 +151,7 @@ impl Login {
             return Step::Failed("user name and password are too long for AUTH");
         }
         out.extend_from_slice(b"\r\n");
-        self.stage = Stage::ExpectAuthReply(Box::new(client));
+        self.stage = Stage::Authenticating(Exchange::new(client));
         Step::Wait
     }
-
-    fn challenge(&mut self, reply: Reply<'_>, out: &mut Vec<u8>) -> Step {
-        let Stage::ExpectAuthReply(client) = &mut self.stage else {
-            return Step::Failed("unexpected challenge during login");
-        };
-        let Ok(challenge) = sasl::decode_base64(reply.last_text().trim_ascii()) else { return cancel(out) };
-        match client.step(challenge.expose()) {
-            Ok(step) => self.respond(step, out),
-            Err(_) => cancel(out),
-        }
-    }
-
-    fn respond(&mut self, step: sasl::ClientStep, out: &mut Vec<u8>) -> Step {
-        match step {
-            sasl::ClientStep::Response(response) => sasl::base64_out(out, response.expose()),
-            sasl::ClientStep::Done => {}
-            sasl::ClientStep::NeedSaltedPassword { hash, password, salt, iterations } => {
-                if let Stage::ExpectAuthReply(client) =
-                    std::mem::replace(&mut self.stage, Stage::ExpectGreeting)
-                {
-                    self.stage = Stage::Salting(client);
-                }
-                return Step::Salt { hash, password, salt, iterations };
-            }
-        }
-        out.extend_from_slice(b"\r\n");
-        Step::Wait
-    }
-}
-
-fn cancel(out: &mut Vec<u8>) -> Step {
-    out.extend_from_slice(b"*\r\n");
-    Step::Failed("server failed the mechanism")
 }

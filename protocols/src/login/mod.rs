@@ -12,6 +12,7 @@ pub(crate) mod check;
 pub mod config;
 pub(crate) mod desk;
 pub(crate) mod entrance;
+pub(crate) mod exchange;
 pub(crate) mod guest;
 pub(crate) mod link;
 pub(crate) mod watch;

@@ -3,12 +3,13 @@
 //! ```text
 //! ExpectGreeting ──> ExpectCapa ──> InCapa ──> choose a mechanism
 //!   ├─ none, or TLS wanted ──> ExpectStls ──> Securing ──> ExpectCapa
-//!   └─ ExpectAuthReply <──> Salting ──> ready
+//!   └─ Authenticating ──> ready
 //! ```
 
 use super::grammar::{Reply, reply};
 use crate::login::backend::{self, LoginAs, Next, Step, Terms};
 use crate::login::config::ProxyLogin;
+use crate::login::exchange::{Exchange, UNASKED_SALT};
 use crate::proxy::{Opened, Service};
 use crate::sasl::{self, Mechanism};
 use crate::secret::Secret;
@@ -37,8 +38,7 @@ enum Stage {
     InCapa,
     ExpectStls,
     Securing,
-    ExpectAuthReply(Box<sasl::Client>),
-    Salting(Box<sasl::Client>),
+    Authenticating(Exchange),
     Over,
 }
 
@@ -93,19 +93,10 @@ impl backend::Login for Login {
                 Step::Secure
             }
             (Stage::ExpectStls, _) => Step::Failed("STLS refused"),
-            (Stage::ExpectAuthReply(client), Reply::Ok(text)) => {
-                if client.is_complete() {
-                    Step::Ready(Ready { text: text.into() })
-                } else {
-                    Step::Failed("server did not prove itself")
-                }
+            (Stage::Authenticating(exchange), reply) if exchange.awaits_server() => {
+                self.handle_auth_reply(exchange, reply, out)
             }
-            (Stage::ExpectAuthReply(_), Reply::Err(text)) => Step::Refused { text: text.trim_ascii().into() },
-            (Stage::ExpectAuthReply(client), Reply::Challenge(text)) => {
-                self.handle_challenge(client, text, out)
-            }
-            (Stage::ExpectAuthReply(_), Reply::Other(_)) => Step::Failed("no POP3 reply to AUTH"),
-            (Stage::Securing | Stage::Salting(_) | Stage::Over, _) => {
+            (Stage::Securing | Stage::Authenticating(_) | Stage::Over, _) => {
                 Step::Failed("line that was not asked for during login")
             }
         }
@@ -125,18 +116,14 @@ impl backend::Login for Login {
     }
 
     fn salted(&mut self, salted: Secret, out: &mut Vec<u8>) -> Step<Ready> {
-        match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Salting(mut client) => match client.salted_password(&salted) {
-                Ok(step) => self.respond(client, step, out),
-                Err(_) => cancel("server failed the mechanism", out),
-            },
+        match &mut self.stage {
+            Stage::Authenticating(exchange) => exchange.salted(&salted, out),
             Stage::ExpectGreeting
             | Stage::ExpectCapa
             | Stage::InCapa
             | Stage::ExpectStls
             | Stage::Securing
-            | Stage::ExpectAuthReply(_)
-            | Stage::Over => Step::Failed("salted password that was not asked for"),
+            | Stage::Over => Step::Failed(UNASKED_SALT),
         }
     }
 }
@@ -196,52 +183,26 @@ impl Login {
             None => {}
         }
         out.extend_from_slice(b"\r\n");
-        self.stage = Stage::ExpectAuthReply(Box::new(client));
+        self.stage = Stage::Authenticating(Exchange::new(client));
         Step::Wait
     }
 
-    fn handle_challenge(
+    fn handle_auth_reply(
         &mut self,
-        mut client: Box<sasl::Client>,
-        text: &[u8],
+        mut exchange: Exchange,
+        reply: Reply<'_>,
         out: &mut Vec<u8>,
     ) -> Step<Ready> {
-        let Ok(challenge) = sasl::decode_base64(text) else {
-            return cancel("challenge is not base64", out);
-        };
-        match client.step(challenge.expose()) {
-            Ok(step) => self.respond(client, step, out),
-            Err(_) => cancel("server failed the mechanism", out),
+        match reply {
+            Reply::Ok(text) if exchange.is_complete() => Step::Ready(Ready { text: text.into() }),
+            Reply::Ok(_) => Step::Failed("server did not prove itself"),
+            Reply::Err(text) => Step::Refused { text: text.trim_ascii().into() },
+            Reply::Challenge(text) => {
+                let step = exchange.challenge(text, out);
+                self.stage = Stage::Authenticating(exchange);
+                step
+            }
+            Reply::Other(_) => Step::Failed("no POP3 reply to AUTH"),
         }
     }
-
-    fn respond(
-        &mut self,
-        client: Box<sasl::Client>,
-        step: sasl::ClientStep,
-        out: &mut Vec<u8>,
-    ) -> Step<Ready> {
-        match step {
-            sasl::ClientStep::Response(response) => {
-                sasl::base64_out(out, response.expose());
-                out.extend_from_slice(b"\r\n");
-                self.stage = Stage::ExpectAuthReply(client);
-                Step::Wait
-            }
-            sasl::ClientStep::NeedSaltedPassword { hash, password, salt, iterations } => {
-                self.stage = Stage::Salting(client);
-                Step::Salt { hash, password, salt, iterations }
-            }
-            sasl::ClientStep::Done => {
-                out.extend_from_slice(b"\r\n");
-                self.stage = Stage::ExpectAuthReply(client);
-                Step::Wait
-            }
-        }
-    }
-}
-
-fn cancel(why: &'static str, out: &mut Vec<u8>) -> Step<Ready> {
-    out.extend_from_slice(b"*\r\n");
-    Step::Failed(why)
 }

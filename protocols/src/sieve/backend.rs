@@ -3,13 +3,16 @@
 //! ```text
 //! ExpectCapabilities ──> choose a mechanism
 //!   ├─ none, or TLS wanted ──> ExpectStarttls ──> Securing ──> ExpectCapabilities
-//!   └─ ExpectAuthReply <──> Salting ──> ready
+//!   └─ Authenticating ──> ready
 //! ```
+
+use std::borrow::Cow;
 
 use super::capabilities::{KEPT_BYTES_MAX, is_passed};
 use super::grammar::{STRING_BYTES_MAX, Status, sasl_code, server_string, status};
 use crate::login::backend::{self, LoginAs, Next, Step, Terms};
 use crate::login::config::ProxyLogin;
+use crate::login::exchange::{Exchange, Frame, UNASKED_SALT};
 use crate::proxy::{Opened, Service};
 use crate::sasl::{self, Mechanism};
 use crate::secret::Secret;
@@ -35,8 +38,7 @@ enum Stage {
     ExpectCapabilities,
     ExpectStarttls,
     Securing,
-    ExpectAuthReply(Box<sasl::Client>),
-    Salting(Box<sasl::Client>),
+    Authenticating(Exchange<Strings>),
     Over,
 }
 
@@ -90,10 +92,19 @@ impl backend::Login for Login {
                 Step::Secure
             }
             (Stage::ExpectStarttls, _) => Step::Failed("STARTTLS refused"),
-            (Stage::ExpectAuthReply(client), Some((Status::Ok, text))) => self.authenticated(*client, text),
-            (Stage::ExpectAuthReply(_), Some((Status::No, text))) => Step::Refused { text: text.into() },
-            (Stage::ExpectAuthReply(client), None) => self.handle_challenge(client, line, out),
-            (Stage::Securing | Stage::Salting(_) | Stage::Over, _) => {
+            (Stage::Authenticating(mut exchange), said) if exchange.awaits_server() => match said {
+                Some((Status::Ok, text)) => self.authenticated(exchange, text),
+                Some((Status::No, text)) => Step::Refused { text: text.into() },
+                Some((Status::Bye, _)) => Step::Failed("server said BYE"),
+                None => {
+                    // What is no string is no base64 either.
+                    let challenge = server_string(line).map_or(Cow::Borrowed(line), |(text, _)| text);
+                    let step = exchange.challenge(&challenge, out);
+                    self.stage = Stage::Authenticating(exchange);
+                    step
+                }
+            },
+            (Stage::Securing | Stage::Authenticating(_) | Stage::Over, _) => {
                 Step::Failed("line that was not asked for during login")
             }
         }
@@ -111,16 +122,11 @@ impl backend::Login for Login {
     }
 
     fn salted(&mut self, salted: Secret, out: &mut Vec<u8>) -> Step<Ready> {
-        match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Salting(mut client) => match client.salted_password(&salted) {
-                Ok(step) => self.respond(client, step, out),
-                Err(_) => cancel("server failed the mechanism", out),
-            },
-            Stage::ExpectCapabilities
-            | Stage::ExpectStarttls
-            | Stage::Securing
-            | Stage::ExpectAuthReply(_)
-            | Stage::Over => Step::Failed("salted password that was not asked for"),
+        match &mut self.stage {
+            Stage::Authenticating(exchange) => exchange.salted(&salted, out),
+            Stage::ExpectCapabilities | Stage::ExpectStarttls | Stage::Securing | Stage::Over => {
+                Step::Failed(UNASKED_SALT)
+            }
         }
     }
 }
@@ -174,58 +180,30 @@ impl Login {
             string_out(initial.expose(), out);
         }
         out.extend_from_slice(b"\r\n");
-        self.stage = Stage::ExpectAuthReply(Box::new(client));
+        self.stage = Stage::Authenticating(Exchange::new(client));
         Step::Wait
     }
 
     /// The server's last message of the mechanism must have been verified before its OK counts.
-    fn authenticated(&mut self, mut client: sasl::Client, text: &[u8]) -> Step<Ready> {
-        if let Some(last) = sasl_code(text) {
-            let verified = sasl::decode_base64(&last).and_then(|last| client.step(last.expose()));
-            if verified.is_err() {
-                return Step::Failed("server failed the mechanism");
-            }
+    fn authenticated(&mut self, mut exchange: Exchange<Strings>, text: &[u8]) -> Step<Ready> {
+        if let Some(last) = sasl_code(text)
+            && exchange.last_message(&last).is_err()
+        {
+            return Step::Failed("server failed the mechanism");
         }
-        if client.is_complete() { self.ready() } else { Step::Failed("server did not prove itself") }
+        if exchange.is_complete() { self.ready() } else { Step::Failed("server did not prove itself") }
     }
+}
 
-    fn handle_challenge(
-        &mut self,
-        mut client: Box<sasl::Client>,
-        line: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Step<Ready> {
-        let challenge = server_string(line).and_then(|(text, _)| sasl::decode_base64(&text).ok());
-        let Some(challenge) = challenge else { return cancel("challenge is not base64", out) };
-        match client.step(challenge.expose()) {
-            Ok(step) => self.respond(client, step, out),
-            Err(_) => cancel("server failed the mechanism", out),
-        }
-    }
+/// Messages are strings (RFC 5804 section 2.1).
+enum Strings {}
 
-    fn respond(
-        &mut self,
-        client: Box<sasl::Client>,
-        step: sasl::ClientStep,
-        out: &mut Vec<u8>,
-    ) -> Step<Ready> {
-        match step {
-            sasl::ClientStep::Response(response) => {
-                string_out(response.expose(), out);
-                out.extend_from_slice(b"\r\n");
-                self.stage = Stage::ExpectAuthReply(client);
-                Step::Wait
-            }
-            sasl::ClientStep::NeedSaltedPassword { hash, password, salt, iterations } => {
-                self.stage = Stage::Salting(client);
-                Step::Salt { hash, password, salt, iterations }
-            }
-            sasl::ClientStep::Done => {
-                out.extend_from_slice(b"\"\"\r\n");
-                self.stage = Stage::ExpectAuthReply(client);
-                Step::Wait
-            }
-        }
+impl Frame for Strings {
+    const CANCEL: &'static [u8] = b"\"*\"\r\n";
+
+    fn response(message: &[u8], out: &mut Vec<u8>) {
+        string_out(message, out);
+        out.extend_from_slice(b"\r\n");
     }
 }
 
@@ -241,9 +219,4 @@ fn string_out(message: &[u8], out: &mut Vec<u8>) {
         sasl::base64_out(out, message);
         out.push(b'"');
     }
-}
-
-fn cancel(why: &'static str, out: &mut Vec<u8>) -> Step<Ready> {
-    out.extend_from_slice(b"\"*\"\r\n");
-    Step::Failed(why)
 }
