@@ -4,6 +4,9 @@
 //!  closed ──failure──> barred for 1 s, 2 s, 3 s ──> one is let through to try
 //!    ^───────────────── it answered ────────────────────┘ └── it did not: barred anew
 //! ```
+//! Of a server that nobody asked for long, though he would have been let through, nothing is known any more:
+//! all are let through until one of them says what came of it.
+//!
 //! All shards share it. Who asks reads atomics behind a pointer; the map is copied only when a server
 //! fails for the first time.
 
@@ -24,6 +27,13 @@ const BARRED_FOR_MAX: Duration = Duration::from_secs(3);
 
 /// How long others wait for who was let through.
 const PROBE: Duration = Duration::from_secs(2);
+
+/// How long nobody must have asked for a server, from when he would have been let through, until old failures
+/// say nothing any more and everybody is let through. Longer than any server is barred, and than whoever was
+/// let through has as a rule to say what came of it (`client_timeout`), so that steady traffic, however thin,
+/// tries a dead server one by one. Servers restart in less: who comes together with others to one that has long
+/// been well must not be refused because of a failure that nobody remembers.
+const UNASKED: Duration = Duration::from_secs(10);
 
 /// A server that took connections and said nothing is believed to be well when nobody has found it so for
 /// this long.
@@ -160,11 +170,23 @@ impl Breaker {
         }
     }
 
+    /// Who is let through to try moves `barred_until` on, and who is refused does not: that it lies far back says
+    /// that nobody asked. A probe of whom nothing is heard, because he went away or still waits, counts as
+    /// having asked, so [`UNASKED`] begins behind his time.
+    ///
+    /// Everybody is let through then until the first of them says what came of it. Where the server is still dead
+    /// those are no herd: nobody had asked for seconds, a connection is refused at once, and a server that takes
+    /// connections and says nothing is waited for as long as by those whom its first failure met. The failures
+    /// stay counted, so that the next one bars for the longest pause at once.
     fn lets_through(&self, now: u64) -> bool {
         if self.failures.load(Ordering::Relaxed) == 0 {
             return true;
         }
         let until = self.barred_until.load(Ordering::Relaxed);
+        // Fits: it is a few seconds.
+        if now >= until + UNASKED.as_millis() as u64 {
+            return true;
+        }
         // Fits: it is a few seconds.
         let next = now + PROBE.as_millis() as u64;
         now >= until
@@ -189,6 +211,56 @@ mod tests {
         health.reached("be1", later);
         assert!(!health.is_barred("be1", later) && !health.is_barred("be1", later));
         assert_eq!(health.note("be1"), None);
+    }
+
+    #[test]
+    fn failures_of_a_server_that_nobody_asked_for_long_bar_nobody() {
+        let (health, now) = (Health::default(), Instant(5_000_000_000));
+        health.was_silent("be1", now);
+        health.failed("be2", now);
+        let soon = now + (BARRED_FOR + UNASKED - Duration::from_millis(1));
+        assert!(!health.is_barred("be2", soon) && health.is_barred("be2", soon), "one tries");
+        let later = now + BARRED_FOR + UNASKED;
+        for _ in 0..100 {
+            assert!(!health.is_barred("be1", later));
+        }
+        // Still dead: the first who says so bars it, for longer than the first time.
+        health.was_silent("be1", later);
+        assert!(health.is_barred("be1", later + BARRED_FOR));
+        assert_eq!(health.note("be1").map(|note| note.times), Some(2));
+    }
+
+    #[test]
+    fn probe_that_says_nothing_is_followed_by_one_and_after_long_by_all() {
+        let (health, now) = (Health::default(), Instant(5_000_000_000));
+        health.failed("be1", now);
+        let tried = now + BARRED_FOR;
+        assert!(!health.is_barred("be1", tried), "one tries and says nothing");
+        // Those who are refused meanwhile change nothing.
+        for at in 0..PROBE.as_secs() {
+            assert!(health.is_barred("be1", tried + Duration::from_secs(at)));
+        }
+        let again = tried + (PROBE + UNASKED - Duration::from_millis(1));
+        assert!(!health.is_barred("be1", again) && health.is_barred("be1", again), "so does another one");
+        let later = again + PROBE + UNASKED;
+        assert!(!health.is_barred("be1", later) && !health.is_barred("be1", later), "nobody asked since");
+        health.reached("be1", later);
+        assert_eq!(health.note("be1"), None);
+    }
+
+    #[test]
+    fn steady_traffic_tries_a_dead_server_one_by_one() {
+        let (health, mut now) = (Health::default(), Instant(5_000_000_000));
+        health.failed("be1", now);
+        let mut tries = 0;
+        for _ in 0..60 {
+            now = now + Duration::from_secs(1);
+            let through = (0..50).filter(|_| !health.is_barred("be1", now)).count();
+            assert!(through <= 1);
+            tries += through;
+            (0..through).for_each(|_| health.failed("be1", now));
+        }
+        assert!((10..=30).contains(&tries), "{tries}");
     }
 
     #[test]

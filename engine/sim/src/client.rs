@@ -46,7 +46,6 @@ pub struct Client {
     boxes: Vec<String>,
     /// It is of those who come when all is well, and is refused nothing.
     is_late: bool,
-    late_refusals: usize,
     /// QRESYNC is enabled.
     qresync: bool,
     selected: Option<Picture>,
@@ -123,7 +122,6 @@ impl Client {
             steps_left: steps,
             boxes,
             is_late: false,
-            late_refusals: 0,
             qresync: false,
             selected: None,
             looks_around: false,
@@ -360,9 +358,7 @@ impl Client {
         if !excused || status == "BAD" && !unselected {
             self.violation(&format!("{verb:?} refused for good: {status} {rest}"));
         }
-        // A server that nobody asked since it failed is tried by one; who comes at that moment is refused, once.
-        self.late_refusals += usize::from(self.is_late && temporary);
-        if self.is_late && temporary && self.late_refusals > 1 {
+        if self.is_late && temporary {
             self.violation(&format!("all is well, and {verb:?} is refused: {rest}"));
         }
     }
