@@ -107,6 +107,27 @@ def older_server_among_newer(bed, ours):
     assert offered(ours) == before, offered(ours) ^ before
 
 
+PUSH = "XAPPLEPUSHSERVICE aps-version 2 aps-account-id a aps-device-token b aps-subtopic com.apple.mobilemail mailboxes (INBOX team02)"
+
+
+def home_alone_decides_of_push_notifications(bed, ours):
+    """backend1 has them and backend2 has not: told to whose home the one is, and asked of it."""
+    before = {user: offered(ours, user) for user in ("user001", "user002")}
+    assert not any("XAPPLEPUSHSERVICE" in words for words in before.values()), before
+    restarted(bed, "backend1", aps_topic="com.example.mail", event_notifier="log", event_groups="message applepushservice")
+    for user, is_offered in (("user001", True), ("user002", False)):
+        assert offered(ours, user) ^ before[user] == ({"XAPPLEPUSHSERVICE"} if is_offered else set()), user
+        for select in ("UNSELECT", "SELECT INBOX", "SELECT team01", "SELECT team02"):
+            s = ours.session(user)
+            s.command(select)
+            answer = s.command(PUSH)
+            assert answer.status == ("OK" if is_offered else "BAD"), (user, select, answer.lines)
+            assert any(b"aps-topic\" \"com.example.mail" in line for line in answer.lines) == is_offered, answer.lines
+            s.close()
+    restarted(bed, "backend1", aps_topic=None, event_notifier=None, event_groups=None)
+    assert offered(ours, "user001") == before["user001"]
+
+
 # ---------------------------------------------------------------- messages of many servers
 def message_is_put_together(_, ours):
     """CATENATE with parts of messages on both servers, in a mailbox of either; a large part goes through unseen."""
@@ -369,7 +390,8 @@ def domains_cross(bed, ours):
         alike(bed, ours, user, [*lists, *reaches])
 
 
-TESTS = [("an older server among newer ones", older_server_among_newer), ("CATENATE", message_is_put_together),
+TESTS = [("an older server among newer ones", older_server_among_newer),
+         ("push notifications of the home", home_alone_decides_of_push_notifications), ("CATENATE", message_is_put_together),
          ("special use away from home", special_use_away_from_home_is_told), ("rare verbs", rare_verbs_reach_their_server), ("disabled namespaces", namespaces_are_disabled),
          ("foolstupidclients", stupid_clients_are_fooled), ("ignorereference", references_are_ignored), ("imapmagicplus", magic_plus_is_taken_off),
          ("deleted mailboxes", deleted_mailboxes_are_listed_where_asked), ("calendars", calendars_are_hidden),

@@ -160,9 +160,11 @@ impl Host for FrontendHost {
             Question::SaltPassword { hash, password, salt, iterations } => {
                 shared.helpers.salt_password(asker, hash, password, salt, iterations)
             }
-            Question::Capabilities => {
-                let locations = shared.directory.locations();
-                Reply::Now(Answer::Capabilities(shared.backends.offered.common(&locations)))
+            Question::Capabilities { inbox } => {
+                let snapshot = shared.directory.snapshot();
+                let offered = &shared.backends.offered;
+                let home = snapshot.list.locate(&inbox).and_then(|(location, _)| location.server());
+                Reply::Now(Answer::Capabilities(offered.told(&snapshot.list.all_locations(), home)))
             }
             Question::ServiceCapabilities(service) => {
                 let locations = shared.directory.locations();

@@ -354,8 +354,11 @@ pub enum Question {
         /// The server's iteration count, already checked against the limits.
         iterations: u32,
     },
-    /// What the backends offer; answered by [`Answer::Capabilities`].
-    Capabilities,
+    /// What the backends offer to a user; answered by [`Answer::Capabilities`].
+    Capabilities {
+        /// The internal name of his INBOX, whose server is his home.
+        inbox: Box<[u8]>,
+    },
     /// What a user's home server told last of him; answered by [`Answer::HomeCopy`].
     HomeCopy {
         /// The canonical user.
@@ -653,6 +656,8 @@ pub struct ScramKeys {
 pub struct BackendCapabilities {
     /// Offered by every server that was seen, in the order of the first, unsorted otherwise.
     pub common: Vec<Box<str>>,
+    /// What the user's home alone decides, as it offered it.
+    pub home: Vec<Box<str>>,
     /// Servers that `common` was made of; zero means none was seen yet.
     pub servers: usize,
 }

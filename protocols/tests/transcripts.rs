@@ -993,7 +993,7 @@ fn shown(question: &Question) -> String {
         Question::DomainOf { address } => format!("domain of {address}"),
         Question::ScramKeys { user, .. } => format!("scram-keys {}", user.escape_ascii()),
         Question::SaltPassword { iterations, .. } => format!("salt {iterations}"),
-        Question::Capabilities => "capabilities".into(),
+        Question::Capabilities { .. } => "capabilities".into(),
         Question::ServiceCapabilities(service) => format!("capabilities {service:?}").to_lowercase(),
         Question::Intend(_) => "intend".into(),
         Question::Errand(_) => "errand".into(),
@@ -1045,9 +1045,12 @@ fn answered(text: &str) -> Option<Answer> {
         "domain" => Answer::Domain(words.get(1).map(|word| (*word).into())),
         "no-keys" => Answer::ScramKeys(None),
         "capabilities" => {
-            let common: Vec<Box<str>> = rest().iter().map(|item| item.replace('_', " ").into()).collect();
+            let (home, common): (Vec<_>, Vec<_>) =
+                rest().into_iter().partition(|item| item.starts_with("home:"));
+            let common: Vec<Box<str>> = common.iter().map(|item| item.replace('_', " ").into()).collect();
+            let home = home.iter().map(|item| item["home:".len()..].into()).collect();
             let servers = usize::from(!common.is_empty());
-            Answer::Capabilities(Arc::new(BackendCapabilities { common, servers }))
+            Answer::Capabilities(Arc::new(BackendCapabilities { common, home, servers }))
         }
         _ => return None,
     })

@@ -146,7 +146,7 @@ fn answer(question: Question) -> Answer {
         Question::Find { name, .. } => Answer::Found(Finding::Active(entry(&name))),
         Question::Groups { .. } => Answer::Groups(Ok(Default::default())),
         Question::DomainOf { .. } => Answer::Domain(None),
-        Question::Capabilities => Answer::Capabilities(Arc::new(BackendCapabilities::default())),
+        Question::Capabilities { .. } => Answer::Capabilities(Arc::new(BackendCapabilities::default())),
         Question::HomeCopy { .. } => Answer::HomeCopy(HomeCopy::default()),
         Question::List(_) => Answer::Page(ListPage {
             entries: Vec::new(),

@@ -122,7 +122,7 @@ impl Driver {
             | Question::SaltPassword { .. }
             | Question::Intend(_)
             | Question::Errand(_)
-            | Question::Capabilities
+            | Question::Capabilities { .. }
             | Question::ServiceCapabilities(_)
             | Question::Directory(_) => None,
         };

@@ -268,7 +268,7 @@ impl Host {
             Question::DomainOf { .. } => Some(Answer::Domain(None)),
             Question::ScramKeys { .. } => Some(Answer::ScramKeys(None)),
             Question::SaltPassword { password, .. } => Some(Answer::SaltedPassword(password)),
-            Question::Capabilities | Question::ServiceCapabilities(_) => {
+            Question::Capabilities { .. } | Question::ServiceCapabilities(_) => {
                 Some(Answer::Capabilities(Arc::new(BackendCapabilities::default())))
             }
             Question::Intend(intent) => {

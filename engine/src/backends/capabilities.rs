@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use mupdate::list::Locations;
-use protocols::imap::{CYRUS_3_6, with_shims};
+use protocols::imap::{AT_HOME, CYRUS_3_6, with_shims};
 use protocols::proxy::BackendCapabilities;
 
 /// Servers that are remembered; a murder has tens.
@@ -44,6 +44,8 @@ pub struct Offered {
 struct Common {
     of: Option<Locations>,
     offered: Arc<BackendCapabilities>,
+    /// With what users have at home, of each server that offers such.
+    at_home: BTreeMap<Box<str>, Arc<BackendCapabilities>>,
 }
 
 impl Offered {
@@ -82,18 +84,33 @@ impl Offered {
 
     /// What the servers of a list have in common; of one that was never seen what Cyrus 3.6 offers.
     pub fn common(&self, locations: &Locations) -> Arc<BackendCapabilities> {
-        let known = self.common.load();
+        self.told(locations, None)
+    }
+
+    /// As [`Offered::common`], with what the home of a user offers of his own.
+    pub fn told(&self, locations: &Locations, home: Option<&[u8]>) -> Arc<BackendCapabilities> {
+        let known = self.worked_out(locations);
+        let home = home.and_then(|server| std::str::from_utf8(server).ok());
+        let at_home = home.and_then(|server| known.at_home.get(server));
+        Arc::clone(at_home.unwrap_or(&known.offered))
+    }
+
+    fn worked_out(&self, locations: &Locations) -> Arc<Common> {
+        let known = self.common.load_full();
         if known.of.as_ref().is_some_and(|of| of.is_same(locations)) {
-            return Arc::clone(&known.offered);
+            return known;
         }
         let by_server = lock(&self.by_server);
-        let offered = Arc::new(match self.unseen {
+        let offered = match self.unseen {
             Some(unseen) => common(&by_server, &servers(locations), unseen, <[Box<str>]>::to_vec),
             None => common(&by_server, &servers(locations), cyrus_3_6, with_shims),
-        });
+        };
+        let at_home = if self.unseen.is_none() { at_home(&by_server, &offered) } else { BTreeMap::new() };
+        let worked_out =
+            Arc::new(Common { of: Some(locations.clone()), offered: Arc::new(offered), at_home });
         // Under the lock, so that nothing older is stored behind what `seen` cleared.
-        self.common.store(Arc::new(Common { of: Some(locations.clone()), offered: Arc::clone(&offered) }));
-        offered
+        self.common.store(Arc::clone(&worked_out));
+        worked_out
     }
 
     /// Writes the file in one step. Blocks.
@@ -147,7 +164,23 @@ fn common(
         let other = as_served(other);
         common.retain(|name| other.iter().any(|offered| offered.eq_ignore_ascii_case(name)));
     }
-    BackendCapabilities { common, servers: offers.len() }
+    BackendCapabilities { common, home: Vec::new(), servers: offers.len() }
+}
+
+/// What is told to the users of each server that offers something to them alone.
+fn at_home(
+    by_server: &BTreeMap<Box<str>, Vec<Box<str>>>,
+    common: &BackendCapabilities,
+) -> BTreeMap<Box<str>, Arc<BackendCapabilities>> {
+    let is_at_home = |name: &str| AT_HOME.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let own =
+        |offer: &Vec<Box<str>>| offer.iter().filter(|name| is_at_home(name)).cloned().collect::<Vec<_>>();
+    by_server
+        .iter()
+        .map(|(server, offer)| (server, own(offer)))
+        .filter(|(_, home)| !home.is_empty())
+        .map(|(server, home)| (server.clone(), Arc::new(BackendCapabilities { home, ..common.clone() })))
+        .collect()
 }
 
 fn read(path: &Path) -> io::Result<BTreeMap<Box<str>, Vec<Box<str>>>> {
@@ -233,6 +266,25 @@ mod tests {
         assert_eq!(told_of(&offered, &["be1", "be2"]), names("MOVE QRESYNC"));
         offered.seen("be2", names("NOTIFY MOVE"));
         assert_eq!(told_of(&offered, &["be1", "be2"]), names("MOVE NOTIFY"));
+    }
+
+    #[test]
+    fn what_serves_a_user_at_home_is_his_home_s_word_alone() {
+        let offered = Offered::default();
+        offered.seen("be1", names("IMAP4rev1 MOVE XAPPLEPUSHSERVICE"));
+        offered.seen("be2", names("IMAP4rev1 MOVE xusergroups"));
+        offered.seen("be3", names("IMAP4rev1 MOVE"));
+        let locations = list(&["be1", "be2", "be3"]).all_locations();
+        let home_of = |server: Option<&str>| offered.told(&locations, server.map(str::as_bytes)).home.clone();
+        assert_eq!(home_of(Some("be1")), names("XAPPLEPUSHSERVICE"));
+        assert_eq!(home_of(Some("be2")), names("xusergroups"));
+        for nothing in [Some("be3"), Some("unseen"), None] {
+            assert!(home_of(nothing).is_empty(), "{nothing:?}");
+        }
+        let told = offered.told(&locations, Some(b"be1")).common.clone();
+        assert_eq!(told, offered.common(&locations).common);
+        offered.seen("be1", names("IMAP4rev1 MOVE"));
+        assert!(home_of(Some("be1")).is_empty());
     }
 
     const RELEASES: &str = include_str!("../../tests/data/releases.txt");

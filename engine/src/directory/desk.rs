@@ -63,7 +63,8 @@ impl Session for Desk {
         self.is_due = false;
         self.is_asking = true;
         self.next = self.next.wrapping_add(1);
-        Some(Output::Ask { id: QuestionId(self.next), question: Question::Capabilities })
+        let question = Question::Capabilities { inbox: Box::default() };
+        Some(Output::Ask { id: QuestionId(self.next), question })
     }
 
     /// There is always a next time until the end: a driver ends a session that waits for nothing.

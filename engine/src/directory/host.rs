@@ -313,7 +313,7 @@ impl Host for DirectoryHost {
                 self.around.helpers.salt_password(asker, hash, password, salt, iterations)
             }
             // The desk asks this to say that something is due.
-            Question::Capabilities => {
+            Question::Capabilities { .. } => {
                 // It is one session for the life of the shard.
                 let _ = self.requests.desk.set(session);
                 self.tick(now);

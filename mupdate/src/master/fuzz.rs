@@ -169,7 +169,7 @@ impl Bench {
             | Question::SaltPassword { .. }
             | Question::Intend(_)
             | Question::Errand(_)
-            | Question::Capabilities
+            | Question::Capabilities { .. }
             | Question::ServiceCapabilities(_)
             | Question::Groups { .. }
             | Question::HomeCopy { .. }

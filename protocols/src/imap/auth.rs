@@ -297,9 +297,10 @@ impl Session {
             Step::Try { server, who } => self.try_password_at(deciding, &server, who, now),
             Step::Accepted(identity) => {
                 let identity = Arc::new(identity);
+                let inbox = self.config.namespace.inbox(&identity.user).into();
                 deciding.tries = None;
                 self.set_stage(Stage::Finishing { decided: deciding, identity });
-                self.ask(Purpose::Guest, Question::Capabilities);
+                self.ask(Purpose::Guest, Question::Capabilities { inbox });
             }
             Step::Refused(why) => self.refuse(&deciding, why, now),
             Step::Unavailable(why) => self.postpone(&deciding, why),

@@ -11,9 +11,9 @@ use super::folder::{self, Create, Subscribe};
 use super::grammar::{
     AclArgs, Command, Verb, annotation_args, append_head, copy_args, create_args, deleteacl_args,
     enable_args, esearch_args, first_mailbox, genurlauth_args, getacl_args, getmetadata_args, getquota_args,
-    getquotaroot_args, list_args, listrights_args, lsub_args, mailbox_args, myrights_args, rename_args,
-    replace_head, select_args, setacl_args, setmetadata_args, setquota_args, status_args, subscribe_args,
-    urlfetch_args, xfer_args,
+    getquotaroot_args, list_args, listrights_args, lsub_args, mailbox_args, myrights_args,
+    rename_args, replace_head, select_args, setacl_args, setmetadata_args, setquota_args, status_args,
+    subscribe_args, urlfetch_args, xfer_args,
 };
 use super::idle::Idle;
 use super::list::{ListTask, Word};
@@ -123,7 +123,11 @@ impl Session {
             Verb::ResetKey => self.begin_passed_on(command),
             Verb::Xfer => self.begin_xfer(command),
             Verb::XWarmup | Verb::Reconstruct => self.begin_passed_on(command),
-            Verb::XApplePushService | Verb::SetUserGroup | Verb::UnsetUserGroup | Verb::GetJmapAccess => {
+            Verb::XApplePushService
+            | Verb::SetUserGroup
+            | Verb::UnsetUserGroup
+            | Verb::GetUserGroup
+            | Verb::GetJmapAccess => {
                 let inbox = self.user().map(|user| user.inbox.to_vec()).unwrap_or_default();
                 Ok(passing::at_home(command, inbox))
             }

@@ -64,7 +64,10 @@ pub fn with_shims(offered: &[Box<str>]) -> Vec<Box<str>> {
 }
 
 /// Beginnings of capabilities that are a backend's own.
-const NOT_PASSED_PREFIXES: [&str; 4] = ["AUTH=", "MUPDATE=", "APPENDLIMIT", "XAPPLEPUSHSERVICE"];
+const NOT_PASSED_PREFIXES: [&str; 3] = ["AUTH=", "MUPDATE=", "APPENDLIMIT"];
+
+/// What serves a user at his home, whatever the other servers have: push notifications and groups.
+pub const AT_HOME: [&str; 2] = ["XAPPLEPUSHSERVICE", "XUSERGROUPS"];
 
 /// RFC 7889: the largest message.
 const APPEND_LIMIT: &str = "APPENDLIMIT=";
@@ -163,6 +166,7 @@ pub(super) fn after_login(config: &Config, offered: &BackendCapabilities, compre
     } else {
         offered.common.iter().filter(|name| is_passed(name)).for_each(|name| list.push(name));
     }
+    offered.home.iter().for_each(|name| list.push(name));
     if config.capabilities.referrals {
         list.push("MAILBOX-REFERRALS");
     }
@@ -188,7 +192,7 @@ fn append_limit(config: &Config, offered: &BackendCapabilities) -> Option<u64> {
 }
 
 fn is_passed(name: &str) -> bool {
-    let is_named = NOT_PASSED.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let is_named = NOT_PASSED.iter().chain(&AT_HOME).any(|known| known.eq_ignore_ascii_case(name));
     let begins = |prefix: &&str| {
         name.get(..prefix.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(prefix))
     };
@@ -318,15 +322,17 @@ mod tests {
                 "MUPDATE=mupdate://x/",
                 "COMPRESS=DEFLATE",
                 "notify",
+                "XUSERGROUPS",
             ]
             .map(Box::from)
             .into(),
+            home: ["XAPPLEPUSHSERVICE".into()].into(),
             servers: 2,
         };
         let text = after_login(&Config::default(), &offered, false);
         assert_eq!(
             text,
-            "IMAP4rev1 LITERAL+ ID ENABLE QRESYNC LOGINDISABLED IDLE UNAUTHENTICATE COMPRESS=DEFLATE"
+            "IMAP4rev1 LITERAL+ ID ENABLE QRESYNC XAPPLEPUSHSERVICE LOGINDISABLED IDLE UNAUTHENTICATE COMPRESS=DEFLATE"
         );
     }
 
@@ -349,7 +355,8 @@ mod tests {
             let mut config = Config::default();
             config.capabilities.append_limit = ours;
             let common = theirs.iter().map(|name| Box::from(*name)).collect();
-            let text = after_login(&config, &BackendCapabilities { common, servers: 2 }, false);
+            let offered = BackendCapabilities { common, servers: 2, ..BackendCapabilities::default() };
+            let text = after_login(&config, &offered, false);
             text.split(' ').find(|name| name.starts_with("APPENDLIMIT")).map(str::to_owned)
         };
         assert_eq!(told(None, &["APPENDLIMIT=5000"]).as_deref(), Some("APPENDLIMIT=5000"));

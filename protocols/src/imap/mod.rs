@@ -55,6 +55,6 @@ mod urlauth;
 mod testing;
 
 pub use config::Config;
-pub use info::{CYRUS_3_6, with_shims};
+pub use info::{AT_HOME, CYRUS_3_6, with_shims};
 pub use session::Session;
 pub(crate) use settle::is_meant;

@@ -108,7 +108,7 @@ impl Wait {
             | Question::ServiceCapabilities(_)
             | Question::Intend(_)
             | Question::Errand(_)
-            | Question::Capabilities => Wait::Authentication,
+            | Question::Capabilities { .. } => Wait::Authentication,
         }
     }
 }

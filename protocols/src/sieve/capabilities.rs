@@ -152,7 +152,7 @@ mod tests {
         let mut common = items(b"\"SIEVE\" \"fileinto copy\"\r\n");
         common.extend(items(b"\"X-FLAG\"\r\n"));
         common.extend(items(b"\"NOTIFY\" {6}\r\nmailto\r\n"));
-        let offered = BackendCapabilities { common, servers: 1 };
+        let offered = BackendCapabilities { common, servers: 1, ..BackendCapabilities::default() };
         let mut out = Vec::new();
         Asker { common: &Common::default(), tls: true, user: None, offered: &offered }.tell(&mut out);
         let text = String::from_utf8(out).unwrap();

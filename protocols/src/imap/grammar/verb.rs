@@ -211,6 +211,8 @@ verbs! {
     SetUserGroup = "SETUSERGROUP",
     /// UNSETUSERGROUP.
     UnsetUserGroup = "UNSETUSERGROUP",
+    /// GETUSERGROUP.
+    GetUserGroup = "GETUSERGROUP",
     /// XMEID.
     XMeId = "XMEID",
     /// XBACKUP.
