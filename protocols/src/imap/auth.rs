@@ -530,7 +530,7 @@ impl Session {
         self.set_selected(None);
         self.tell_presence(b"");
         if let Some(rare) = &mut self.rare {
-            rare.seat = None;
+            (rare.seat, rare.notify) = (None, None);
         }
         let Phase::User(user) = &mut self.phase else { return };
         self.phase = Phase::Guest(Box::new(Guest::again(user.tls, user.domain.take())));

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use super::compress::Compressing;
 use super::grammar::Verb;
 use super::login::{Login, Release};
+use super::notify::Told;
 use super::numbers::Numbers;
 use crate::places::Place;
 use crate::proxy::{BackendId, Instant, Side, Stamp};
@@ -142,6 +143,10 @@ pub struct Backend {
     pub(super) enabled: Extensions,
     /// What the client was told of the mailbox that is selected here.
     pub(super) numbers: Numbers,
+    /// It tells of mailboxes that are not selected (NOTIFY), and is asked nothing else.
+    pub(super) is_listening: bool,
+    /// What it was told by NOTIFY of the mailbox that is selected here.
+    pub(super) told_notify: Told,
     /// A task wanted it for itself: nobody else is given it.
     pub(super) is_apart: bool,
     /// It is logged in as an administrator, for the running task alone.
@@ -286,6 +291,8 @@ impl Backend {
             flights: VecDeque::new(),
             enabled: Extensions::default(),
             numbers: Numbers::default(),
+            is_listening: false,
+            told_notify: Told::Nothing,
             is_apart: false,
             serves_task: false,
             last_use: now,

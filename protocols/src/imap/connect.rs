@@ -272,7 +272,7 @@ impl Session {
     }
 
     /// Sends a command of ours whose answer nobody wants.
-    fn send_own(&mut self, at: usize, command: &[u8]) {
+    pub(super) fn send_own(&mut self, at: usize, command: &[u8]) {
         let tag = self.new_own_tag();
         let side = self.backends[at].side();
         self.outbox.write(side, &[&tag, b" ", command, b"\r\n"]);
@@ -305,7 +305,9 @@ impl Session {
             Phase::Leaving(_) => return Progress::Took(input.len()),
             Phase::Ready(_) => {}
         }
-        if backend.flow != Flow::Start {
+        if backend.is_listening {
+            self.look_at_listener(at, input, now)
+        } else if backend.flow != Flow::Start {
             self.pass_rest(at, input)
         } else if backend.answers_us() {
             self.look_at_own_answer(at, input, now)
@@ -366,7 +368,7 @@ impl Session {
 
     /// Whether an untagged response is for the client whatever the backend was asked.
     #[expect(clippy::wildcard_enum_match_arm, reason = "all other kinds answer a command")]
-    fn is_news(&self, at: usize, kind: UntaggedKind, rest: &[u8]) -> bool {
+    pub(super) fn is_news(&self, at: usize, kind: UntaggedKind, rest: &[u8]) -> bool {
         match kind {
             UntaggedKind::Ok | UntaggedKind::No => {
                 code(rest).is_some_and(|(name, _)| name.eq_ignore_ascii_case(b"ALERT"))
@@ -466,6 +468,9 @@ impl Session {
         let was_selected = self.is_selected(backend.id());
         if backend.serves_task {
             self.tell_task(News::Lost(backend.id()), now);
+        }
+        if backend.is_listening {
+            self.listener_gone(backend.server());
         }
         if was_selected {
             self.selected_gone(backend, "lost", now);

@@ -9,9 +9,9 @@ use super::copy::{Action, By, CopyTask};
 use super::esearch::Esearch;
 use super::folder::{self, Create, Subscribe};
 use super::grammar::{
-    AclArgs, Command, Verb, annotation_args, append_head, copy_args, create_args, deleteacl_args,
+    AclArgs, Command, NotifyArgs, Verb, annotation_args, append_head, copy_args, create_args, deleteacl_args,
     enable_args, esearch_args, first_mailbox, genurlauth_args, getacl_args, getmetadata_args, getquota_args,
-    getquotaroot_args, list_args, listrights_args, lsub_args, mailbox_args, myrights_args,
+    getquotaroot_args, list_args, listrights_args, lsub_args, mailbox_args, myrights_args, notify_args,
     rename_args, replace_head, select_args, setacl_args, setmetadata_args, setquota_args, status_args,
     subscribe_args, urlfetch_args, xfer_args,
 };
@@ -21,6 +21,7 @@ use super::lost::Bond;
 use super::lsub::LsubTask;
 use super::metadata;
 use super::namespace::NamespaceTask;
+use super::notify::Notify;
 use super::passing;
 use super::quota::QuotaTask;
 use super::referral::{Kind, Refer};
@@ -121,6 +122,7 @@ impl Session {
             Verb::UrlFetch => Ok(Box::new(UrlTask::fetch(self.arguments(command, urlfetch_args)?))),
             Verb::ResetKey if command.args.is_empty() => Ok(Box::new(ResetKeys::new())),
             Verb::ResetKey => self.begin_passed_on(command),
+            Verb::Notify if self.is_offered("NOTIFY") => self.begin_notify(command),
             Verb::Xfer => self.begin_xfer(command),
             Verb::XWarmup | Verb::Reconstruct => self.begin_passed_on(command),
             Verb::XApplePushService
@@ -241,6 +243,15 @@ impl Session {
         let name = self.internal(&args.mailbox)?;
         let task = folder::xfer(&args, name, self.identity_is_admin()).map_err(Refusal::no)?;
         Ok(task)
+    }
+
+    fn begin_notify(&self, command: &Command<'_>) -> Begun {
+        Ok(Box::new(match self.arguments(command, notify_args)? {
+            NotifyArgs::None => Notify::none(),
+            NotifyArgs::Set { status, groups } => {
+                Notify::set(status, &groups, |typed| self.internal(typed).ok())
+            }
+        }))
     }
 
     /// To the server of the mailbox that is named first, the rest as it is.

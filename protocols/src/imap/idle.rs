@@ -56,6 +56,10 @@ impl Task for Idle {
         }
     }
 
+    fn lets_news_pass(&self) -> bool {
+        self.reads_client()
+    }
+
     fn reads_client(&self) -> bool {
         matches!(self.step, Step::ExpectDone)
     }

@@ -20,7 +20,7 @@ pub const CYRUS_3_6: &str = "ACL ANNOTATE-EXPERIMENT-1 BINARY CATENATE CHILDREN 
 
 /// What a backend offers that no client of a frontend gets: it is the frontend's own, or between
 /// servers, or not built here.
-const NOT_PASSED: [&str; 22] = [
+const NOT_PASSED: [&str; 21] = [
     "IMAP4rev1",
     "IMAP4rev2",
     "LITERAL+",
@@ -32,7 +32,6 @@ const NOT_PASSED: [&str; 22] = [
     "STARTTLS",
     "LOGINDISABLED",
     "COMPRESS=DEFLATE",
-    "NOTIFY",
     "UTF8=ONLY",
     "UNAUTHENTICATE",
     "JMAPACCESS",
@@ -332,7 +331,7 @@ mod tests {
         let text = after_login(&Config::default(), &offered, false);
         assert_eq!(
             text,
-            "IMAP4rev1 LITERAL+ ID ENABLE QRESYNC XAPPLEPUSHSERVICE LOGINDISABLED IDLE UNAUTHENTICATE COMPRESS=DEFLATE"
+            "IMAP4rev1 LITERAL+ ID ENABLE QRESYNC notify XAPPLEPUSHSERVICE LOGINDISABLED IDLE UNAUTHENTICATE COMPRESS=DEFLATE"
         );
     }
 

@@ -40,6 +40,7 @@ pub mod list;
 pub mod lsub;
 pub mod metadata;
 mod namespace;
+mod notify;
 mod passing;
 mod placement;
 pub mod quota;

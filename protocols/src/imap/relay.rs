@@ -353,6 +353,7 @@ impl Session {
 
     /// The client is told this: his numbers, and what the first command in flight was answered.
     fn told(&mut self, at: usize, line: &[u8]) {
+        self.note_overflow(line);
         let backend = &mut self.backends[at];
         backend.numbers.note(line);
         if let Some(first) = backend.flights.front_mut() {

@@ -158,13 +158,16 @@ impl Session {
             }
             Want::GiveUp(why) => self.not_rejoined(why),
             Want::AdminBackend { server } => self.task_wants_admin(&server, now),
+            Want::Notify(notified) => self.notify(*notified, now),
+            Want::NotifyNone => self.notify_none(),
+            Want::NotifyOverflow => self.overflow(),
             Want::Reply => self.tell_client(&[out]),
             Want::Send(id) => self.send_for_task(id, out, now),
             Want::Forward { from, to, n } => self.outbox.forward(from, to, n),
             Want::Discard { from, n } => self.outbox.discard(from, n),
             Want::Selected { backend, name, access, bond } => {
                 let is_numberless = self.user().is_some_and(|user| user.enabled.uidonly);
-                let bond = if is_numberless { Bond::Fast } else { bond };
+                let bond = if is_numberless || self.is_notified() { Bond::Fast } else { bond };
                 self.deeds.iter_mut().for_each(|deeds| deeds.is_there(&name));
                 let name = name.into();
                 let selected = SelectedMailbox {
@@ -294,6 +297,7 @@ impl Session {
             return self.tell_task(News::Backend(Err(Unavailable)), now);
         }
         self.enable_at(id, now);
+        self.notify_at(id);
         if let Some(at) = self.backend_at(id) {
             self.backends[at].serves_task = true;
         }

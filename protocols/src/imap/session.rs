@@ -21,6 +21,7 @@ use super::config::Config;
 use super::deeds::Deeds;
 use super::info::{self, Papers};
 use super::lost::{Away, Bond};
+use super::notify::{On, Telling};
 use super::running::Running;
 use super::task::Access;
 use super::withheld::Withheld;
@@ -80,6 +81,8 @@ pub(super) struct Rare {
     pub(super) compressed: Option<Place>,
     /// He is counted.
     pub(super) seat: Option<Seat>,
+    /// He is told of mailboxes that are not selected.
+    pub(super) notify: Option<Box<On>>,
     /// His connection is written along.
     pub(super) is_traced: bool,
     /// There is no client.
@@ -224,6 +227,8 @@ pub(super) enum Purpose {
     Selected,
     /// What is remembered under this number.
     Deed(u32),
+    /// Whether a listener may tell this.
+    Listener(Telling),
     /// The connection that is being opened or logged in.
     Backend(BackendId),
 }
@@ -495,6 +500,7 @@ impl Session {
             Purpose::Task => self.handle_task_answer(answer, now),
             Purpose::Selected => self.handle_became(answer, now),
             Purpose::Deed(number) => self.handle_deed_answer(number, answer),
+            Purpose::Listener(telling) => self.handle_listener_answer(telling, answer),
             Purpose::Backend(backend) => self.handle_backend_answer(backend, answer, now),
         }
     }
@@ -513,6 +519,9 @@ impl Session {
         self.run_errand(now);
         if self.withholds() {
             self.pass_withheld();
+        }
+        if self.is_notified() {
+            self.end_notify();
         }
         if self.is_to_be_followed() {
             self.follow_mailbox(now);

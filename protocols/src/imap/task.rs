@@ -23,6 +23,7 @@ use super::config::Config;
 use super::deeds::Deed;
 use super::login::Release;
 use super::lost::Bond;
+use super::notify::Notified;
 use super::rejoin::Rejoined;
 
 /// What a task may know of its session.
@@ -134,6 +135,12 @@ pub enum Want {
         /// The server as in the list.
         server: Vec<u8>,
     },
+    /// The client is told of mailboxes that are not selected; closes who told before.
+    Notify(Box<Notified>),
+    /// He is told of no mailbox.
+    NotifyNone,
+    /// News of mailboxes may be missed: he is told so.
+    NotifyOverflow,
     /// What was appended to `out` goes to the client.
     Reply,
     /// What was appended to `out` goes to a backend.
@@ -260,6 +267,11 @@ pub trait Task {
 
     /// Whether lines of the client are for the task (APPEND, IDLE); else he is on hold.
     fn reads_client(&self) -> bool {
+        false
+    }
+
+    /// Whether the client waits for news meanwhile.
+    fn lets_news_pass(&self) -> bool {
         false
     }
 

@@ -177,6 +177,9 @@ fn described(want: &Want, out: &[u8]) -> String {
         | Want::Keep(_)
         | Want::AdminBackend { .. }
         | Want::Recall
+        | Want::Notify(_)
+        | Want::NotifyNone
+        | Want::NotifyOverflow
         | Want::Bye => format!("{want:?}"),
     }
 }

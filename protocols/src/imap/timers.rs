@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::backend::{Backend, Phase as BackendPhase};
+use super::notify::STIR_EVERY;
 use super::session::{Phase, Reading, Session, UNTOLD};
 use super::task::News;
 use crate::proxy::{BackendId, Close, Instant};
@@ -25,6 +26,8 @@ enum Due {
     Left(BackendId),
     Withheld,
     Find,
+    CheckNotify,
+    Stir(BackendId),
 }
 
 impl Session {
@@ -57,6 +60,8 @@ impl Session {
                 Due::Idle(id) => self.close_backend(id, Close::Flush),
                 Due::Withheld => self.end_run(),
                 Due::Find => self.find_again(now),
+                Due::CheckNotify => self.check_notify(now),
+                Due::Stir(id) => self.stir(id, now),
                 Due::Left(id) => self.close_backend(id, Close::Abort),
             }
         }
@@ -73,6 +78,7 @@ impl Session {
             self.reply_deadline(),
             self.withheld_until().map(|until| (until, Due::Withheld)),
             self.find_deadline(),
+            self.check_notify_at().map(|at| (at, Due::CheckNotify)),
         ];
         let backends = self.backends.iter().filter_map(|backend| self.backend_deadline(backend));
         session
@@ -156,6 +162,9 @@ impl Session {
             BackendPhase::Opening(_, deadline)
             | BackendPhase::Login(_, deadline)
             | BackendPhase::Compressing(_, deadline) => Some((*deadline, Due::Login(backend.id()))),
+            BackendPhase::Ready(_) if backend.is_listening => {
+                Some((backend.last_use + STIR_EVERY, Due::Stir(backend.id())))
+            }
             BackendPhase::Ready(_) => {
                 // In the order of what they cost.
                 let is_needed =

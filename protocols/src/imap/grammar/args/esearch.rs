@@ -81,7 +81,7 @@ pub fn esearch_args(args: &[u8]) -> Result<EsearchArgs<'_>, SyntaxError> {
     }
 }
 
-fn source<'a>(cursor: &mut Cursor<'a>, args: &'a [u8]) -> Result<Source<'a>, SyntaxError> {
+pub(super) fn source<'a>(cursor: &mut Cursor<'a>, args: &'a [u8]) -> Result<Source<'a>, SyntaxError> {
     let begins = cursor.position();
     let name = cursor.atom()?;
     let is = |word: &str| name.eq_ignore_ascii_case(word.as_bytes());

@@ -11,6 +11,7 @@ mod list;
 mod login;
 mod mailbox;
 mod metadata;
+mod notify;
 mod quota;
 mod select;
 mod url;
@@ -29,6 +30,7 @@ pub use metadata::{
     AnnotationArgs, Depth, GetMetadataArgs, SetMetadataArgs, annotation_args, getmetadata_args,
     setmetadata_args,
 };
+pub use notify::{EventGroup, NotifyArgs, notify_args};
 pub use quota::{QuotaResource, SetQuotaArgs, getquota_args, getquotaroot_args, setquota_args};
 pub use select::{Qresync, SelectArgs, select_args};
 pub use url::{FetchedUrl, genurlauth_args, urlfetch_args};
