@@ -277,9 +277,11 @@ def silent_home(bed):
     s.close()
 
 
-def watched_mailbox(bed, box):
+def watched_mailbox(bed, box, how):
     """A mailbox with messages of its own, selected by somebody who waits."""
     s = bed.session("user001", timeout=NOTICE_SECONDS)
+    if "QRESYNC" in how:
+        assert s.command("ENABLE QRESYNC").status == "OK"
     assert s.command(f"CREATE {box}").status == "OK"
     for n in range(3):
         append(s, box, name_of(box, n))
@@ -287,26 +289,76 @@ def watched_mailbox(bed, box):
     return s
 
 
-def renamed_by_another(bed):
-    """Its messages are there: BYE, and no word of an expunge."""
-    s, other = watched_mailbox(bed, "INBOX.Old"), bed.session("user001", timeout=NOTICE_SECONDS)
-    assert other.command("RENAME INBOX.Old INBOX.New").status == "OK"
-    s.send(b"n NOOP\r\n")
-    seen = until_end(s)
-    assert seen and seen[-1].startswith(b"* BYE") and not any(b"EXPUNGE" in x for x in seen), seen
-    assert other.command("STATUS INBOX.New (MESSAGES)").named("STATUS") == [b"* STATUS INBOX.New (MESSAGES 3)"]
-    other.close()
+WAITS = ("NOOP", "IDLE", "IDLE QRESYNC")
 
 
-def deleted_by_another(bed):
-    """Its messages are gone, and the client is told so."""
-    s, other = watched_mailbox(bed, "INBOX.Gone"), bed.session("user001", timeout=NOTICE_SECONDS)
-    assert other.command("DELETE INBOX.Gone").status == "OK"
-    s.send(b"n NOOP\r\n")
-    seen = s.until_match("^n ", NOTICE_SECONDS)
-    assert sum(b"EXPUNGE" in x for x in seen) == 3, seen
-    s.close()
-    other.close()
+def waiting(s, how):
+    """Begins to wait for news, by one of these."""
+    if "IDLE" in how:
+        s.send(b"i IDLE\r\n")
+        s.until_match(r"^\+", NOTICE_SECONDS)
+
+
+def asked(s, how):
+    """Asks for news who does not get them unasked."""
+    if how == "NOOP":
+        s.send(b"n NOOP\r\n")
+
+
+def renamed_by_another(bed, what):
+    """Its messages are there, under another name: BYE, and no word of an expunge; the same for one that goes along
+    with the one above it."""
+    for n, how in enumerate(WAITS):
+        other, old, new = bed.session("user001", timeout=NOTICE_SECONDS), f"INBOX.Old{what}{n}", f"INBOX.New{what}{n}"
+        watchers = [watched_mailbox(bed, box, how) for box in (old, f"{old}.sub")]
+        for s in watchers:
+            waiting(s, how)
+        assert other.command(f"RENAME {old} {new}").status == "OK"
+        for s in watchers:
+            asked(s, how)
+            seen = until_end(s)
+            assert seen and seen[-1].startswith(b"* BYE"), (how, seen)
+            assert not any(b"EXPUNGE" in x or b"VANISHED" in x for x in seen), (how, seen)
+            s.close()
+        for box in (new, f"{new}.sub"):
+            told = other.command(f"STATUS {box} (MESSAGES)").named("STATUS")
+            assert told == [b"* STATUS %s (MESSAGES 3)" % box.encode()], told
+        other.close()
+
+
+def deleted_by_another(bed, what):
+    """Its messages are gone: the client is told so, or, where `disconnect_on_vanished_mailbox` is on, BYE."""
+    for n, how in enumerate(WAITS):
+        other, box = bed.session("user001", timeout=NOTICE_SECONDS), f"INBOX.Gone{what}{n}"
+        s = watched_mailbox(bed, box, how)
+        waiting(s, how)
+        assert other.command(f"DELETE {box}").status == "OK"
+        asked(s, how)
+        if what == "on":
+            seen = until_end(s)
+            assert seen and seen[-1].startswith(b"* BYE"), (how, seen)
+            assert not any(b"EXPUNGE" in x or b"VANISHED" in x for x in seen), (how, seen)
+        elif "QRESYNC" in how:
+            assert s.until_match("VANISHED", NOTICE_SECONDS), how
+        else:
+            lines = [s.until_match("EXPUNGE", NOTICE_SECONDS) for _ in range(3)]
+            assert not any(b"BYE" in x for seen in lines for x in seen), lines
+        s.close()
+        other.close()
+
+
+def with_disconnect_on_vanished_mailbox(bed):
+    """As operators have it who set the option: at the frontend and at the backends."""
+    for instance in ("backend1", "backend2"):
+        with open(bed.murder_conf(instance), "a") as f:
+            f.write("disconnect_on_vanished_mailbox: yes\n")
+        bed.stop(instance)
+        bed.start(instance)
+    bed.stop_frontend()
+    bed.write_configuration(more=["disconnect_on_vanished_mailbox: yes"])
+    bed.start_frontend()
+    renamed_by_another(bed, "on")
+    deleted_by_another(bed, "on")
 
 
 def until_end(s):
@@ -321,11 +373,12 @@ def until_end(s):
 
 
 def run(report, bed, a):
-    """In this order: the last one configures the frontend anew."""
+    """In this order: the last ones configure the frontend anew."""
     report.check("cutoff/destination_is_killed", destination_is_killed, bed)
     report.check("cutoff/source_is_killed", source_is_killed, bed)
     report.check("cutoff/frontend_is_killed", frontend_is_killed, bed)
-    report.check("cutoff/renamed_by_another", renamed_by_another, bed)
-    report.check("cutoff/deleted_by_another", deleted_by_another, bed)
+    report.check("cutoff/renamed_by_another", renamed_by_another, bed, "off")
+    report.check("cutoff/deleted_by_another", deleted_by_another, bed, "off")
     report.check("cutoff/large_copy", large_copy, bed, a.copy_mebibytes)
     report.check("cutoff/silent_home", silent_home, bed)
+    report.check("cutoff/disconnect_on_vanished_mailbox", with_disconnect_on_vanished_mailbox, bed)
