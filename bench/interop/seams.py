@@ -388,6 +388,17 @@ def domains_cross(bed, ours):
         '"user.user001@example^org.Sub"', "INBOX.Sub", "INBOX")]
     for user in ("user001", "user001@example.org", "cyrus"):
         alike(bed, ours, user, [*lists, *reaches])
+    s = ours.session("user001")
+    before = rows(s.command('LIST "" "*"'))
+    s.close()
+    for n in (1, 2):
+        restarted(bed, f"backend{n}", crossdomains_onlyother="yes")
+    frontends(bed, ours, "crossdomains_onlyother: yes")
+    s = ours.session("user001")
+    assert rows(s.command('LIST "" "*"')) != before, "his own domain goes unnamed then"
+    s.close()
+    for user in ("user001", "user001@example.org", "cyrus"):
+        alike(bed, ours, user, [*lists, *reaches])
 
 
 TESTS = [("an older server among newer ones", older_server_among_newer),
