@@ -9,6 +9,7 @@ import time
 
 from bed import Bed
 from daemon import ARGON2
+from lmtp import Lmtp
 
 # Each look at a server that hangs takes as long; one that lives must answer within it on a busy machine.
 WAIT_SECONDS = 4
@@ -193,12 +194,41 @@ def no_home_on_a_dead_server(bed, how):
     configured(bed)
 
 
+def first_mail_while_a_server_is_dead(bed, whose):
+    """The first mail of users whose first choice is away makes their home on the other server, once: when that one is
+    back, logins and mails find it where it is."""
+    users = [user for user in (f"{whose}{n}" for n in range(80)) if first_choice(bed, user) == bed.backend_host(2)][:3]
+
+    def mailed(user):
+        client = Lmtp(bed.address)
+        try:
+            return client.deliver([user])
+        finally:
+            client.close()
+    with away(bed, "backend2", "is dead"):
+        with_autocreate(bed, users, "autocreate_post: yes")
+        for user in users:
+            end = time.monotonic() + 60
+            while "2" != (told := mailed(user))[1][0][:1]:
+                assert told[0][0].startswith("4") and time.monotonic() < end, told
+                time.sleep(0.2)
+    for user in users:
+        s = entered(bed, user)
+        told = s.command("STATUS INBOX (MESSAGES)")
+        assert told.named("STATUS") == [b"* STATUS INBOX (MESSAGES 1)"] and home_of(s) == bed.backend_host(1), (told.lines, home_of(s))
+        s.close()
+        rcpt, data = mailed(user)
+        assert data[0].startswith("250"), (rcpt, data)
+    configured(bed)
+
+
 TESTS = [
     ("home is dead", home_away, "is dead"),
     ("home hangs", home_away, "hangs"),
     ("server to create on is dead", dead_server_is_never_chosen, "is dead"),
     ("users get a home from an administrator", users_get_a_home, "made"),
     ("no home on a dead server", no_home_on_a_dead_server, "is dead"),
+    ("first mail while a server is dead, by an administrator", first_mail_while_a_server_is_dead, "mailed"),
 ]
 
 
@@ -214,4 +244,6 @@ def run(report, a):
     strict = ["--set", "backend1:allowallsubscribe=no", "--set", "backend:autocreate_quota=5000"]
     with Bed(f"{folder}-strict", a.net, strict, 2, a.frontend, a.binaries) as bed:
         report.check("names/users get a home by the backend's own autocreate", users_get_a_home, bed, "auto")
+        report.check("names/first mail while a server is dead, by the backend's own autocreate",
+                     first_mail_while_a_server_is_dead, bed, "posted")
         report.check("names/home does not subscribe to what is elsewhere", home_that_does_not_subscribe_elsewhere, bed)
