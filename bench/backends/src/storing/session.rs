@@ -47,6 +47,8 @@ pub(crate) struct Selected {
     pub(crate) view: Vec<u32>,
     /// All changes up to this one were told.
     pub(crate) modseq: u64,
+    /// UIDs that `$` stands for (RFC 5182).
+    pub(crate) saved: BTreeSet<u32>,
 }
 
 /// Which untagged responses may be told (RFC 9051 section 7.5.1).
@@ -123,6 +125,12 @@ impl Selected {
             .collect()
     }
 
+    /// The same of what was saved, as far as it is still there.
+    pub(crate) fn saved(&self) -> Vec<(usize, u32)> {
+        let all = self.view.iter().enumerate().map(|(n, uid)| (n + 1, *uid));
+        all.filter(|(_, uid)| self.saved.contains(uid)).collect()
+    }
+
     /// What `*` stands for.
     pub(crate) fn last(&self, by_uid: bool) -> u32 {
         if by_uid {
@@ -158,7 +166,7 @@ mod tests {
     use super::*;
 
     fn selected(view: Vec<u32>, modseq: u64) -> Selected {
-        Selected { name: "user.a".into(), read_only: false, view, modseq }
+        Selected { name: "user.a".into(), read_only: false, view, modseq, saved: BTreeSet::new() }
     }
 
     #[test]

@@ -63,7 +63,15 @@ fn reaches_across(client: &mut Client) -> Result<()> {
     client.ok("SELECT INBOX")?;
     has(&client.ok("FETCH 2 (BODY.PEEK[])")?, "Welcome, everybody")?;
     client.ok(&format!("COPY 1 {SHARED}"))?;
-    has(&client.ok(&format!("STATUS {SHARED} (MESSAGES)"))?, "MESSAGES 2")
+    has(&client.ok(&format!("STATUS {SHARED} (MESSAGES)"))?, "MESSAGES 2")?;
+    // What was found and saved on one backend goes to the other (RFC 5182).
+    client.ok("SEARCH RETURN (SAVE) SUBJECT \"nothing has it\"")?;
+    client.ok(&format!("UID COPY $ {SHARED}"))?;
+    has(&client.ok(&format!("STATUS {SHARED} (MESSAGES)"))?, "MESSAGES 2")?;
+    client.ok("SEARCH RETURN (SAVE) SUBJECT everybody")?;
+    has(&client.ok(&format!("UID MOVE $ {SHARED}"))?, "[COPYUID ")?;
+    has(&client.ok("STATUS INBOX (MESSAGES)")?, "MESSAGES 1")?;
+    has(&client.ok(&format!("STATUS {SHARED} (MESSAGES)"))?, "MESSAGES 3")
 }
 
 /// IDLE on one backend hears of what a user of the other does.
@@ -72,7 +80,7 @@ fn is_told(listener: &mut Client, other: &mut Client) -> Result<()> {
     listener.send("i IDLE", "i IDLE\r\n")?;
     listener.until("+")?;
     other.ok(&append(SHARED))?;
-    has(&listener.until("* 3 EXISTS")?, "* 3 EXISTS")?;
+    has(&listener.until("* 4 EXISTS")?, "* 4 EXISTS")?;
     listener.send("DONE", "DONE\r\n")?;
     let end = listener.until("i ")?;
     has(&end, "i OK")

@@ -40,13 +40,16 @@ pub(super) fn select(scene: &mut Scene<'_>, arguments: &[Value], read_only: bool
     for line in lines {
         scene.write(&line);
     }
-    scene.session.selected = Some(Selected { name, read_only, view, modseq });
+    scene.session.selected = Some(Selected { name, read_only, view, modseq, saved: BTreeSet::new() });
     Ok(Reply::ok(if read_only { "[READ-ONLY] Completed" } else { "[READ-WRITE] Completed" }))
 }
 
 /// The messages that the first argument names.
 fn chosen(selected: &Selected, command: &Command) -> Result<Vec<(usize, u32)>, Reply> {
     let text = command.arguments.first().and_then(Value::text);
+    if text.as_deref() == Some("$") {
+        return Ok(selected.saved());
+    }
     let set = text.and_then(|text| sequence_set(&text, selected.last(command.uid)));
     let set = set.ok_or_else(|| Reply::Bad(format!("Invalid sequence in {}", command.verb)))?;
     let chosen = selected.chosen(&set, command.uid);
@@ -150,15 +153,27 @@ pub(super) fn search(scene: &mut Scene<'_>, command: &Command) -> Answer {
     let selected = selected(scene)?;
     let number = selected.last(false);
     let last = Last { number, uid: selected.last(true) };
-    let key = search::parse(&command.arguments, last).ok_or_else(|| Reply::bad("Invalid Search criteria"))?;
+    let (saves, criteria) = match &command.arguments[..] {
+        [word, Value::List(options), criteria @ ..] if word.is("RETURN") => match &options[..] {
+            [save] if save.is("SAVE") => (true, criteria),
+            _ => return Err(Reply::bad("SEARCH returns nothing but SAVE")),
+        },
+        criteria => (false, criteria),
+    };
+    let key = search::parse(criteria, last).ok_or_else(|| Reply::bad("Invalid Search criteria"))?;
     let mailbox = mailbox(scene, &selected.name)?;
+    let mut saved = BTreeSet::new();
     let mut text = "* SEARCH".to_owned();
     for (number, uid) in (1_u32..).zip(&selected.view) {
         if mailbox.find(*uid).is_some_and(|m| key.holds(number, m)) {
             text += &format!(" {}", if command.uid { *uid } else { number });
+            saved.insert(*uid);
         }
     }
-    scene.write(&text);
+    match scene.session.selected.as_mut().filter(|_| saves) {
+        Some(selected) => selected.saved = saved,
+        None => scene.write(&text),
+    }
     Ok(Reply::ok("Completed"))
 }
 
