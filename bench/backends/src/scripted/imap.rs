@@ -4,7 +4,7 @@ use super::dialogue::{Dialogue, Kind, Reply};
 use super::{MESSAGE_KIB_MAX, lines};
 
 const CAPABILITIES: &str =
-    "IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE SEARCHRES UIDPLUS UNSELECT MOVE AUTH=PLAIN";
+    "IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE UIDPLUS UNSELECT MOVE AUTH=PLAIN";
 
 const SELECTED: &[u8] =
     b"* 65536 EXISTS\r\n* 0 RECENT\r\n* FLAGS (\\Answered \\Flagged \\Draft \\Deleted \\Seen)\r\n\
