@@ -11,7 +11,8 @@ pub(crate) fn cause(finding: &Finding, frontends: &[Frontend], namespace: &Names
     let is_deleted = namespace.is_deleted(&finding.name);
     match finding.problem {
         Problem::DoubleOwner => {
-            "a copy was restored or left behind, or both created it while the master was away".into()
+            "a move broke off, a copy was restored or left behind, or both created it while the master was away"
+                .into()
         }
         Problem::MoveInterrupted => format!(
             "a move from {} broke off before its copy was given up, or is still running",

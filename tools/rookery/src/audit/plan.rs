@@ -310,9 +310,10 @@ impl Planner<'_> {
 const SYNC_SOURCE: &str = "if no move is running: look at what ctl_mboxlist -mw would remove here, then run ctl_mboxlist \
                            -m, here and not on the other server before, where it could delete the only copy; then audit \
                            again";
-const CHOOSE_OWNER: &str = "compare the copies and choose an owner; RENAME the other copy away on its own backend, and run \
-                            ctl_mboxlist -m on the owner if its entry went with that; never run Cyrus' ctl_mboxlist -m on \
-                            the other before: it deletes its copy";
+const CHOOSE_OWNER: &str = "where XFER of a user broke off, repeat it from the server that the master names, which joins \
+                            the copies; else compare them and choose an owner; RENAME the other copy away on its own \
+                            backend, and run ctl_mboxlist -m on the owner if its entry went with that; never run Cyrus' \
+                            ctl_mboxlist -m on the other before: it deletes its copy";
 const LOOK_AT_BACKEND: &str =
     "look whether this backend has lost its mailboxes.db; if not, audit again with --accept-deletions";
 const ASK_AGAIN: &str =

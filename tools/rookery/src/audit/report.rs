@@ -359,7 +359,7 @@ mod tests {
         let text = report(&bed, Form::Terminal, Shown::Some);
         assert!(text.contains("user.a    double-owner       b1!p         b1!p, b2!p\n"), "{text}");
         assert!(text.contains("   1. activate user.new at b1!p [fred lrswipkxtecdan]"), "{text}");
-        assert!(text.contains("   2. on b1 and b2, for 1 mailbox (user.a): compare the copies"), "{text}");
+        assert!(text.contains("   2. on b1 and b2, for 1 mailbox (user.a): where XFER of a user"), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
     }
 
