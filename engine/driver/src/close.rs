@@ -26,6 +26,7 @@ impl Driver {
 
     pub(crate) fn close(&mut self, session: u32, side: Side, how: proxy::Close) {
         let Some(slot) = self.slot_of(session, side) else { return };
+        self.finish_jobs(slot);
         match how {
             proxy::Close::Abort => self.kill(slot),
             proxy::Close::Flush => {

@@ -9,7 +9,7 @@ use std::mem;
 use protocols::proxy::{Event, Side, Sides};
 use smallvec::SmallVec;
 
-use crate::conn::{Finish, Job, Segment, Splicing, Wait};
+use crate::conn::{Conn, Finish, Job, Segment, Splicing, Wait};
 use crate::input::Fresh;
 use crate::turn::{Coding, NONE, Source};
 use crate::{Driver, Work};
@@ -199,20 +199,58 @@ impl Driver {
         }
     }
 
+    /// The source of jobs goes. Forwards all of whose bytes have come are ended, also where their destinations
+    /// have no room for the moment: the machine has counted on them, and they are no more than may be kept.
+    pub(crate) fn finish_jobs(&mut self, source: u32) {
+        let Some(conn) = self.conns.at_mut(source) else { return };
+        let kept = mem::take(&mut conn.kept);
+        let mut fresh = Fresh::new(source, None, kept.bytes());
+        while let Some((to, n)) = self.whole_job(source, fresh.rest().len()) {
+            if to.is_empty() {
+                fresh.skip(n);
+            } else {
+                self.move_bytes(&to, n, &mut fresh);
+            }
+            self.job_moved(source, n as u64);
+        }
+    }
+
+    /// The destinations and the length of the first job of a source, if so many bytes are all that it wants.
+    fn whole_job(&self, source: u32, len: usize) -> Option<(SmallVec<[u32; 2]>, usize)> {
+        let job = self.conns.at(source)?.jobs.first()?;
+        let n = usize::try_from(job.left()).ok().filter(|n| *n <= len)?;
+        let to = match job {
+            Job::Forward { to, .. } => to.clone(),
+            Job::Discard { .. } => SmallVec::new(),
+            Job::Pipe { .. } => return None,
+        };
+        let is_next = |slot: &u32| self.conns.at(*slot).is_some_and(|conn| conn.feeding() == Some(source));
+        to.iter().all(is_next).then_some((to, n))
+    }
+
     /// The source of jobs sends no more: what they would have brought is missing, and nothing may
     /// follow it at their destinations.
     pub(crate) fn abandon_jobs(&mut self, source: u32) {
         let Some(conn) = self.conns.at_mut(source) else { return };
         for job in mem::take(&mut conn.jobs) {
-            match job {
-                Job::Forward { to, .. } => {
-                    for slot in to {
-                        self.break_destination(slot);
-                    }
-                }
-                Job::Pipe { to } => self.break_destination(to),
-                Job::Discard { .. } => {}
+            let to = match job {
+                Job::Forward { to, .. } => to,
+                Job::Pipe { to } => SmallVec::from_slice(&[to]),
+                Job::Discard { .. } => SmallVec::new(),
+            };
+            for slot in to {
+                self.break_destination(slot);
+                self.cut_off.push(slot);
             }
+        }
+    }
+
+    /// A machine that has heard of the end of a source, and left open what the half of a forward is on, would
+    /// speak to nobody from now on.
+    pub(crate) fn end_cut_off(&mut self, slot: u32) {
+        let is_left = |conn: &Conn| conn.broken && conn.is_served() && !conn.is_finishing();
+        if self.conns.at(slot).is_some_and(is_left) {
+            self.reset(slot);
         }
     }
 

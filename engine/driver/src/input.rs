@@ -101,6 +101,7 @@ impl Driver {
         if !self.conns.is(conn.slot, conn.generation) {
             return;
         }
+        self.finish_jobs(conn.slot);
         self.reset(conn.slot);
         self.work();
     }

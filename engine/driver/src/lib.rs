@@ -88,6 +88,8 @@ pub struct Driver {
     sent_turn: Turn,
     ops: VecDeque<Op>,
     work: VecDeque<Work>,
+    /// Connections with half a forward on them whose source is gone. Their sessions have the first word.
+    cut_off: Vec<u32>,
     /// Connections with something to send in this turn.
     dirty: Vec<u32>,
     /// Those of them whose send the carrier makes.
@@ -138,6 +140,7 @@ impl Driver {
             sent_turn: Turn::default(),
             ops: VecDeque::new(),
             work: VecDeque::new(),
+            cut_off: Vec::new(),
             dirty: Vec::new(),
             sending: Vec::new(),
             throttled: Vec::new(),
@@ -351,12 +354,16 @@ impl Driver {
 
     /// Does what is left to do until nothing is.
     fn work(&mut self) {
-        while let Some(work) = self.work.pop_front() {
-            match work {
-                Work::Event(session, event) => self.deliver(session, event),
-                Work::Pump(slot) => self.pump(slot),
-                Work::Settle(slot) => self.settle_session(slot),
+        loop {
+            while let Some(work) = self.work.pop_front() {
+                match work {
+                    Work::Event(session, event) => self.deliver(session, event),
+                    Work::Pump(slot) => self.pump(slot),
+                    Work::Settle(slot) => self.settle_session(slot),
+                }
             }
+            let Some(slot) = self.cut_off.pop() else { return };
+            self.end_cut_off(slot);
         }
     }
 

@@ -219,6 +219,62 @@ fn a_broken_forward_is_told_with_what_is_left_and_the_rest_can_be_discarded() {
     }
 }
 
+/// A relay of lines that says so when its backend is gone, and stays.
+fn outliving(relayed: Box<dyn Session>) -> Box<dyn Session> {
+    let mut relay = relayed;
+    toy(move |news, queue| {
+        let taken = match news {
+            News::Begin | News::Time => MORE,
+            News::Event(Event::Reset(Side::Backend(_))) => {
+                write(queue, Side::Client, b"gone\n");
+                MORE
+            }
+            News::Event(event) => {
+                relay.handle_event(event, Instant(0));
+                MORE
+            }
+            News::Input(side, input) => relay.handle_input(side, input, Instant(0)),
+        };
+        let mut scratch = Vec::new();
+        while let Some(output) = relay.poll_output(&mut scratch) {
+            queue.push_back((output, std::mem::take(&mut scratch)));
+        }
+        taken
+    })
+}
+
+/// A client who takes little of what a backend sends, which breaks then.
+fn breaks_after(seed: u64, sent: Vec<u8>) -> (World, u32) {
+    let mut world = World::new(seed, Limits::default(), Carriage::Copied);
+    world.backends.push(sends(sent));
+    let client = world.client(outliving(relay()), Peer { takes: 3, ..sends("") });
+    world.driver.tell(first_session(), Event::ListChanged);
+    world.settle();
+    let backend = world.opened[0];
+    world.reset(backend);
+    world.peer(client).takes = usize::MAX;
+    world.settle();
+    (world, client)
+}
+
+#[test]
+fn what_was_forwarded_whole_before_its_source_broke_arrives() {
+    for seed in 1..40 {
+        let (mut world, client) = breaks_after(seed, b"first line\n".repeat(100));
+        let got = world.peer(client).got.escape_ascii().to_string();
+        let lines = got.strip_suffix("gone\\n").unwrap_or_else(|| panic!("seed {seed}: {got}"));
+        assert!(lines.len() >= 12 && lines.len() % 12 == 0, "seed {seed}: {got}");
+    }
+}
+
+#[test]
+fn half_a_forward_of_a_source_that_broke_cuts_its_destination_off() {
+    for seed in 1..40 {
+        let (world, client) = breaks_after(seed, [b"put !5000\n".as_slice(), &[b'x'; 3000]].concat());
+        assert!(!world.peers.contains_key(&client), "seed {seed}: nothing could follow");
+    }
+}
+
 /// Forwards whole lines, one after the other; once the backend is gone it takes them itself.
 fn line_by_line(taken: Rc<RefCell<Vec<u8>>>) -> Box<dyn Session> {
     let (mut stands, mut gone) = (false, false);
