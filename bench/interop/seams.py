@@ -128,6 +128,27 @@ def home_alone_decides_of_push_notifications(bed, ours):
     assert offered(ours, "user001") == before["user001"]
 
 
+def idle_where_the_server_has_none(bed, ours):
+    """Both frontends ask backend1 now and then, which has no IDLE; backend2 tells by itself."""
+    restarted(bed, "backend1", imapidlepoll="0")
+    frontends(bed, ours, "imapidlepoll: 1")
+    for frontend in (bed, ours):
+        for user, box, asked in (("user001", "team01", True), ("user001", "team02", False)):
+            s, other = frontend.session(user), frontend.session("user003")
+            ok(s.command(f"SELECT {box}"))
+            s.send(b"i IDLE\r\n")
+            s.until_match(r"^\+ idling" if asked else r"^\+", 60)
+            ok(other.command(f"APPEND {box} {{}}", message("news")))
+            s.until_match(r"EXISTS", 60)
+            s.send(b"DONE\r\n")
+            assert s.until_match("^i ", 60)[-1].startswith(b"i OK"), box
+            ok(s.command("NOOP"))
+            s.close()
+            other.close()
+    restarted(bed, "backend1", imapidlepoll=None)
+    frontends(bed, ours)
+
+
 # ---------------------------------------------------------------- messages of many servers
 def message_is_put_together(_, ours):
     """CATENATE with parts of messages on both servers, in a mailbox of either; a large part goes through unseen."""
@@ -402,7 +423,8 @@ def domains_cross(bed, ours):
 
 
 TESTS = [("an older server among newer ones", older_server_among_newer),
-         ("push notifications of the home", home_alone_decides_of_push_notifications), ("CATENATE", message_is_put_together),
+         ("push notifications of the home", home_alone_decides_of_push_notifications),
+         ("IDLE where a server has none", idle_where_the_server_has_none), ("CATENATE", message_is_put_together),
          ("special use away from home", special_use_away_from_home_is_told), ("rare verbs", rare_verbs_reach_their_server), ("disabled namespaces", namespaces_are_disabled),
          ("foolstupidclients", stupid_clients_are_fooled), ("ignorereference", references_are_ignored), ("imapmagicplus", magic_plus_is_taken_off),
          ("deleted mailboxes", deleted_mailboxes_are_listed_where_asked), ("calendars", calendars_are_hidden),

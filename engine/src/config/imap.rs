@@ -292,6 +292,7 @@ fn timeouts(imapd: &Imapd) -> Result<Timeouts, ConfError> {
         },
         login: default.login,
         backend_login: imapd.duration("client_timeout", DurationUnit::Seconds, default.backend_login)?,
+        idle_poll: imapd.duration("imapidlepoll", DurationUnit::Seconds, Duration::from_secs(60))?,
         backend_idle: default.backend_idle,
         command: imapd.duration("rookery_command_timeout", DurationUnit::Seconds, default.command)?,
         fan_out: imapd.duration("rookery_fan_out_timeout", DurationUnit::Seconds, default.fan_out)?,

@@ -225,6 +225,8 @@ pub struct Timeouts {
     pub client: Duration,
     /// `imapidletimeout`: the same while he is in IDLE.
     pub idle: Duration,
+    /// `imapidlepoll`: how often a server without IDLE is asked for news meanwhile.
+    pub idle_poll: Duration,
     /// A client that has not logged in after so long gets a BYE.
     pub login: Duration,
     /// `client_timeout`: connecting to a backend and logging in there, together.
@@ -248,6 +250,7 @@ impl Default for Timeouts {
         Timeouts {
             client: Duration::from_secs(32 * 60),
             idle: Duration::from_secs(32 * 60),
+            idle_poll: Duration::from_secs(60),
             login: Duration::from_secs(3 * 60),
             backend_login: Duration::from_secs(10),
             backend_idle: Duration::from_secs(5 * 60),

@@ -5,7 +5,7 @@
 
 use memchr::memchr;
 
-use super::backend::{Backend, Flow, Nature, Whose};
+use super::backend::{Backend, Flow, Nature, Offer, Whose};
 use super::grammar::{Command, Response, UntaggedKind, Verb, response};
 use super::lost::Bond;
 use super::session::{Go, Progress, Reading, Session};
@@ -105,7 +105,7 @@ impl Session {
             };
             let line = &input[n..=n + lf];
             let Ok(command) = Command::parse(line) else { break };
-            if !is_relayed(&command) {
+            if !is_relayed(&command) || !self.idles(at, command.verb) {
                 break;
             }
             if !may_send(&self.backends[at], command.tag) {
@@ -130,6 +130,11 @@ impl Session {
         self.bad_commands = 0;
         self.outbox.forward(Side::Client, side, n as u64 + behind);
         Progress::Claimed
+    }
+
+    /// Whether a command is not IDLE, or the server knows it.
+    fn idles(&self, at: usize, verb: Verb) -> bool {
+        verb != Verb::Idle || self.backends[at].offer().has(Offer::IDLE)
     }
 
     /// A relayed command that names mod-sequences enables CONDSTORE for the session (RFC 7162 section
@@ -524,7 +529,6 @@ fn announcement_end(line: &[u8]) -> usize {
 impl Backend {
     /// Whether a literal that the client sends unasked must be announced as `{n}` here.
     pub(super) fn must_be_asked(&self, announced: Announced) -> bool {
-        use super::backend::Offer;
         !announced.sync && !self.offer().has(Offer::LITERAL_PLUS) && !announced.fits_literal_minus()
     }
 }
