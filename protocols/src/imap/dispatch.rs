@@ -93,7 +93,9 @@ impl Session {
         match command.verb {
             Verb::Select | Verb::Examine => self.begin_select(command),
             Verb::Close | Verb::Unselect if self.selected.is_some() => Ok(Box::new(Leave::new(command.verb))),
-            Verb::Idle if self.config.commands.idle => Ok(Box::new(Idle::new())),
+            Verb::Idle if self.config.commands.idle => {
+                Ok(Box::new(Idle::new(self.config.timeouts.idle_poll)))
+            }
             Verb::Namespace => Ok(Box::new(NamespaceTask::new())),
             Verb::Append => self.begin_append(command),
             Verb::Replace => self.begin_replace(command),
@@ -129,7 +131,13 @@ impl Session {
             | Verb::SetUserGroup
             | Verb::UnsetUserGroup
             | Verb::GetUserGroup
-            | Verb::GetJmapAccess => {
+            | Verb::GetJmapAccess
+            | Verb::XMeId => {
+                let inbox = self.user().map(|user| user.inbox.to_vec()).unwrap_or_default();
+                Ok(passing::at_home(command, inbox))
+            }
+            // Conversations are a user's, not a mailbox's.
+            Verb::XConvFetch | Verb::XConvMeta | Verb::XStats => {
                 let inbox = self.user().map(|user| user.inbox.to_vec()).unwrap_or_default();
                 Ok(passing::at_home(command, inbox))
             }
@@ -463,6 +471,11 @@ fn needs_selected(verb: Verb) -> bool {
             | Verb::Copy
             | Verb::Move
             | Verb::XMove
+            | Verb::XRunAnnotator
+            | Verb::XConvMultiSort
+            | Verb::XConvSort
+            | Verb::XConvUpdates
+            | Verb::XSnippets
     )
 }
 
