@@ -50,6 +50,38 @@ fn idle_is_told_what_another_session_does() {
 }
 
 #[test]
+fn who_asked_by_notify_is_told_how_mailboxes_stand() {
+    let server = Running::start(None);
+    let (mut ann, mut bob) = (server.login("ann"), server.login("bob"));
+    ann.ok("CREATE INBOX.Work");
+    ann.ok("SETACL INBOX bob lrsip");
+    let told = bob.ok("NOTIFY SET STATUS (mailboxes (user.ann user.ann.Work) (MessageNew MessageExpunge))");
+    assert!(told[0].starts_with("* STATUS user.ann (MESSAGES 0 UIDNEXT 1 "), "{told:?}");
+    assert_eq!(told.len(), 2, "one of them is not his to read: {told:?}");
+    ann.ok("APPEND INBOX.Work {6+}\r\nA: b\r\n\r\n");
+    ann.ok("APPEND INBOX {6+}\r\nA: b\r\n\r\n");
+    assert!(bob.line().starts_with("* STATUS user.ann (MESSAGES 1 UIDNEXT 2 "));
+    bob.ok("NOTIFY NONE");
+    ann.ok("APPEND INBOX {6+}\r\nA: b\r\n\r\n");
+    assert_eq!(bob.ok("NOOP").len(), 1);
+}
+
+#[test]
+fn search_result_is_saved_and_named_by_a_dollar() {
+    let server = Running::start(None);
+    let mut ann = server.login("ann");
+    for subject in ["a", "b", "a"] {
+        ann.ok(&format!("APPEND INBOX {{14+}}\r\nSubject: {subject}\r\n\r\n"));
+    }
+    ann.ok("SELECT INBOX");
+    assert_eq!(ann.ok("SEARCH RETURN (SAVE) SUBJECT a").len(), 1, "nothing but the result is told");
+    let flagged = ann.ok("UID STORE $ +FLAGS (\\Flagged)");
+    assert_eq!(flagged.iter().filter(|line| line.contains("FETCH")).count(), 2, "{flagged:?}");
+    assert_eq!(ann.ok("SEARCH FLAGGED")[0], "* SEARCH 1 3");
+    assert!(ann.command("SEARCH RETURN (MIN) ALL")[0].contains(" BAD "));
+}
+
+#[test]
 fn mailbox_of_somebody_else_does_not_exist() {
     let server = Running::start(None);
     let mut bob = server.login("bob");

@@ -4,7 +4,7 @@ use super::session::User;
 use super::{Account, Config};
 
 /// What is offered before and after login.
-pub(crate) const CAPABILITIES: &str = "IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE SEARCHRES UIDPLUS MOVE UNSELECT \
+pub(crate) const CAPABILITIES: &str = "IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE NOTIFY SEARCHRES UIDPLUS MOVE UNSELECT \
      MULTIAPPEND ACL RIGHTS=kxten QUOTA CHILDREN CONDSTORE AUTH=PLAIN AUTH=LOGIN";
 
 /// Passwords, and what their owners may.

@@ -9,6 +9,7 @@ mod command;
 mod fetch;
 mod mailbox;
 mod message;
+mod notify;
 mod registry;
 mod search;
 mod server;

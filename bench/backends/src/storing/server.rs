@@ -175,13 +175,20 @@ impl Server {
 
     fn push_to_idlers(&mut self, out: &mut Outbox) {
         for (id, session) in &mut self.sessions {
-            let (Awaits::IdleEnd { .. }, Some(selected)) = (&session.awaits, &mut session.selected) else {
-                continue;
-            };
-            let mailbox = self.store.mailboxes.get(&selected.name);
-            if selected.is_behind(mailbox) {
-                let mut text = Vec::new();
-                selected.tell(mailbox, Telling::Everything, &mut text);
+            let mut text = Vec::new();
+            if let (Some(watch), Some(user)) = (&mut session.watch, &session.user) {
+                let selected = session.selected.as_ref().map(|selected| &*selected.name);
+                watch.tell(&self.store.mailboxes, &user.name, selected, &mut text);
+            }
+            let is_told = matches!(session.awaits, Awaits::IdleEnd { .. })
+                || session.watch.as_ref().is_some_and(|watch| watch.selected);
+            if let Some(selected) = session.selected.as_mut().filter(|_| is_told) {
+                let mailbox = self.store.mailboxes.get(&selected.name);
+                if selected.is_behind(mailbox) {
+                    selected.tell(mailbox, Telling::Everything, &mut text);
+                }
+            }
+            if !text.is_empty() {
                 out.send(*id, &text);
             }
         }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::fetch::flags_text;
 use super::mailbox::Mailbox;
+use super::notify::Watch;
 
 /// What the next line of the client is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,11 +68,13 @@ pub(crate) struct Session {
     pub(crate) awaits: Awaits,
     /// Up to where the last `+` let the client go on.
     pub(crate) gone_ahead: usize,
+    /// What he is told of by NOTIFY.
+    pub(crate) watch: Option<Watch>,
 }
 
 impl Session {
     pub(crate) fn new() -> Session {
-        Session { user: None, selected: None, awaits: Awaits::Command, gone_ahead: 0 }
+        Session { user: None, selected: None, awaits: Awaits::Command, gone_ahead: 0, watch: None }
     }
 }
 

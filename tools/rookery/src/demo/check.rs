@@ -14,12 +14,14 @@ const MESSAGE: &str = "Subject: check\r\n\r\nall is well\r\n";
 /// # Errors
 /// What was not as it should be.
 pub(super) fn run(address: SocketAddr) -> Result<()> {
-    let [(ann, ann_password), (bob, bob_password)] = USERS;
-    let mut ann = Client::connect(address, ann, ann_password)?;
+    let [(ann_name, ann_password), (bob, bob_password)] = USERS;
+    let mut ann = Client::connect(address, ann_name, ann_password)?;
     let mut bob = Client::connect(address, bob, bob_password)?;
     lists_and_stores(&mut ann)?;
     reaches_across(&mut bob)?;
     is_told(&mut ann, &mut bob)?;
+    // Both backends have been seen: what they offer is offered from here on.
+    watches(Client::connect(address, ann_name, ann_password)?, &mut ann, &mut bob)?;
     creates(&mut bob)?;
     for client in [&mut ann, &mut bob] {
         client.ok("LOGOUT")?;
@@ -84,6 +86,28 @@ fn is_told(listener: &mut Client, other: &mut Client) -> Result<()> {
     listener.send("DONE", "DONE\r\n")?;
     let end = listener.until("i ")?;
     has(&end, "i OK")
+}
+
+/// NOTIFY tells of mailboxes on both backends, unasked (RFC 5465).
+fn watches(mut watcher: Client, ann: &mut Client, bob: &mut Client) -> Result<()> {
+    let events = "(MessageNew MessageExpunge)";
+    let groups = format!("(selected {events}) (personal {events}) (mailboxes {SHARED} {events})");
+    let told = watcher.ok(&format!("NOTIFY SET STATUS {groups}"))?;
+    has(&told, "* STATUS INBOX (MESSAGES ")?;
+    has(&told, &format!("* STATUS {SHARED} (MESSAGES 4 "))?;
+    bob.ok(&append(SHARED))?;
+    watcher.until(&format!("* STATUS {SHARED} (MESSAGES 5 "))?;
+    ann.ok(&append("INBOX"))?;
+    watcher.until("* STATUS INBOX (MESSAGES ")?;
+    watcher.ok(&format!("SELECT {SHARED}"))?;
+    bob.ok(&append(SHARED))?;
+    let told = watcher.until("* 6 EXISTS")?;
+    ensure!(!told.iter().any(|line| line.contains("STATUS")), "told twice of the selected mailbox: {told:?}");
+    watcher.ok("NOTIFY NONE")?;
+    ann.ok(&append("INBOX"))?;
+    let told = watcher.ok("LOGOUT")?;
+    ensure!(!told.iter().any(|line| line.contains("STATUS")), "told after NOTIFY NONE: {told:?}");
+    Ok(())
 }
 
 /// A mailbox made a moment ago is there, and gone when it is deleted.

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::accounts::{Accounts, CAPABILITIES};
 use super::command::{Command, Value};
 use super::mailbox::{Mailbox, internal, owner};
+use super::notify::Watch;
 use super::session::{Awaits, Session, User};
 use super::store::{Registration, Store};
 
@@ -201,6 +202,7 @@ fn authenticated(scene: &mut Scene<'_>, command: &Command) -> Answer {
         "SELECT" => messages::select(scene, arguments, false),
         "EXAMINE" => messages::select(scene, arguments, true),
         "APPEND" => messages::append(scene, arguments),
+        "NOTIFY" => Ok(notify(scene, arguments)),
         "IDLE" => Ok(Reply::Continue(Awaits::IdleEnd { tag: command.tag.clone() }, "idling")),
         "FETCH" | "STORE" | "SEARCH" | "COPY" | "MOVE" | "EXPUNGE" | "CHECK" | "CLOSE" | "UNSELECT"
             if scene.session.selected.is_none() =>
@@ -221,6 +223,29 @@ fn authenticated(scene: &mut Scene<'_>, command: &Command) -> Answer {
         }
         _ => Err(Reply::bad("Unrecognized command")),
     }
+}
+
+/// Without STATUS what stands there is known.
+fn notify(scene: &mut Scene<'_>, arguments: &[Value]) -> Reply {
+    let user = scene.user.name.clone();
+    let (groups, wants_status) = match arguments {
+        [none] if none.is("NONE") => {
+            scene.session.watch = None;
+            return Reply::ok("Completed");
+        }
+        [set, status, groups @ ..] if set.is("SET") && status.is("STATUS") => (groups, true),
+        [set, groups @ ..] if set.is("SET") => (groups, false),
+        _ => return Reply::bad("NOTIFY wants SET or NONE"),
+    };
+    let Some(mut watch) = Watch::read(groups, &user) else { return Reply::bad("Invalid argument in Notify") };
+    let selected = scene.session.selected.as_ref().map(|selected| &*selected.name);
+    let mut now = Vec::new();
+    watch.tell(&scene.hall.store.mailboxes, &user, selected, &mut now);
+    if wants_status {
+        scene.out.append(&mut now);
+    }
+    scene.session.watch = Some(watch);
+    Reply::ok("Completed")
 }
 
 fn enable(scene: &mut Scene<'_>, arguments: &[Value]) -> Reply {
