@@ -496,13 +496,11 @@ impl Session {
     /// client goes on, so they are closed when they end. One that is in the middle of a command of
     /// the client is cut: LOGOUT would be taken for part of it.
     pub(super) fn leave_backends(&mut self, now: Instant) {
-        let until = now + LEAVING_TIMEOUT;
         let mut at = 0;
         while let Some(backend) = self.backends.get(at) {
             let side = backend.side();
             if backend.is_ready() && !self.is_cut_short(backend) {
-                self.outbox.write(side, &[LOGOUT]);
-                self.backends[at].phase = Phase::Leaving(until);
+                self.leave_backend(at, now);
                 at += 1;
             } else {
                 let is_open = !matches!(backend.phase, Phase::Opening(..));
@@ -512,6 +510,12 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Leaves a connection with LOGOUT; what it still sends to the client goes on.
+    pub(super) fn leave_backend(&mut self, at: usize, now: Instant) {
+        self.outbox.write(self.backends[at].side(), &[LOGOUT]);
+        self.backends[at].phase = Phase::Leaving(now + LEAVING_TIMEOUT);
     }
 
     /// Closes all connections: the client is gone, so nothing that they say matters.

@@ -152,6 +152,11 @@ impl Session {
                 self.task_wants_backend(connection, now);
             }
             Want::Dismiss(id) => self.close_backend(id, Close::Flush),
+            Want::Leave(id) => {
+                if let Some(at) = self.backend_at(id) {
+                    self.leave_backend(at, now);
+                }
+            }
             Want::Rejoined(rejoined) => {
                 self.finish_task();
                 self.rejoined(*rejoined, now);

@@ -129,6 +129,8 @@ pub enum Want {
     },
     /// A connection is not needed any more: log out.
     Dismiss(BackendId),
+    /// The same, and what it has for the client still goes to him.
+    Leave(BackendId),
     /// A logged-in connection to a server as an administrator, closed when the task is done;
     /// [`News::Backend`].
     AdminBackend {

@@ -172,6 +172,7 @@ fn described(want: &Want, out: &[u8]) -> String {
         | Want::Remember(_)
         | Want::IsThere(_)
         | Want::Dismiss(_)
+        | Want::Leave(_)
         | Want::Rejoined(_)
         | Want::GiveUp(_)
         | Want::Keep(_)

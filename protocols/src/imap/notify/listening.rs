@@ -11,9 +11,7 @@ use crate::imap::backend::Offer;
 use crate::imap::grammar::{Response, UntaggedKind, code, response, responses};
 use crate::imap::lost::Bond;
 use crate::imap::session::{Progress, Purpose, Reading, Session};
-use crate::proxy::{
-    Answer, BackendId, Close, Finding, Freshness, HEAD_BYTES_MAX, Instant, Level, Question, Side,
-};
+use crate::proxy::{Answer, BackendId, Finding, Freshness, HEAD_BYTES_MAX, Instant, Level, Question, Side};
 use crate::wire::head::{self, Extent};
 
 /// How often the list is asked whether the plan would still be the same.
@@ -107,8 +105,10 @@ impl Session {
 
     /// Leaves the listeners; what others were told holds no more.
     fn forget_notify(&mut self) {
-        while let Some(at) = self.backends.iter().position(|backend| backend.is_listening) {
-            self.close_backend(self.backends[at].id(), Close::Flush);
+        for at in 0..self.backends.len() {
+            if std::mem::take(&mut self.backends[at].is_listening) {
+                self.leave_backend(at, self.now);
+            }
         }
         for backend in self.backends.iter_mut().filter(|backend| backend.told_notify == Told::Set) {
             backend.told_notify = Told::Stale;

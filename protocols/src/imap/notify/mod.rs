@@ -287,7 +287,7 @@ impl Notify {
     /// Answers the command; what was begun for it is given up.
     fn finish(&mut self, result: &[u8], cx: &Context<'_>) {
         for ear in self.ears.drain(..) {
-            self.agenda.want(Want::Dismiss(ear.backend));
+            self.agenda.want(Want::Leave(ear.backend));
         }
         self.agenda.finish(cx, result);
         self.step = Step::Over;
