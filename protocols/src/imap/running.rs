@@ -10,7 +10,7 @@ use super::deeds::{Asked, Deed};
 use super::grammar::{Response, UntaggedKind, response};
 use super::lost::Bond;
 use super::session::{Phase, Progress, Purpose, Reading, SelectedMailbox, Session, User};
-use super::task::{Context, Line, News, Selected, Task, Want};
+use super::task::{Access, Context, Line, News, Selected, Task, Want};
 use super::withheld::Withheld;
 use crate::proxy::{
     Answer, BackendId, Close, Finding, Freshness, HEAD_BYTES_MAX, HomeNews, Instant, Intent, Level,
@@ -171,22 +171,7 @@ impl Session {
             Want::Forward { from, to, n } => self.outbox.forward(from, to, n),
             Want::Discard { from, n } => self.outbox.discard(from, n),
             Want::Selected { backend, name, access, bond } => {
-                let is_numberless = self.user().is_some_and(|user| user.enabled.uidonly);
-                let bond = if is_numberless || self.is_notified() { Bond::Fast } else { bond };
-                self.deeds.iter_mut().for_each(|deeds| deeds.is_there(&name));
-                let name = name.into();
-                let selected = SelectedMailbox {
-                    backend,
-                    name,
-                    access,
-                    bond,
-                    said: Vec::new(),
-                    withheld: Withheld::Nothing,
-                    away: None,
-                    since: now,
-                    patience: None,
-                };
-                self.set_selected(Some(Box::new(selected)));
+                self.be_selected(backend, name, access, bond, now);
             }
             Want::Unselected => self.set_selected(None),
             Want::Unselect => self.unselect(now),
@@ -206,6 +191,24 @@ impl Session {
             }
             Want::Done => self.finish_task(),
         }
+    }
+
+    fn be_selected(&mut self, backend: BackendId, name: Vec<u8>, access: Access, bond: Bond, now: Instant) {
+        let is_numberless = self.user().is_some_and(|user| user.enabled.uidonly);
+        let bond = if is_numberless || self.is_notified() { Bond::Fast } else { bond };
+        self.deeds.iter_mut().for_each(|deeds| deeds.is_there(&name));
+        let selected = SelectedMailbox {
+            backend,
+            name: name.into(),
+            access,
+            bond,
+            said: Vec::new(),
+            withheld: Withheld::Nothing,
+            away: None,
+            since: now,
+            patience: None,
+        };
+        self.set_selected(Some(Box::new(selected)));
     }
 
     fn keep(&mut self, news: HomeNews) {

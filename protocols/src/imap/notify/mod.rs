@@ -16,6 +16,8 @@
 mod listening;
 mod plan;
 
+use std::collections::BTreeSet;
+
 use plan::{NoPlan, Planning};
 pub(super) use plan::{Plan, Wishes};
 
@@ -33,9 +35,8 @@ pub(super) use listening::{On, STIR_EVERY, Telling, Told};
 /// The events cost more than is done for one client (RFC 5465 section 3.1).
 const TOO_MUCH: &[u8] = b"NO [NOTIFICATIONOVERFLOW] too many servers or mailboxes to watch";
 
-/// As ESEARCH has it.
-const NOT_SUBSCRIBED: &[u8] =
-    b"NO [NOTIFICATIONOVERFLOW] name the mailboxes: subscribed ones are known to one server alone";
+/// Subscriptions that are read; more than a plan may have.
+const SUBSCRIPTIONS_MAX: usize = 2048;
 
 /// What connections with a selected mailbox are told of it where the client said nothing of it.
 const NOT_SELECTED: &[u8] = b"(selected NONE)";
@@ -60,6 +61,8 @@ pub(super) struct Notify {
     what: What,
     wishes: Wishes,
     planning: Planning,
+    /// What the home said so far that is subscribed to.
+    subscribed: BTreeSet<Vec<u8>>,
     plan: Plan,
     ears: Vec<Ear>,
     step: Step,
@@ -88,6 +91,9 @@ struct Ear {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
     Start,
+    /// What is subscribed to is asked of the home.
+    SeekingSubscriptions,
+    Subscriptions(BackendId),
     ExpectPage,
     /// So many of the connections are awaited.
     ExpectBackends(usize),
@@ -125,8 +131,18 @@ impl Notify {
     }
 
     fn new(what: What, wishes: Wishes) -> Notify {
-        let (planning, plan, ears) = (Planning::default(), Plan::new(), Vec::new());
-        Notify { what, wishes, planning, plan, ears, step: Step::Start, agenda: Agenda::default() }
+        let (planning, subscribed, plan, ears) =
+            (Planning::default(), BTreeSet::new(), Plan::new(), Vec::new());
+        Notify {
+            what,
+            wishes,
+            planning,
+            subscribed,
+            plan,
+            ears,
+            step: Step::Start,
+            agenda: Agenda::default(),
+        }
     }
 
     fn start(&mut self, cx: &Context<'_>) {
@@ -134,11 +150,55 @@ impl Notify {
             self.agenda.want(Want::NotifyNone);
             return self.finish(b"OK Completed", cx);
         }
-        if self.wishes.has(SourceKind::Subscribed) {
-            return self.finish(NOT_SUBSCRIBED, cx);
-        }
         self.planning = Planning::new(self.wishes.clone(), cx);
-        self.next_part(Box::default(), cx);
+        if self.wishes.has(SourceKind::Subscribed) {
+            seek_home(cx, &mut self.agenda);
+            self.step = Step::SeekingSubscriptions;
+        } else {
+            self.next_part(Box::default(), cx);
+        }
+    }
+
+    fn ask_subscriptions(&mut self, home: Home, cx: &Context<'_>) {
+        match home {
+            Home::At(backend) => {
+                let mut command = Vec::new();
+                cx.own_tag(LSUB, &mut command);
+                command.extend_from_slice(b" LSUB \"\" \"*\"\r\n");
+                self.agenda.send(backend, command);
+                self.step = Step::Subscriptions(backend);
+            }
+            Home::Nowhere => self.next_part(Box::default(), cx),
+            Home::Unavailable => self.no_plan(NoPlan::Unknown, cx),
+        }
+    }
+
+    /// The home tells what is subscribed to.
+    fn hear_subscription(&mut self, home: BackendId, line: &[u8], cx: &Context<'_>) -> Line {
+        let mut tag = Vec::new();
+        cx.own_tag(LSUB, &mut tag);
+        match (result_of(line, &tag), response(line)) {
+            (Some((Status::Ok, _)), _) => {
+                let names = std::mem::take(&mut self.subscribed);
+                match self.planning.subscribe(cx.server(home), names, cx) {
+                    Ok(()) => self.next_part(Box::default(), cx),
+                    Err(why) => self.no_plan(why, cx),
+                }
+                Line::Drop
+            }
+            (Some(_), _) => {
+                self.no_plan(NoPlan::Unknown, cx);
+                Line::Drop
+            }
+            (None, Response::Untagged { kind: UntaggedKind::Lsub, .. }) if is_partial(line) => Line::Whole,
+            (None, Response::Untagged { kind: UntaggedKind::Lsub, rest, .. }) => {
+                let name = responses::list(rest).ok().map(|list| list.mailbox);
+                let name = name.and_then(|name| cx.config.namespace.internal(&name, cx.identity).ok());
+                self.subscribed.extend(name.filter(|_| self.subscribed.len() < SUBSCRIPTIONS_MAX));
+                Line::Drop
+            }
+            (None, _) => aside_of(home, line, cx),
+        }
     }
 
     fn next_part(&mut self, after: Box<[u8]>, cx: &Context<'_>) {
@@ -310,8 +370,9 @@ impl Notify {
     }
 }
 
-/// The number of the tag for the connection that is no listener.
+/// The numbers of the tags for the connections that are no listeners.
 const ONE: u32 = 99;
+const LSUB: u32 = 98;
 
 impl Task for Notify {
     fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, _now: Instant) {
@@ -329,6 +390,12 @@ impl Task for Notify {
                     self.finish(b"NO [UNAVAILABLE] connection to a server of these mailboxes was lost", cx);
                 }
             }
+            (Step::Subscriptions(home), News::Lost(id)) if home == id => self.no_plan(NoPlan::Unknown, cx),
+            (Step::SeekingSubscriptions, news) => {
+                if let Some(home) = home_news(news, cx, &mut self.agenda) {
+                    self.ask_subscriptions(home, cx);
+                }
+            }
             (Step::SeekingHome, news) => match home_news(news, cx, &mut self.agenda) {
                 Some(Home::At(backend)) => self.ask_at(backend, cx),
                 Some(Home::Nowhere) => self.accept(None, cx),
@@ -341,6 +408,9 @@ impl Task for Notify {
 
     fn handle_line(&mut self, from: Side, line: &[u8], cx: &Context<'_>, _now: Instant) -> Line {
         let Side::Backend(id) = from else { return Line::Hold };
+        if self.step == Step::Subscriptions(id) {
+            return self.hear_subscription(id, line, cx);
+        }
         let mut one = Vec::new();
         cx.own_tag(ONE, &mut one);
         if self.step == Step::AskingOne(id)
@@ -374,7 +444,7 @@ impl Task for Notify {
 
     fn awaits(&self, backend: BackendId) -> bool {
         let is_unheard = |ear: &Ear| ear.backend == backend && !ear.is_answered;
-        self.step == Step::AskingOne(backend)
+        [Step::AskingOne(backend), Step::Subscriptions(backend)].contains(&self.step)
             || (self.step == Step::Asking && self.ears.iter().any(is_unheard))
     }
 }
