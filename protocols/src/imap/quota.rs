@@ -6,7 +6,7 @@ use super::agenda::{
 };
 use super::grammar::Status;
 use super::grammar::args::SetQuotaArgs;
-use super::route::is_elsewhere;
+use super::route::{BEING_MOVED, is_elsewhere};
 use super::task::{Context, Line, News, Task, Want};
 use crate::proxy::{BackendId, Instant, Knowledge, ListPage, ListQuery, Reserved, Side};
 use crate::wire::LiteralStyle;
@@ -30,6 +30,8 @@ pub struct QuotaTask {
     name: Vec<u8>,
     /// Of the mailboxes seen so far.
     server: Option<Box<[u8]>>,
+    /// One of those seen so far is being moved, or made.
+    moving: Option<Moving>,
     /// The server that was asked, and its word that there is no such tree.
     refused: Option<(Box<[u8]>, Vec<u8>)>,
     agenda: Agenda,
@@ -43,6 +45,15 @@ enum Phase {
     ExpectBackend,
     Relaying(BackendId),
     Over,
+}
+
+/// Where the reserved mailboxes of the tree are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Moving {
+    /// All at this server.
+    At(Box<[u8]>),
+    /// At several, or at one that is not known.
+    Apart,
 }
 
 /// Whether what the list has not is proven.
@@ -88,6 +99,7 @@ impl QuotaTask {
             proof: Proof::Snapshot,
             name: Vec::new(),
             server: None,
+            moving: None,
             refused: None,
             agenda: Agenda::default(),
         }
@@ -112,7 +124,7 @@ impl QuotaTask {
             after,
             prefix,
             visible_to: None,
-            reserved: Reserved::Hidden,
+            reserved: Reserved::Shown,
         }));
         self.phase = Phase::ExpectPage;
     }
@@ -121,42 +133,90 @@ impl QuotaTask {
         for listed in &page.entries {
             let name = &listed.entry.name;
             let is_below = matches!(name.get(self.name.len()), None | Some(b'.'));
-            let Some(server) = listed.entry.location.server().filter(|_| is_below) else { continue };
-            match &self.server {
-                Some(seen) if **seen != *server => return self.finish(cx, SPREAD),
-                Some(_) => {}
-                None => self.server = Some(server.into()),
+            if !is_below {
+                continue;
+            }
+            match (listed.entry.location.server(), &self.server) {
+                (server, _) if listed.reserved => self.note_moving(server),
+                (Some(server), Some(seen)) if **seen != *server => return self.is_spread(cx),
+                (Some(server), None) => self.server = Some(server.into()),
+                (Some(_) | None, _) => {}
             }
         }
-        match (&page.next, &self.server, page.knowledge) {
-            (Some(next), _, _) => self.ask_page(next.clone()),
-            (None, Some(server), _) => {
-                if let Some((_, result)) = self.refused.take_if(|(asked, _)| asked == server) {
-                    return self.finish(cx, &result);
-                }
-                self.agenda.want(Want::Backend { server: server.to_vec() });
-                self.phase = Phase::ExpectBackend;
-            }
-            (None, None, _) if self.refused.is_some() => self.finish_refused(cx),
-            (None, None, Knowledge::NeverSynced | Knowledge::Stale) => self.finish(cx, UNAVAILABLE),
-            (None, None, Knowledge::Live) if self.proof == Proof::Barrier => self.finish(cx, self.absent),
-            (None, None, Knowledge::Live) => {
-                self.agenda.want(Want::Barrier);
-                self.phase = Phase::ExpectBarrier;
-            }
+        match &page.next {
+            Some(next) => self.ask_page(next.clone()),
+            None => self.handle_tree(page.knowledge, cx),
         }
     }
 
+    fn note_moving(&mut self, server: Option<&[u8]>) {
+        self.moving = Some(match (&self.moving, server) {
+            (None, Some(server)) => Moving::At(server.into()),
+            (Some(Moving::At(seen)), Some(server)) if **seen == *server => Moving::At(server.into()),
+            (Some(_), _) | (None, None) => Moving::Apart,
+        });
+    }
+
+    /// Two servers have mailboxes of the tree: so is it, or the pages are of before and behind a move.
+    fn is_spread(&mut self, cx: &Context<'_>) {
+        match self.proof {
+            Proof::Snapshot => self.want_barrier(),
+            Proof::Barrier => self.finish(cx, SPREAD),
+        }
+    }
+
+    /// All rows of the tree were seen. Where some are being moved it is asked for at the server of all, which
+    /// knows whether it still has them.
+    fn handle_tree(&mut self, knowledge: Knowledge, cx: &Context<'_>) {
+        let server = match (&self.server, &self.moving) {
+            (Some(server), Some(Moving::At(other))) if server != other => None,
+            (_, Some(Moving::Apart)) => None,
+            (Some(server), Some(Moving::At(_)) | None) | (None, Some(Moving::At(server))) => Some(server),
+            (None, None) if self.refused.is_some() => return self.finish_refused(cx),
+            (None, None) => return self.is_absent(knowledge, cx),
+        };
+        let Some(server) = server else { return self.is_apart(cx) };
+        if self.refused.as_ref().is_some_and(|(asked, _)| asked == server) {
+            return self.finish_refused(cx);
+        }
+        self.agenda.want(Want::Backend { server: server.to_vec() });
+        self.phase = Phase::ExpectBackend;
+    }
+
+    /// Mailboxes are being moved, or are as far as the list has heard.
+    fn is_apart(&mut self, cx: &Context<'_>) {
+        match self.proof {
+            Proof::Snapshot => self.want_barrier(),
+            Proof::Barrier => self.finish(cx, BEING_MOVED),
+        }
+    }
+
+    fn is_absent(&mut self, knowledge: Knowledge, cx: &Context<'_>) {
+        match (knowledge, self.proof) {
+            (Knowledge::NeverSynced | Knowledge::Stale, _) => self.finish(cx, UNAVAILABLE),
+            (Knowledge::Live, Proof::Barrier) => self.finish(cx, self.absent),
+            (Knowledge::Live, Proof::Snapshot) => self.want_barrier(),
+        }
+    }
+
+    fn want_barrier(&mut self) {
+        self.agenda.want(Want::Barrier);
+        self.phase = Phase::ExpectBarrier;
+    }
+
+    /// The server's word is the answer, but for that of one which is giving the tree away.
     fn finish_refused(&mut self, cx: &Context<'_>) {
-        let result = self.refused.take().map_or_else(|| self.absent.to_vec(), |(_, result)| result);
-        self.finish(cx, &result);
+        match self.refused.take() {
+            _ if self.moving.is_some() => self.finish(cx, BEING_MOVED),
+            Some((_, result)) => self.finish(cx, &result),
+            None => self.finish(cx, self.absent),
+        }
     }
 
     /// The server of the tree says that it has none: once more, behind a barrier.
     fn look_again(&mut self, backend: BackendId, result: Vec<u8>, cx: &Context<'_>) {
         self.refused = cx.server(backend).map(|server| (server.into(), result));
-        self.agenda.want(Want::Barrier);
-        self.phase = Phase::ExpectBarrier;
+        self.want_barrier();
     }
 
     fn finish(&mut self, cx: &Context<'_>, result: &[u8]) {
@@ -170,11 +230,8 @@ impl Task for QuotaTask {
         match (self.phase, news) {
             (Phase::ExpectPage, News::Page(page)) => self.handle_page(page, cx),
             (Phase::ExpectBarrier, News::Barrier(Ok(()))) => {
-                (self.proof, self.server) = (Proof::Barrier, None);
+                (self.proof, self.server, self.moving) = (Proof::Barrier, None, None);
                 self.ask_page(Box::default());
-            }
-            (Phase::ExpectBarrier, News::Barrier(Err(_))) if self.refused.is_some() => {
-                self.finish_refused(cx);
             }
             (Phase::ExpectBarrier, News::Barrier(Err(_))) => self.finish(cx, UNAVAILABLE),
             (Phase::ExpectBackend, News::Backend(Ok(backend))) => {
@@ -208,8 +265,12 @@ impl Task for QuotaTask {
         }
         let Some((status, text)) = result_of(line, cx.tag) else { return Line::Relay };
         let is_absent = is_elsewhere(text) || text.starts_with(b"Quota root does not exist");
-        if status == Status::No && is_absent && self.proof == Proof::Snapshot {
-            self.look_again(backend, result_line(status, text), cx);
+        if status == Status::No && is_absent {
+            match self.refused {
+                None => self.look_again(backend, result_line(status, text), cx),
+                // It was at another server a moment ago.
+                Some(_) => self.finish(cx, BEING_MOVED),
+            }
             return Line::Drop;
         }
         self.agenda.want(Want::Done);
@@ -260,6 +321,8 @@ mod tests {
         let mut host = Host::new(QuotaTask::get(b"team")).admin();
         host.wants();
         let tree = [("team", "backend1"), ("team.a", "backend2")];
+        assert_eq!(host.news(News::Page(&page(&tree, Knowledge::Live))), ["Barrier"], "or it moves");
+        host.news(News::Barrier(Ok(())));
         let wants = host.news(News::Page(&page(&tree, Knowledge::Live)));
         assert!(wants[0].contains("does not exist on a single backend server"), "{wants:?}");
     }
@@ -295,6 +358,48 @@ mod tests {
         let mut same = asked();
         let wants = same.news(News::Page(&page(&[("user.user010", "backend1")], Knowledge::Live)));
         assert_eq!(wants, ["C> A1 NO Quota root does not exist\r\n", "done"]);
+    }
+
+    fn moving(names: &[(&str, &str)], reserved: &[&str]) -> ListPage {
+        let mut page = page(names, Knowledge::Live);
+        let moves = |listed: &ListedEntry| reserved.iter().any(|name| *listed.entry.name == *name.as_bytes());
+        page.entries.iter_mut().for_each(|listed| listed.reserved = moves(listed));
+        page
+    }
+
+    #[test]
+    fn tree_that_moves_is_asked_for_where_it_is_and_not_called_absent() {
+        let mut host = Host::new(QuotaTask::get(b"user.a")).admin();
+        host.wants();
+        let tree = moving(&[("user.a", "backend1"), ("user.a.Sub", "backend1")], &["user.a"]);
+        assert_eq!(host.news(News::Page(&tree)), ["backend backend1"]);
+        host.news(News::Backend(Ok(BackendId(1))));
+        assert_eq!(host.says(1, "A1 NO [REFERRAL imap://;AUTH=*@x/user.a] Remote mailbox.\r\n"), ["Barrier"]);
+        host.news(News::Barrier(Ok(())));
+        let wants = host.news(News::Page(&tree));
+        assert!(wants[0].starts_with("C> A1 NO [UNAVAILABLE]"), "{wants:?}");
+    }
+
+    #[test]
+    fn word_of_a_server_is_not_the_last_while_the_list_is_not_known() {
+        let mut host = Host::new(QuotaTask::get(b"user.a")).admin();
+        host.wants();
+        host.news(News::Page(&page(&[("user.a", "backend1")], Knowledge::Stale)));
+        host.news(News::Backend(Ok(BackendId(1))));
+        assert_eq!(host.says(1, "A1 NO Mailbox does not exist\r\n"), ["Barrier"]);
+        let wants = host.news(News::Barrier(Err(crate::proxy::Unavailable)));
+        assert!(wants[0].starts_with("C> A1 NO [UNAVAILABLE]"), "{wants:?}");
+    }
+
+    #[test]
+    fn tree_that_is_half_moved_is_refused_for_a_moment() {
+        let mut host = Host::new(QuotaTask::get(b"user.a")).admin();
+        host.wants();
+        let half = moving(&[("user.a", "backend2"), ("user.a.Sub", "backend1")], &["user.a.Sub"]);
+        assert_eq!(host.news(News::Page(&half)), ["Barrier"]);
+        host.news(News::Barrier(Ok(())));
+        let wants = host.news(News::Page(&half));
+        assert!(wants[0].starts_with("C> A1 NO [UNAVAILABLE]"), "{wants:?}");
     }
 
     #[test]
