@@ -22,7 +22,7 @@ use super::super::agenda::{Agenda, aside, result_line, result_of, string_for};
 use super::super::backend::Offer;
 use super::super::grammar::responses::{Body, FetchItems};
 use super::super::grammar::{Response, Status, UntaggedKind, response};
-use super::super::route::is_elsewhere;
+use super::super::route::{BEING_MOVED, is_elsewhere};
 use super::super::task::{Context, Line, News, Want};
 use super::ledger::{Ledger, Mark};
 use super::{Action, Request};
@@ -243,15 +243,12 @@ impl Across {
             Phase::ExpectStored | Phase::ExpectExpunged | Phase::ExpectRestored => {
                 b"NO [UNAVAILABLE] messages were copied, removing them from the source was interrupted"
             }
-            Phase::ExpectAppended(More::Ends) | Phase::ExpectCopied => {
+            // The end of an APPEND was sent: its server does it, whoever hears of that.
+            Phase::ExpectAppended(_) | Phase::ExpectCopied => {
                 b"NO [UNAVAILABLE] connection to the source server lost, messages may have been copied"
             }
             Phase::Elsewhere { .. } | Phase::Over => return,
-            Phase::Gathering
-            | Phase::Messages
-            | Phase::ExpectGoAhead { .. }
-            | Phase::Tail
-            | Phase::ExpectAppended(More::Follows) => {
+            Phase::Gathering | Phase::Messages | Phase::ExpectGoAhead { .. } | Phase::Tail => {
                 b"NO [UNAVAILABLE] connection to the source server lost"
             }
         };
@@ -532,7 +529,10 @@ impl Across {
             }
             (Phase::ExpectAppended(_), Status::No | Status::Bad) => {
                 self.appending = false;
-                self.fail(&result_line(Status::No, text), cx, agenda);
+                let is_elsewhere = status == Status::No && is_elsewhere(text);
+                self.is_elsewhere = is_elsewhere && !self.has_some;
+                let result = result_line(Status::No, text);
+                self.fail(if is_elsewhere && self.has_some { BEING_MOVED } else { &result }, cx, agenda);
             }
             (Phase::ExpectGoAhead { bytes }, _) => {
                 let (from, n) = (Side::Backend(self.source), *bytes);

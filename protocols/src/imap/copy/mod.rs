@@ -164,7 +164,8 @@ impl CopyTask {
     /// The server that was asked last has no such mailbox: the list is asked once more, behind a barrier.
     fn look_again(&mut self, result: Vec<u8>, cx: &Context<'_>) {
         if self.held.is_some() {
-            return self.finish(cx, &result);
+            // It was at another server a moment ago.
+            return self.finish(cx, BEING_MOVED);
         }
         self.held = Some(result);
         match place(&self.request.mailbox, cx) {

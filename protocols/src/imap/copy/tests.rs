@@ -232,6 +232,29 @@ fn without_multiappend_a_failure_tells_that_some_may_be_there() {
 }
 
 #[test]
+fn append_that_was_sent_whole_may_be_done_although_the_source_dies() {
+    let mut host = across(Action::Copy);
+    host.offer(2, b"LITERAL+ UIDPLUS");
+    let head = "* 1 FETCH (UID 1 FLAGS () INTERNALDATE \"21-Nov-2026 21:01:30 +0000\" BODY[] {10}\r\n";
+    assert_eq!(host.says(1, head).len(), 1);
+    assert_eq!(host.says(2, "+ go ahead\r\n"), ["forward B1 B2 10"]);
+    assert_eq!(host.says(1, ")\r\n"), ["B2> \r\n"]);
+    let told =
+        "C> A1 NO [UNAVAILABLE] connection to the source server lost, messages may have been copied\r\n";
+    assert_eq!(host.news(News::Lost(BackendId(1))), ["abandon B2", told, "done"]);
+}
+
+#[test]
+fn destination_that_moves_while_a_body_is_on_its_way_is_looked_for_once_more() {
+    let mut host = across(Action::Copy);
+    first_message(&mut host);
+    assert_eq!(host.says(1, ")\r\n"), Vec::<String>::new());
+    assert_eq!(host.says(1, "RK0 OK Completed\r\n"), ["B2> \r\n"]);
+    let wants = host.says(2, "RK1 NO Mailbox does not exist\r\n");
+    assert!(wants[0].starts_with("find "), "{wants:?}");
+}
+
+#[test]
 fn refusals_before_anything_is_sent() {
     let mut top = host(Action::Copy, By::Sequence, "1 nosuch");
     top.wants();
