@@ -3,17 +3,21 @@
 //! A user's mailboxes can be taken away and given to another backend: his sessions end without a word, a
 //! moment late; to everybody else's it looks as if all messages had been expunged.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use protocols::proxy::Instant;
-use protocols::wire::{Cursor, literal};
+use protocols::wire::Cursor;
 
+use crate::boxes::identity;
 use crate::dice::Dice;
+use crate::flags::Flags;
 use crate::mailbox::{Mailbox, Message, VALIDITY, names, set_of};
 use crate::message;
-use crate::net::{Broken, EndId, Net, Read};
+use crate::net::{Broken, EndId, Net};
+use crate::overseer::SPREAD;
 use crate::truth::Truth;
+use crate::typed::{announced_before, between, head_of_append, inner, may_see, outer, root_of, since, split};
 use crate::units::{Unit, Units};
 
 /// The password of the frontends' proxy user.
@@ -34,6 +38,8 @@ pub struct Backend {
     /// Mailboxes that may be asked for although they live elsewhere: they move.
     wandering: BTreeSet<String>,
     peers: Vec<Peer>,
+    /// Mailboxes that are to be renamed, the first at the moment.
+    renames: VecDeque<Rename>,
     up: bool,
     /// What must not happen and did.
     pub violations: Vec<String>,
@@ -48,9 +54,21 @@ struct Peer {
     selected: Option<Selected>,
     /// Tag of an IDLE in progress.
     idle: Option<String>,
+    /// It waits for a RENAME.
+    renames: bool,
     closing: bool,
     /// The mailboxes of its user have left: it ends then.
     ends_at: Option<Instant>,
+}
+
+/// A RENAME: who waits for it, and the internal names.
+struct Rename {
+    end: EndId,
+    tag: String,
+    old: String,
+    new: String,
+    /// It is being done.
+    begun: bool,
 }
 
 /// What a session has selected.
@@ -58,6 +76,8 @@ struct Selected {
     name: String,
     /// UIDs in the order of the numbers that it was told, each with the mod-sequence of what it was told.
     known: Vec<(u32, u64)>,
+    /// Those that are `\Recent` to it.
+    recent: BTreeSet<u32>,
     is_read_only: bool,
 }
 
@@ -80,6 +100,7 @@ impl Backend {
             boxes: mailboxes.into_iter().map(|name| (name, Mailbox::default())).collect(),
             wandering: BTreeSet::new(),
             peers: Vec::new(),
+            renames: VecDeque::new(),
             up: true,
             violations: Vec::new(),
         }
@@ -99,11 +120,54 @@ impl Backend {
     pub fn set_up(&mut self, up: bool) {
         self.up = up;
         self.peers.clear();
+        self.renames.clear();
     }
 
-    /// Whether a copy of a message is there.
+    /// Whether a copy of a message is there, whatever the mailbox is called.
     pub fn holds(&self, mailbox: &str, uid: u32) -> bool {
-        self.boxes.get(mailbox).is_some_and(|mailbox| mailbox.message(uid).is_some())
+        let mut named = self.boxes.iter().filter(|(name, _)| identity(name) == mailbox);
+        named.any(|(_, mailbox)| mailbox.message(uid).is_some())
+    }
+
+    /// Whether a mailbox is to be renamed.
+    pub fn wants_rename(&self) -> bool {
+        !self.renames.is_empty()
+    }
+
+    /// The old and new name of what is renamed next. Who asks for a mailbox that is not there is refused.
+    pub fn begin_rename(&mut self) -> Option<(String, String)> {
+        while let Some(Rename { old, new, begun, .. }) = self.renames.front_mut() {
+            if self.boxes.contains_key(old) {
+                *begun = true;
+                return Some((old.clone(), new.clone()));
+            }
+            self.answer_rename(AWAY);
+        }
+        None
+    }
+
+    /// Renames a mailbox.
+    pub fn rename(&mut self, old: &str, new: &str) {
+        if let Some(mailbox) = self.boxes.remove(old) {
+            self.boxes.insert(new.to_owned(), mailbox);
+        }
+    }
+
+    /// What [`Backend::begin_rename`] told of is done. Who asked for it may be gone.
+    pub fn end_rename(&mut self) {
+        if self.renames.front().is_some_and(|rename| rename.begun) {
+            self.answer_rename("OK Completed");
+        }
+    }
+
+    fn answer_rename(&mut self, result: &str) {
+        let Some(Rename { end, tag, .. }) = self.renames.pop_front() else { return };
+        let Some(at) = self.peers.iter().position(|peer| peer.end == end) else { return };
+        let mut peer = self.peers.swap_remove(at);
+        peer.renames = false;
+        self.tell(&mut peer, Tells::Everything);
+        say(&mut peer, &format!("{tag} {result}"));
+        self.peers.push(peer);
     }
 
     /// Closes mailboxes to everybody, or opens them again.
@@ -140,6 +204,7 @@ impl Backend {
             qresync: false,
             selected: None,
             idle: None,
+            renames: false,
             closing: false,
             ends_at: None,
         });
@@ -192,23 +257,15 @@ impl Backend {
         if peer.ends_at.is_some_and(|at| at <= now) {
             return false;
         }
-        loop {
-            match net.read(peer.end, 64 * 1024, now, dice) {
-                Read::Bytes(bytes) => peer.units.push(&bytes),
-                Read::Nothing => break,
-                Read::Eof | Read::Reset => {
-                    // What came whole before the end is done.
-                    self.serve(peer, truth);
-                    return false;
-                }
-            }
-        }
+        let units = &mut peer.units;
+        let stands = net.receive(peer.end, now, dice, &mut |bytes| units.push(bytes));
+        // What came whole before the end is done.
         self.serve(peer, truth);
-        true
+        stands.is_ok()
     }
 
     fn serve(&mut self, peer: &mut Peer, truth: &mut Truth) {
-        loop {
+        while !peer.renames {
             match peer.units.poll() {
                 Unit::Whole(unit) if peer.idle.is_some() => {
                     let tag = peer.idle.take().unwrap_or_default();
@@ -259,7 +316,7 @@ impl Backend {
             (_, None) => Err("BAD Please login first".into()),
             (verb, Some(user)) => self.authenticated(peer, &user, &tag, verb, arguments, truth),
         };
-        if peer.idle.is_none() {
+        if peer.idle.is_none() && !peer.renames {
             let uses_numbers = matches!(verb.as_str(), "FETCH" | "STORE" | "SEARCH" | "COPY");
             self.tell(peer, if uses_numbers { Tells::NoExpunge } else { Tells::Everything });
             let (Ok(text) | Err(text)) = result;
@@ -268,12 +325,13 @@ impl Backend {
     }
 
     /// Tells a session what others did to its mailbox.
-    fn tell(&self, peer: &mut Peer, tells: Tells) {
+    fn tell(&mut self, peer: &mut Peer, tells: Tells) {
         let Some(mut selected) = peer.selected.take() else { return };
         if tells == Tells::Everything {
             self.tell_gone(peer, &mut selected);
         }
-        if let Some(mailbox) = self.boxes.get(&selected.name) {
+        if let Some(mailbox) = self.boxes.get_mut(&selected.name) {
+            selected.meet(mailbox);
             let before = selected.known.len();
             let last = selected.known.last().map_or(0, |(uid, _)| *uid);
             for (at, (uid, told)) in selected.known.iter_mut().enumerate() {
@@ -281,7 +339,7 @@ impl Backend {
                     continue;
                 };
                 *told = message.modseq;
-                let line = changed(at, message, peer.qresync);
+                let line = changed(at, message, &selected.recent, peer.qresync);
                 say(peer, &line);
             }
             let new = mailbox.messages().iter().filter(|message| message.uid > last);
@@ -369,15 +427,20 @@ impl Backend {
                 self.search(peer, user, tag, arguments);
                 Ok("OK Completed".into())
             }
-            "GETQUOTAROOT" => {
-                let name = self.named(user, arguments)?;
-                say(peer, &format!("* QUOTAROOT {} {}", outer(user, &name), outer(user, &name)));
-                say(peer, &format!("* QUOTA {} (STORAGE 1 1000)", outer(user, &name)));
-                Ok("OK Completed".into())
+            "GETQUOTAROOT" | "GETQUOTA" | "SETQUOTA" => self.quota(peer, user, verb, arguments, truth),
+            "RENAME" => {
+                let mut names = Cursor::new(arguments);
+                let old = self.named(user, arguments)?;
+                names.astring().and_then(|_| names.sp()).map_err(|_| "BAD no name")?;
+                let new = names.astring().map_err(|_| "BAD no new name")?;
+                let new = inner(user, &String::from_utf8_lossy(&new));
+                self.renames.push_back(Rename { end: peer.end, tag: tag.to_owned(), old, new, begun: false });
+                peer.renames = true;
+                Ok(String::new())
             }
             "APPEND" | "LOCALAPPEND" => self.append(user, arguments, truth),
             "FETCH" | "UID FETCH" => self.fetch(peer, arguments, verb.starts_with("UID")),
-            "UID STORE" | "UID EXPUNGE" => self.alter(peer, verb, arguments, truth),
+            "STORE" | "UID STORE" | "UID EXPUNGE" => self.alter(peer, verb, arguments, truth),
             "COPY" | "MOVE" | "UID COPY" | "UID MOVE" => self.copy(peer, user, verb, arguments, truth),
             "IDLE" => {
                 say(peer, "+ idling");
@@ -397,7 +460,11 @@ impl Backend {
     ) -> Result<String, String> {
         peer.selected = None;
         let name = self.named(user, arguments)?;
-        let mailbox = &self.boxes[&name];
+        let is_read_only = verb == "EXAMINE";
+        let mut selected =
+            Selected { name: name.clone(), known: Vec::new(), recent: BTreeSet::new(), is_read_only };
+        let Some(mailbox) = self.boxes.get_mut(&name) else { return Err(AWAY.into()) };
+        selected.meet(mailbox);
         say(peer, &format!("* {} EXISTS", mailbox.messages().len()));
         say(peer, "* 0 RECENT");
         say(peer, &format!("* OK [UIDVALIDITY {VALIDITY}] Ok"));
@@ -411,12 +478,11 @@ impl Backend {
             for (at, message) in
                 mailbox.messages().iter().enumerate().filter(|(_, message)| message.modseq > since)
             {
-                say(peer, &changed(at, message, true));
+                say(peer, &changed(at, message, &selected.recent, true));
             }
         }
-        let known = mailbox.messages().iter().map(|message| (message.uid, message.modseq)).collect();
-        let is_read_only = verb == "EXAMINE";
-        peer.selected = Some(Selected { name, known, is_read_only });
+        selected.known = mailbox.messages().iter().map(|message| (message.uid, message.modseq)).collect();
+        peer.selected = Some(selected);
         Ok(if is_read_only { "OK [READ-ONLY] Completed" } else { "OK [READ-WRITE] Completed" }.into())
     }
 
@@ -433,6 +499,36 @@ impl Backend {
         }
     }
 
+    /// The quotas of a user's tree, or of a mailbox that is nobody's.
+    fn quota(
+        &mut self,
+        peer: &mut Peer,
+        user: &str,
+        verb: &str,
+        arguments: &[u8],
+        truth: &mut Truth,
+    ) -> Result<String, String> {
+        let name = self.named(user, arguments)?;
+        let root = root_of(&name);
+        if name == SPREAD {
+            self.violations.push(format!("{}: {verb} of a tree on several servers", self.name));
+        }
+        let Some(mailbox) = self.boxes.get_mut(&root) else { return Err(AWAY.into()) };
+        if verb == "SETQUOTA" {
+            let text = String::from_utf8_lossy(arguments).into_owned();
+            let limit = between(&text, '(', ')').strip_prefix("STORAGE ").and_then(|word| word.parse().ok());
+            mailbox.limit = limit.ok_or("BAD Invalid quota list in Setquota")?;
+            truth.quotas.set(&root, mailbox.limit, truth.now);
+            return Ok("OK Completed".into());
+        }
+        let (limit, root) = (mailbox.limit, outer(user, &root));
+        if verb == "GETQUOTAROOT" {
+            say(peer, &format!("* QUOTAROOT {} {root}", outer(user, &name)));
+        }
+        say(peer, &format!("* QUOTA {root} (STORAGE 1 {limit})"));
+        Ok("OK Completed".into())
+    }
+
     fn append(&mut self, user: &str, arguments: &[u8], truth: &mut Truth) -> Result<String, String> {
         let name = self.named(user, arguments)?;
         let text = arguments.windows(7).position(|at| at == b"Owner: ").ok_or("BAD no message in APPEND")?;
@@ -445,9 +541,9 @@ impl Backend {
             let (bytes, behind) = rest.split_at_checked(announced).ok_or("BAD short literal")?;
             match (message::check(bytes), self.boxes.get_mut(&name)) {
                 (Ok((_, seed)), Some(mailbox)) => {
-                    let is_deleted = head.windows(8).any(|at| at == b"\\Deleted");
-                    let uid = mailbox.append(seed, Rc::from(bytes), is_deleted);
-                    truth.arrived(&name, uid, seed);
+                    let (flags, date) = head_of_append(head);
+                    let uid = mailbox.append(seed, Rc::from(bytes), flags.clone(), date.as_str().into());
+                    truth.arrived(&name, uid, seed, &flags, &date);
                     uids.push(uid);
                 }
                 (Err(why), _) => {
@@ -483,17 +579,17 @@ impl Backend {
         if let Some(user) = peer.user.clone() {
             say(peer, &format!("* OK X-FOR {user}"));
         }
-        let known: Vec<u32> =
-            peer.selected.iter().flat_map(|selected| &selected.known).map(|(uid, _)| *uid).collect();
+        let Some(Selected { known, recent, .. }) = &peer.selected else { return Ok("OK Completed".into()) };
+        let (known, recent): (Vec<u32>, _) = (known.iter().map(|(uid, _)| *uid).collect(), recent.clone());
         for uid in uids {
             let (Some(message), Some(at)) =
                 (self.boxes[&name].message(uid), known.iter().position(|known| *known == uid))
             else {
                 continue;
             };
-            let mut line = format!("* {} FETCH (FLAGS ({})", at + 1, message.flags());
+            let mut line = format!("* {} FETCH (FLAGS ({})", at + 1, flags_of(message, &recent));
             if wants("INTERNALDATE") {
-                line += " INTERNALDATE \"01-Jan-2026 00:00:00 +0000\"";
+                line += &format!(" INTERNALDATE \"{}\"", message.date);
             }
             if by_uid || wants("UID") {
                 line += &format!(" UID {uid}");
@@ -508,7 +604,7 @@ impl Backend {
         Ok("OK Completed".into())
     }
 
-    /// STORE of \Deleted and EXPUNGE, by UID.
+    /// STORE and EXPUNGE, by UID.
     fn alter(
         &mut self,
         peer: &mut Peer,
@@ -517,20 +613,22 @@ impl Backend {
         truth: &mut Truth,
     ) -> Result<String, String> {
         let (set, rest) = split(arguments);
-        let (name, uids) = self.chosen(peer, &set, true)?;
+        let (name, uids) = self.chosen(peer, &set, verb.starts_with("UID"))?;
         if peer.selected.as_ref().is_some_and(|selected| selected.is_read_only) {
             return Err("NO Permission denied".into());
         }
         let Some(mailbox) = self.boxes.get_mut(&name) else { return Err(AWAY.into()) };
         for uid in uids {
-            if verb == "UID STORE" {
-                mailbox.mark(uid, rest.starts_with('+'));
+            if verb.ends_with("STORE") {
+                mailbox.mark(uid, &Flags::read(between(&rest, '(', ')')), rest.starts_with('+'));
                 let told = mailbox.message(uid).map_or(0, |message| message.modseq);
                 // A silent STORE is not told to who made it.
-                if let Some(known) = peer.selected.as_mut().and_then(|selected| selected.entry(uid)) {
+                if rest.contains(".SILENT")
+                    && let Some(known) = peer.selected.as_mut().and_then(|selected| selected.entry(uid))
+                {
                     known.1 = told;
                 }
-            } else if mailbox.message(uid).is_some_and(|message| message.is_deleted) {
+            } else if mailbox.message(uid).is_some_and(|message| message.flags.has("\\Deleted")) {
                 mailbox.expunge(uid);
                 truth.expunged(&name, uid);
             }
@@ -552,13 +650,13 @@ impl Backend {
         let (from, uids) = self.chosen(peer, &set, verb.starts_with("UID"))?;
         let mut copies = Vec::new();
         for uid in &uids {
-            let Some(Message { seed, bytes, is_deleted, .. }) = self.boxes[&from].message(*uid).cloned()
+            let Some(Message { seed, bytes, flags, date, .. }) = self.boxes[&from].message(*uid).cloned()
             else {
                 continue;
             };
             let Some(mailbox) = self.boxes.get_mut(&to) else { return Err(AWAY.into()) };
-            let copy = mailbox.append(seed, bytes, is_deleted);
-            truth.arrived(&to, copy, seed);
+            let copy = mailbox.append(seed, bytes, flags.clone(), date.clone());
+            truth.arrived(&to, copy, seed, &flags, &date);
             copies.push(copy);
         }
         let code = match copies.is_empty() {
@@ -601,6 +699,13 @@ impl Selected {
     fn entry(&mut self, uid: u32) -> Option<&mut (u32, u64)> {
         self.known.iter_mut().find(|(known, _)| *known == uid)
     }
+
+    /// What nobody has been told of is recent to it.
+    fn meet(&mut self, mailbox: &mut Mailbox) {
+        if !self.is_read_only {
+            self.recent.extend(mailbox.take_recent());
+        }
+    }
 }
 
 fn say(peer: &mut Peer, line: &str) {
@@ -609,56 +714,20 @@ fn say(peer: &mut Peer, line: &str) {
 }
 
 /// Flags that changed, as a session with QRESYNC or without is told.
-fn changed(at: usize, message: &Message, qresync: bool) -> String {
+fn changed(at: usize, message: &Message, recent: &BTreeSet<u32>, qresync: bool) -> String {
     let Message { uid, modseq, .. } = message;
+    let flags = flags_of(message, recent);
     match qresync {
-        true => format!("* {} FETCH (UID {uid} FLAGS ({}) MODSEQ ({modseq}))", at + 1, message.flags()),
-        false => format!("* {} FETCH (FLAGS ({}))", at + 1, message.flags()),
+        true => format!("* {} FETCH (UID {uid} FLAGS ({flags}) MODSEQ ({modseq}))", at + 1),
+        false => format!("* {} FETCH (FLAGS ({flags}))", at + 1),
     }
+}
+
+fn flags_of(message: &Message, recent: &BTreeSet<u32>) -> String {
+    let flags = message.flags.list();
+    if recent.contains(&message.uid) { format!("\\Recent {flags}") } else { flags }
 }
 
 fn status(user: &str, name: &str, mailbox: &Mailbox) -> String {
     format!("* STATUS {} (MESSAGES {})", outer(user, name), mailbox.messages().len())
-}
-
-/// The mod-sequence of `(QRESYNC (uidvalidity mod-sequence))`.
-fn since(arguments: &[u8]) -> Option<u64> {
-    let text = String::from_utf8_lossy(arguments).into_owned();
-    let (_, numbers) = text.split_once("(QRESYNC (")?;
-    numbers.split_once(' ')?.1.trim_end_matches(')').parse().ok()
-}
-
-/// The first argument, and what stands behind it.
-fn split(arguments: &[u8]) -> (String, String) {
-    let text = String::from_utf8_lossy(arguments).into_owned();
-    match text.split_once(' ') {
-        Some((first, rest)) => (first.to_owned(), rest.to_owned()),
-        None => (text, String::new()),
-    }
-}
-
-/// Whether a user may see a mailbox: his own, and those that are open to all.
-fn may_see(user: &str, name: &str) -> bool {
-    !name.starts_with("user.") || name.ends_with(".Team") || outer(user, name) != name
-}
-
-/// The internal name behind what a user types (standard namespace).
-pub fn inner(user: &str, name: &str) -> String {
-    match name.get(..5) {
-        Some(inbox) if inbox.eq_ignore_ascii_case("inbox") => format!("user.{user}{}", &name[5..]),
-        _ => name.to_owned(),
-    }
-}
-
-fn outer(user: &str, name: &str) -> String {
-    match name.strip_prefix(&format!("user.{user}")) {
-        Some(rest) => format!("INBOX{rest}"),
-        None => name.to_owned(),
-    }
-}
-
-/// The length announced by the last line before a literal.
-fn announced_before(head: &[u8]) -> Option<usize> {
-    let line = head.strip_suffix(b"\r\n")?;
-    usize::try_from(literal::at_line_end(line)?.len).ok()
 }

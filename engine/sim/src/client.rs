@@ -1,17 +1,21 @@
 //! A mail client of the simulated murder: does what the dice say and checks what it sees.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use protocols::proxy::Instant;
 
-use crate::backend::inner;
+use crate::boxes::{NAMES, STEM, identity};
 use crate::dice::Dice;
+use crate::flags::{Flags, date_of_seed};
 use crate::machines::{FAN_OUT_TIMEOUT, LOGIN_TIMEOUT};
 use crate::mailbox::{numbers, set_of};
 use crate::message;
-use crate::net::{Broken, EndId, Net, Read};
+use crate::net::{Broken, EndId, Net};
+use crate::overseer::quota;
 use crate::picture::Picture;
 use crate::truth::{Action, Deed, Outcome, Truth};
+use crate::typed::inner;
 use crate::units::{Unit, Units};
 
 /// Bytes of the largest body that is appended.
@@ -23,7 +27,7 @@ const FAN_OUT_MAX: Duration =
     FAN_OUT_TIMEOUT.saturating_add(LOGIN_TIMEOUT).saturating_mul(2).saturating_add(Duration::from_secs(2));
 
 /// How long any other answer may take: longer than every deadline on its way together.
-const ANSWER_MAX: Duration = Duration::from_secs(120);
+pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(120);
 
 /// Messages that are copied or moved at once.
 const CHOSEN_MAX: usize = 3;
@@ -51,8 +55,14 @@ pub struct Client {
     selected: Option<Picture>,
     /// The whole mailbox is asked for next.
     looks_around: bool,
-    /// UIDs that an answer to that told of.
-    told: Vec<u32>,
+    /// UIDs that an answer to that told of, with their flags.
+    told: BTreeMap<u32, Flags>,
+    /// Names that a LIST told of.
+    rows: Vec<String>,
+    /// The new name of the box that it renamed, and when it was told so.
+    renamed: Option<(String, Instant)>,
+    /// The quota that was told last: its root and limit.
+    quota: Option<(String, u64)>,
     /// COPYUID of a MOVE that is not over.
     copies: Vec<(u32, u32)>,
     idling: bool,
@@ -75,6 +85,12 @@ struct Pending {
     since: Instant,
     /// Its number in the truth.
     deed: Option<usize>,
+    /// What it stores, of which messages.
+    keyword: Option<(String, Vec<u32>)>,
+    /// The internal names of the mailboxes that it names.
+    named: Vec<String>,
+    /// The number of a RENAME.
+    renames: Option<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,10 +107,12 @@ enum Verb {
     ListStatus,
     Search,
     Quota,
+    Rename,
     Noop,
     Copy,
     Move,
     Mark,
+    Keyword,
     Expunge,
     Idle,
     Logout,
@@ -125,7 +143,10 @@ impl Client {
             qresync: false,
             selected: None,
             looks_around: false,
-            told: Vec::new(),
+            told: BTreeMap::new(),
+            rows: Vec::new(),
+            renamed: None,
+            quota: None,
             copies: Vec::new(),
             idling: false,
             saw_bye: false,
@@ -158,15 +179,12 @@ impl Client {
             return;
         }
         let mut turn = Turn { now, dice, truth };
-        loop {
-            match net.read(self.end, 32 * 1024, now, turn.dice) {
-                Read::Bytes(bytes) => self.units.push(&bytes),
-                Read::Nothing => break,
-                Read::Eof | Read::Reset => return self.end(net, now, turn.truth),
-            }
-            while let Unit::Whole(unit) = self.units.poll() {
-                self.response(&unit, &mut turn);
-            }
+        let stands = net.receive(self.end, now, turn.dice, &mut |bytes| self.units.push(bytes));
+        while let Unit::Whole(unit) = self.units.poll() {
+            self.response(&unit, &mut turn);
+        }
+        if stands.is_err() {
+            return self.end(net, now, turn.truth);
         }
         self.speak(&mut turn);
         match net.send(self.end, &self.out, now, turn.dice) {
@@ -181,6 +199,9 @@ impl Client {
         for pending in self.pending.drain(..) {
             if let Some(deed) = pending.deed {
                 truth.told(deed, Outcome::Doubtful, std::mem::take(&mut self.copies));
+            }
+            if let Some(number) = pending.renames {
+                truth.boxes.told(number, Outcome::Doubtful);
             }
         }
         net.close(self.end, now);
@@ -213,6 +234,10 @@ impl Client {
             }
         } else if let Some((_, code)) = rest.split_once("[COPYUID ") {
             self.copies = pairs(code);
+        } else if let Some(told) = quota(rest) {
+            self.quota = Some(told);
+        } else if let Some(row) = rest.strip_prefix("LIST ") {
+            self.rows.extend(row.rsplit(' ').next().map(|name| inner(&self.user, name)));
         } else {
             self.untagged(rest, unit, turn.truth);
         }
@@ -228,7 +253,7 @@ impl Client {
         let Some(picture) = &mut self.selected else { return };
         let result = match (first.parse::<usize>(), second) {
             (Ok(count), "EXISTS") if selects => {
-                *picture = Picture::new(picture.mailbox(), self.qresync);
+                *picture = Picture::new(picture.mailbox(), self.qresync, picture.since());
                 picture.exists(count)
             }
             (Ok(count), "EXISTS") => picture.exists(count),
@@ -244,12 +269,20 @@ impl Client {
     /// A message must be whole, and the one that has the number.
     fn fetched(&mut self, number: usize, items: &str, unit: &[u8], truth: &Truth) {
         let Some(picture) = &mut self.selected else { return };
-        let uid = items
+        let told = items
             .split_once("UID ")
             .and_then(|(_, rest)| rest.split([' ', ')']).next().and_then(|word| word.parse::<u32>().ok()));
-        let Some(uid) = uid else { return };
-        self.told.push(uid);
-        let mut result = picture.fetched(number, uid);
+        // Numbers say which message it is where they are kept.
+        let Some(uid) = told.or_else(|| picture.uid(number).filter(|_| !self.qresync)) else { return };
+        let flags = items.split_once("FLAGS (").and_then(|(_, rest)| rest.split_once(')'));
+        let flags = Flags::read(flags.map_or("", |(list, _)| list)).without_recent();
+        let mut result = told.map_or(Ok(()), |uid| picture.fetched(number, uid));
+        if let Some(seed) = truth.seed(picture.mailbox(), uid) {
+            result = result.and(truth.flags.fetched(seed, &flags));
+        }
+        if told.is_some() || self.told.contains_key(&uid) {
+            self.told.insert(uid, flags);
+        }
         if let Some(start) = unit.windows(7).position(|at| at == b"Owner: ") {
             let seed = unit[start..]
                 .strip_suffix(b")")
@@ -289,7 +322,7 @@ impl Client {
             let waits: Vec<_> = self.pending.iter().map(|pending| pending.tag.clone()).collect();
             return self.violation(&format!("answer {text:?} while {waits:?} wait"));
         }
-        let Pending { verb, since, deed, .. } = self.pending.remove(0);
+        let Pending { verb, since, deed, keyword, named, renames, .. } = self.pending.remove(0);
         let ok = status == "OK";
         self.answered_ok += usize::from(ok);
         self.answered_no += usize::from(!ok);
@@ -299,15 +332,31 @@ impl Client {
             let (outcome, copies) = self.outcome(ok, rest);
             turn.truth.told(deed, outcome, copies);
         }
-        self.after(verb, ok, turn.truth);
+        if let (true, Some((keyword, uids)), Some(picture)) = (ok, keyword, &self.selected) {
+            let ledger = &mut turn.truth.flags;
+            uids.iter().for_each(|uid| ledger.is_stored(picture.mailbox(), *uid, &keyword, turn.now));
+        }
+        if let Some(number) = renames {
+            turn.truth.boxes.told(number, self.outcome(ok, rest).0);
+            self.renamed = named.last().filter(|_| ok).map(|new| (new.clone(), turn.now));
+        }
+        let absent = named.iter().find(|name| !turn.truth.boxes.was_there(name, since, turn.now));
+        if let (true, Some(name)) = (ok, absent) {
+            self.violation(&format!("{verb:?} of {name} is answered OK, and it was never there"));
+        }
+        self.after(verb, ok, since, turn.truth);
         if !ok {
             self.held.take_if(|(held, _)| held == tag);
-            self.refused(verb, status, rest);
+            let is_away = named.iter().any(|name| turn.truth.boxes.was_away(name, since, turn.now))
+                || self.selected.as_ref().is_some_and(|picture| {
+                    turn.truth.boxes.was_away(picture.mailbox(), picture.since(), turn.now)
+                });
+            self.refused(verb, status, rest, is_away);
         }
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "nothing follows from the others")]
-    fn after(&mut self, verb: Verb, ok: bool, truth: &Truth) {
+    fn after(&mut self, verb: Verb, ok: bool, since: Instant, truth: &Truth) {
         match verb {
             Verb::Select if !ok => self.selected = None,
             Verb::Select => {
@@ -315,16 +364,46 @@ impl Client {
             }
             Verb::Look if ok => {
                 let told = std::mem::take(&mut self.told);
-                let result = self.selected.as_mut().map_or(Ok(()), |picture| picture.told_all(&told, truth));
-                self.check(result);
+                let Some(picture) = &mut self.selected else { return };
+                let mailbox = picture.mailbox().to_owned();
+                let looked = told.iter().map(|(uid, flags)| truth.flags.looked(&mailbox, *uid, flags, since));
+                let looked: Result<(), String> = looked.collect();
+                let uids: Vec<u32> = told.keys().copied().collect();
+                let all = picture.told_all(&uids, truth);
+                self.check(looked.and(all));
             }
             Verb::Login if !ok => self.steps_left = 0,
+            Verb::List | Verb::ListStatus => {
+                let rows = std::mem::take(&mut self.rows);
+                if ok {
+                    self.check_renamed(&rows, since, truth);
+                }
+            }
+            Verb::Quota if ok => {
+                let result = match self.quota.take() {
+                    Some((root, limit)) => {
+                        truth.quotas.check(&inner(&self.user, &root), limit, since, truth.now)
+                    }
+                    None => Err("GETQUOTAROOT tells of no quota".to_owned()),
+                };
+                self.check(result);
+            }
             Verb::Idle => self.idling = false,
             _ => {}
         }
     }
 
-    /// What is told of a command that adds messages.
+    /// It sees what it did: the box has the name that it was given, unless somebody else gave it another.
+    fn check_renamed(&mut self, rows: &[String], since: Instant, truth: &Truth) {
+        let Some((new, told)) = self.renamed.clone().filter(|(_, told)| *told <= since) else { return };
+        let is_last = truth.boxes.current(&new).is_some_and(|(at, name)| *at <= told && *name == new);
+        let shown: Vec<&String> = rows.iter().filter(|row| identity(row) == identity(&new)).collect();
+        if is_last && shown != [&new] {
+            self.violation(&format!("renamed a mailbox {new}, and LIST tells of {shown:?}"));
+        }
+    }
+
+    /// What is told of a command that changes something.
     fn outcome(&mut self, ok: bool, rest: &str) -> (Outcome, Vec<(u32, u32)>) {
         let before = std::mem::take(&mut self.copies);
         let copies = rest.split_once("[COPYUID ").map_or(before, |(_, code)| pairs(code));
@@ -346,15 +425,19 @@ impl Client {
         }
     }
 
-    /// Every mailbox that is named exists all the time, so only a temporary refusal is true.
-    fn refused(&mut self, verb: Verb, status: &str, rest: &str) {
+    /// Every mailbox that is named exists all the time, so only a temporary refusal is true; but for boxes, whose
+    /// names come and go.
+    fn refused(&mut self, verb: Verb, status: &str, rest: &str, is_away: bool) {
         let temporary = rest.starts_with("[UNAVAILABLE]") || rest.starts_with("[INUSE]");
-        let is_of_selected =
-            matches!(verb, Verb::Fetch | Verb::Look | Verb::Copy | Verb::Move | Verb::Mark | Verb::Expunge);
+        let is_of_selected = matches!(
+            verb,
+            Verb::Fetch | Verb::Look | Verb::Copy | Verb::Move | Verb::Mark | Verb::Keyword | Verb::Expunge
+        );
         let unselected = is_of_selected && (self.selected.is_none() || status == "BAD");
         // Messages that others took meanwhile.
         let is_gone = rest.contains("a message could not be read") || rest.contains("messages were copied");
-        let excused = temporary || unselected || (is_gone && matches!(verb, Verb::Copy | Verb::Move));
+        let excused =
+            temporary || unselected || is_away || (is_gone && matches!(verb, Verb::Copy | Verb::Move));
         if !excused || status == "BAD" && !unselected {
             self.violation(&format!("{verb:?} refused for good: {status} {rest}"));
         }
@@ -401,9 +484,9 @@ impl Client {
 
     fn step(&mut self, turn: &mut Turn<'_>) {
         let (now, count) = (turn.now, self.selected.as_ref().map_or(0, Picture::len));
-        let name = self.boxes[turn.dice.below(self.boxes.len())].clone();
+        let name = self.some_name(turn);
         let is_alone = self.pending.is_empty();
-        match turn.dice.below(22) {
+        match turn.dice.below(26) {
             0..3 if is_alone => self.select(&name, now),
             3 if count > 0 => {
                 let from = count.saturating_sub(2).max(1);
@@ -411,25 +494,76 @@ impl Client {
             }
             4 => self.say(Verb::Fetch, "UID FETCH 1:3 (UID BODY.PEEK[])", now),
             5..8 => self.append(&name, turn),
-            8 => self.say(Verb::Status, &format!("STATUS {name} (MESSAGES)"), now),
+            8 => {
+                self.say(Verb::Status, &format!("STATUS {name} (MESSAGES)"), now);
+                self.names(&name);
+            }
             9 => self.say(Verb::List, "LIST \"\" \"*\"", now),
             10 => self.say(Verb::ListStatus, "LIST \"\" \"*\" RETURN (STATUS (MESSAGES))", now),
             11 => {
-                self.say(Verb::Search, &format!("ESEARCH IN (mailboxes ({})) ALL", self.boxes.join(" ")), now)
+                let boxes = self.boxes.join(" ");
+                self.say(Verb::Search, &format!("ESEARCH IN (mailboxes ({boxes})) ALL"), now)
             }
-            12 => self.say(Verb::Quota, &format!("GETQUOTAROOT {name}"), now),
+            12 => {
+                self.say(Verb::Quota, &format!("GETQUOTAROOT {name}"), now);
+                self.names(&name);
+            }
+            25 if is_alone => self.rename(turn),
             13 | 14 | 20 if is_alone && count > 0 => self.copy(Verb::Copy, &name, turn),
             15 | 16 | 21 if is_alone && count > 0 => self.copy(Verb::Move, &name, turn),
             17 if is_alone && count > 0 => self.remove(turn),
+            22..24 if is_alone && count > 0 => self.store(turn),
             18 if self.selected.is_some() => self.say(Verb::Idle, "IDLE", now),
-            19 if is_alone && count > 0 => self.look_around(now),
+            19 | 24 if is_alone && count > 0 => self.look_around(now),
             _ => self.say(Verb::Noop, "NOOP", now),
         }
     }
 
     fn select(&mut self, name: &str, now: Instant) {
-        self.selected = Some(Picture::new(&inner(&self.user, name), self.qresync));
+        self.selected = Some(Picture::new(&inner(&self.user, name), self.qresync, now));
         self.say(Verb::Select, &format!("SELECT {name}"), now);
+        self.names(name);
+    }
+
+    /// One of its mailboxes as the user types it; of a box mostly the name that it has.
+    fn some_name(&self, turn: &mut Turn<'_>) -> String {
+        let name = &self.boxes[turn.dice.below(self.boxes.len())];
+        if !name.ends_with(STEM) {
+            return name.clone();
+        }
+        let any = format!("{name}{}", turn.dice.below(NAMES));
+        let current = turn.truth.boxes.current(&inner(&self.user, &any)).map(|(_, name)| name);
+        match current.and_then(|current| current.chars().last()) {
+            Some(digit) if turn.dice.per_mille(800) => format!("{name}{digit}"),
+            Some(_) | None => any,
+        }
+    }
+
+    /// The command that was said last names a mailbox.
+    fn names(&mut self, name: &str) {
+        let name = inner(&self.user, name);
+        if let Some(pending) = self.pending.last_mut() {
+            pending.named.push(name);
+        }
+    }
+
+    fn rename(&mut self, turn: &mut Turn<'_>) {
+        let Some(stem) = self.boxes.iter().find(|name| name.ends_with(STEM)).cloned() else {
+            return self.say(Verb::Noop, "NOOP", turn.now);
+        };
+        let (old, new) = (turn.dice.below(NAMES), 1 + turn.dice.below(NAMES - 1));
+        let any = format!("{stem}{old}");
+        let current = turn.truth.boxes.current(&inner(&self.user, &any)).map(|(_, name)| name.clone());
+        let digit = current.and_then(|name| name.chars().last()?.to_digit(10)).map(|digit| digit as usize);
+        let old = digit.filter(|_| turn.dice.per_mille(800)).unwrap_or(old);
+        let (old, new) = (format!("{stem}{old}"), format!("{stem}{}", (old + new) % NAMES));
+        let number = turn.truth.boxes.asked(&inner(&self.user, &old), &inner(&self.user, &new));
+        self.say(Verb::Rename, &format!("RENAME {old} {new}"), turn.now);
+        self.names(&old);
+        self.names(&new);
+        if let Some(pending) = self.pending.last_mut() {
+            pending.renames = Some(number);
+        }
     }
 
     /// Some messages that it knows: their UIDs, and how it calls them.
@@ -460,11 +594,28 @@ impl Client {
             set: set.clone(),
             uids,
             seeds: Vec::new(),
+            asked: turn.now,
             outcome: Outcome::Pending,
             copies: Vec::new(),
         });
         self.say(verb, &format!("{by}{word} {set} {name}"), turn.now);
+        self.names(name);
         self.mark_deed(deed);
+    }
+
+    /// Gives some messages a keyword that nobody else uses.
+    fn store(&mut self, turn: &mut Turn<'_>) {
+        let (Some((by, set, uids)), Some(picture)) = (self.chosen(turn.dice), &self.selected) else {
+            return self.say(Verb::Noop, "NOOP", turn.now);
+        };
+        let seeds: Vec<u64> =
+            uids.iter().filter_map(|uid| turn.truth.seed(picture.mailbox(), *uid)).collect();
+        let keyword = turn.truth.flags.keyword(seeds);
+        let silent = if turn.dice.per_mille(500) { ".SILENT" } else { "" };
+        self.say(Verb::Keyword, &format!("{by}STORE {set} +FLAGS{silent} ({keyword})"), turn.now);
+        if let Some(pending) = self.pending.last_mut() {
+            pending.keyword = Some((keyword, uids));
+        }
     }
 
     /// Marks a message, or takes away one that is marked.
@@ -490,6 +641,7 @@ impl Client {
         };
         let seed = turn.dice.roll();
         let mail = message::write(&self.user, seed, size);
+        let head = format!("({}) \"{}\"", Flags::of_seed(seed).list(), date_of_seed(seed));
         let deed = turn.truth.asked(Deed {
             action: Action::Append,
             user: self.user.clone(),
@@ -499,18 +651,20 @@ impl Client {
             set: String::new(),
             uids: Vec::new(),
             seeds: vec![seed],
+            asked: turn.now,
             outcome: Outcome::Pending,
             copies: Vec::new(),
         });
         if turn.dice.per_mille(500) {
-            self.say_part(Verb::Append, &format!("APPEND {name} (\\Seen) {{{}+}}\r\n", mail.len()), turn.now);
+            self.say_part(Verb::Append, &format!("APPEND {name} {head} {{{}+}}\r\n", mail.len()), turn.now);
             self.out.extend_from_slice(&mail);
             self.out.extend_from_slice(b"\r\n");
         } else {
-            self.say_part(Verb::Append, &format!("APPEND {name} {{{}}}\r\n", mail.len()), turn.now);
+            self.say_part(Verb::Append, &format!("APPEND {name} {head} {{{}}}\r\n", mail.len()), turn.now);
             let tag = self.pending.last().map(|pending| pending.tag.clone()).unwrap_or_default();
             self.held = Some((tag, [&mail[..], b"\r\n"].concat()));
         }
+        self.names(name);
         self.mark_deed(deed);
     }
 
@@ -531,7 +685,15 @@ impl Client {
         }
         self.next_tag += 1;
         self.out.extend_from_slice(format!("{tag} {command}").as_bytes());
-        self.pending.push(Pending { tag, verb, since: now, deed: None });
+        self.pending.push(Pending {
+            tag,
+            verb,
+            since: now,
+            deed: None,
+            keyword: None,
+            named: Vec::new(),
+            renames: None,
+        });
     }
 }
 
@@ -553,7 +715,9 @@ impl Verb {
             | Verb::Copy
             | Verb::Move
             | Verb::Mark
+            | Verb::Keyword
             | Verb::Expunge
+            | Verb::Rename
             | Verb::Idle
             | Verb::Logout => true,
             Verb::Fetch

@@ -2,6 +2,7 @@
 
 use protocols::proxy::Change;
 
+use crate::boxes::identity;
 use crate::host::contents;
 use crate::registrar::Truth;
 use crate::world::{INBOX_BYTES_MAX, TURNS_MAX, World};
@@ -24,6 +25,14 @@ impl World {
                     .push(format!("client of {} waits for {waits} answers for ever", client.user));
             }
         }
+        for (n, overseer) in self.overseers.iter_mut().enumerate() {
+            outcome.violations.append(&mut overseer.violations);
+            outcome.answered_ok += overseer.answered_ok;
+            outcome.answered_no += overseer.answered_no;
+            if !overseer.over {
+                outcome.violations.push(format!("administrator {n} waits for ever"));
+            }
+        }
         for backend in &mut self.backends {
             outcome.violations.append(&mut backend.violations);
         }
@@ -43,6 +52,13 @@ impl World {
         }
         for server in &mut self.servers {
             outcome.violations.append(&mut server.violations);
+        }
+        for renamer in &mut self.renamers {
+            outcome.violations.append(&mut renamer.violations);
+            outcome.renamed += renamer.renamed;
+            if !renamer.is_idle() {
+                outcome.violations.push("a mailbox is renamed for ever".into());
+            }
         }
         outcome.violations.append(&mut self.registrar.violations);
         outcome.moves = self.mover.moves;
@@ -111,6 +127,13 @@ impl World {
                     .violations
                     .push(format!("frontend {n} holds another list than the master: {ours} names, {theirs}"));
             }
+        }
+        let is_box = |name: &&[u8]| identity(&String::from_utf8_lossy(name)).len() < name.len();
+        let held: Vec<&[u8]> = master.keys().map(|name| &**name).filter(is_box).collect();
+        let called: Vec<&[u8]> = self.truth.boxes.all().map(str::as_bytes).collect();
+        if held != called {
+            let held: Vec<_> = held.iter().map(|name| name.escape_ascii().to_string()).collect();
+            self.outcome.violations.push(format!("the master holds other boxes than there are: {held:?}"));
         }
         for (name, truth) in self.registrar.truth() {
             let held = match master.get(name.as_bytes()) {

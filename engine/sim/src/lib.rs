@@ -4,10 +4,13 @@
 //! resets and restarts. Frontends run the same driver and machines that run on the ring.
 
 pub mod backend;
+pub mod boxes;
 pub mod carrier;
 pub mod client;
+mod comings;
 pub mod dice;
 pub mod disk;
+pub mod flags;
 pub mod host;
 mod judge;
 pub mod lines;
@@ -19,8 +22,12 @@ pub mod master;
 pub mod message;
 pub mod mover;
 pub mod net;
+pub mod overseer;
 pub mod picture;
+pub mod quotas;
 pub mod registrar;
+pub mod renamer;
 pub mod truth;
+mod typed;
 pub mod units;
 pub mod world;

@@ -11,7 +11,7 @@ use protocols::sieve::grammar::{Scan, Verb, command};
 use crate::backend::PROXY_PASSWORD;
 use crate::dice::Dice;
 use crate::message;
-use crate::net::{Broken, EndId, Net, Read};
+use crate::net::{Broken, EndId, Net};
 
 /// Bytes of the largest message or script.
 const BODY_BYTES_MAX: usize = 150_000;
@@ -89,17 +89,9 @@ impl Server {
     /// Reads, answers, sends.
     pub fn turn(&mut self, net: &mut Net, now: Instant, dice: &mut Dice) {
         for mut peer in std::mem::take(&mut self.peers) {
-            let mut over = false;
-            loop {
-                match net.read(peer.end, 64 * 1024, now, dice) {
-                    Read::Bytes(bytes) => peer.input.extend_from_slice(&bytes),
-                    Read::Nothing => break,
-                    Read::Eof | Read::Reset => {
-                        over = true;
-                        break;
-                    }
-                }
-            }
+            let input = &mut peer.input;
+            let mut over =
+                net.receive(peer.end, now, dice, &mut |bytes| input.extend_from_slice(bytes)).is_err();
             match peer.kind {
                 Kind::Pop3 => self.serve_pop3(&mut peer),
                 Kind::Sieve => self.serve_sieve(&mut peer),
@@ -306,14 +298,12 @@ impl LineClient {
         if self.over {
             return;
         }
-        loop {
-            match net.read(self.end, 32 * 1024, now, dice) {
-                Read::Bytes(bytes) => self.input.extend_from_slice(&bytes),
-                Read::Nothing => break,
-                Read::Eof | Read::Reset => return self.end(net, now),
-            }
-        }
+        let input = &mut self.input;
+        let stands = net.receive(self.end, now, dice, &mut |bytes| input.extend_from_slice(bytes));
         while self.take_reply() {}
+        if stands.is_err() {
+            return self.end(net, now);
+        }
         if self.awaits.is_empty() {
             if self.steps_left == 0 && !self.quit && dice.per_mille(300) {
                 // Goes without a word.

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use protocols::proxy::Instant;
 
 use crate::dice::Dice;
-use crate::net::{Broken, EndId, Net, Read};
+use crate::net::{Broken, EndId, Net};
 use crate::units::{Unit, Units};
 
 /// The connection, or that there is none.
@@ -65,19 +65,13 @@ impl Link {
     pub fn read(&mut self, net: &mut Net, now: Instant, dice: &mut Dice) -> Vec<News> {
         let mut news = Vec::new();
         let Some(end) = self.end else { return news };
-        loop {
-            match net.read(end, 8192, now, dice) {
-                Read::Bytes(bytes) => self.units.push(&bytes),
-                Read::Nothing => break,
-                Read::Eof | Read::Reset => {
-                    self.lose(net, now);
-                    news.push(News::Lost);
-                    return news;
-                }
-            }
-        }
+        let stands = net.receive(end, now, dice, &mut |bytes| self.units.push(bytes));
         while let Unit::Whole(unit) = self.units.poll() {
             self.response(String::from_utf8_lossy(&unit).into_owned(), &mut news);
+        }
+        if stands.is_err() {
+            self.lose(net, now);
+            news.push(News::Lost);
         }
         news
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use protocols::proxy::Instant;
 
 use crate::dice::Dice;
-use crate::net::{Broken, EndId, Net, Read};
+use crate::net::{Broken, EndId, Net};
 
 /// Bytes of the largest message.
 const MESSAGE_BYTES_MAX: usize = 200_000;
@@ -59,17 +59,9 @@ impl Store {
     /// Reads, answers, sends.
     pub fn turn(&mut self, net: &mut Net, now: Instant, dice: &mut Dice) {
         for mut peer in std::mem::take(&mut self.peers) {
-            let mut is_over = false;
-            loop {
-                match net.read(peer.end, 64 * 1024, now, dice) {
-                    Read::Bytes(bytes) => peer.input.extend_from_slice(&bytes),
-                    Read::Nothing => break,
-                    Read::Eof | Read::Reset => {
-                        is_over = true;
-                        break;
-                    }
-                }
-            }
+            let input = &mut peer.input;
+            let mut is_over =
+                net.receive(peer.end, now, dice, &mut |bytes| input.extend_from_slice(bytes)).is_err();
             self.serve(&mut peer);
             match net.send(peer.end, &peer.out, now, dice) {
                 Ok(n) => drop(peer.out.drain(..n)),
@@ -215,18 +207,16 @@ impl Sender {
         if self.over {
             return;
         }
-        loop {
-            match net.read(self.end, 32 * 1024, now, dice) {
-                Read::Bytes(bytes) => self.input.extend_from_slice(&bytes),
-                Read::Nothing => break,
-                Read::Eof | Read::Reset => return self.end(net, now),
-            }
-        }
+        let input = &mut self.input;
+        let stands = net.receive(self.end, now, dice, &mut |bytes| input.extend_from_slice(bytes));
         while let Some(lf) = self.input.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.input.drain(..=lf).collect();
             if line.get(3) != Some(&b'-') {
                 self.reply(&String::from_utf8_lossy(&line), dice);
             }
+        }
+        if stands.is_err() {
+            return self.end(net, now);
         }
         if self.owed.is_empty() && self.out.is_empty() {
             if self.messages_left == 0 || self.cut.is_some() {

@@ -15,6 +15,7 @@ use protocols::{pop3, sieve};
 
 use crate::backend::PROXY_PASSWORD;
 use crate::lines::Kind;
+use crate::overseer::ADMIN;
 
 /// Deadlines of the frontends: shorter than what stops servers here, so that they are met.
 pub(crate) const LOGIN_TIMEOUT: Duration = Duration::from_secs(3);
@@ -27,6 +28,7 @@ pub(crate) fn imap_config() -> Config {
     let mut config = Config { servername: "frontend".into(), ..Config::default() };
     config.namespace = Arc::new(Namespace { separator: b'.', alt: false, ..Namespace::default() });
     config.login.plaintext_allowed = true;
+    config.admins = Box::new([ADMIN.as_bytes().into()]);
     config.login.failed_pause = Duration::from_millis(100);
     config.proxy.password = Secret::new(PROXY_PASSWORD.as_bytes());
     config.timeouts = Timeouts {

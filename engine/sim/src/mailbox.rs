@@ -3,6 +3,9 @@
 use std::fmt::Write as _;
 use std::rc::Rc;
 
+use crate::flags::Flags;
+use crate::quotas::LIMIT;
+
 /// UIDVALIDITY of every mailbox; moving it to another server does not change it.
 pub const VALIDITY: u32 = 1;
 
@@ -15,6 +18,8 @@ pub struct Mailbox {
     modseq: u64,
     /// UIDs that were expunged, and when.
     vanished: Vec<(u32, u64)>,
+    /// The limit of the quota root that it is, if it is one.
+    pub limit: u64,
     /// Its server is about to give it away: it is nobody's to open.
     pub is_moving: bool,
 }
@@ -28,22 +33,26 @@ pub struct Message {
     pub seed: u64,
     /// Its bytes.
     pub bytes: Rc<[u8]>,
-    /// `\Deleted`.
-    pub is_deleted: bool,
+    /// Its flags.
+    pub flags: Flags,
+    /// Its internal date.
+    pub date: Rc<str>,
+    /// No session has been told of it.
+    is_recent: bool,
     /// Of its last change.
     pub modseq: u64,
 }
 
-impl Message {
-    /// Its flags as in a FETCH.
-    pub fn flags(&self) -> &'static str {
-        if self.is_deleted { "\\Seen \\Deleted" } else { "\\Seen" }
-    }
-}
-
 impl Default for Mailbox {
     fn default() -> Mailbox {
-        Mailbox { messages: Vec::new(), next_uid: 1, modseq: 1, vanished: Vec::new(), is_moving: false }
+        Mailbox {
+            messages: Vec::new(),
+            next_uid: 1,
+            modseq: 1,
+            vanished: Vec::new(),
+            limit: LIMIT,
+            is_moving: false,
+        }
     }
 }
 
@@ -70,22 +79,27 @@ impl Mailbox {
     }
 
     /// Adds a message; its UID.
-    pub fn append(&mut self, seed: u64, bytes: Rc<[u8]>, is_deleted: bool) -> u32 {
+    pub fn append(&mut self, seed: u64, bytes: Rc<[u8]>, flags: Flags, date: Rc<str>) -> u32 {
         let uid = self.next_uid;
         self.next_uid += 1;
         self.modseq += 1;
-        self.messages.push(Message { uid, seed, bytes, is_deleted, modseq: self.modseq });
+        self.messages.push(Message { uid, seed, bytes, flags, date, is_recent: true, modseq: self.modseq });
         uid
     }
 
-    /// Sets or takes `\Deleted`; whether the message is there.
-    pub fn mark(&mut self, uid: u32, is_deleted: bool) -> bool {
-        let Some(message) = self.messages.iter_mut().find(|message| message.uid == uid) else { return false };
-        if message.is_deleted != is_deleted {
+    /// Sets or takes flags of a message.
+    pub fn mark(&mut self, uid: u32, flags: &Flags, is_set: bool) {
+        let Some(message) = self.messages.iter_mut().find(|message| message.uid == uid) else { return };
+        if message.flags.change(flags, is_set) {
             self.modseq += 1;
-            (message.is_deleted, message.modseq) = (is_deleted, self.modseq);
+            message.modseq = self.modseq;
         }
-        true
+    }
+
+    /// The messages of which a session is the first to be told.
+    pub fn take_recent(&mut self) -> Vec<u32> {
+        let all = self.messages.iter_mut();
+        all.filter_map(|message| std::mem::take(&mut message.is_recent).then_some(message.uid)).collect()
     }
 
     /// Takes a message away.
@@ -144,10 +158,19 @@ mod tests {
     }
 
     #[test]
+    fn message_is_recent_to_one_session() {
+        let mut mailbox = Mailbox::default();
+        mailbox.append(1, Rc::from(*b"x"), Flags::default(), "".into());
+        assert_eq!(mailbox.take_recent(), [1]);
+        mailbox.append(2, Rc::from(*b"x"), Flags::default(), "".into());
+        assert_eq!(mailbox.take_recent(), [2]);
+    }
+
+    #[test]
     fn what_vanished_is_told_since_a_moment() {
         let mut mailbox = Mailbox::default();
         for seed in 0..3 {
-            mailbox.append(seed, Rc::from(*b"x"), false);
+            mailbox.append(seed, Rc::from(*b"x"), Flags::default(), "".into());
         }
         mailbox.expunge(1);
         let since = mailbox.modseq();

@@ -11,6 +11,9 @@ use crate::dice::Dice;
 /// Bytes that stand between a sender and a receiver before the sender is told to wait.
 const WINDOW_BYTES: usize = 96 * 1024;
 
+/// Bytes that are taken at once of what has arrived.
+const PIECE_BYTES: usize = 32 * 1024;
+
 /// One end of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct EndId(pub u32);
@@ -153,6 +156,46 @@ impl Net {
         self.inbox_bytes_seen_max = self.inbox_bytes_seen_max.max(to.inbox_bytes);
         self.wakes.push((at, to.owner));
         Ok(n)
+    }
+
+    /// Takes all that has arrived, piece by piece.
+    ///
+    /// # Errors
+    /// Nothing more comes: the other end has ended, or the connection broke.
+    pub fn receive(
+        &mut self,
+        end: EndId,
+        now: Instant,
+        dice: &mut Dice,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Broken> {
+        self.receive_up_to(usize::MAX, end, now, dice, take)
+    }
+
+    /// Takes at most so many bytes of what has arrived.
+    ///
+    /// # Errors
+    /// As of [`Net::receive`].
+    pub fn receive_up_to(
+        &mut self,
+        bytes_max: usize,
+        end: EndId,
+        now: Instant,
+        dice: &mut Dice,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Broken> {
+        let mut left = bytes_max;
+        while left > 0 {
+            match self.read(end, left.min(PIECE_BYTES), now, dice) {
+                Read::Bytes(bytes) => {
+                    left -= bytes.len();
+                    take(&bytes);
+                }
+                Read::Nothing => break,
+                Read::Eof | Read::Reset => return Err(Broken),
+            }
+        }
+        Ok(())
     }
 
     /// Reads at most `max` bytes that have arrived.

@@ -1,5 +1,7 @@
 //! What a client knows of its selected mailbox: which UID has which number.
 
+use protocols::proxy::Instant;
+
 use crate::mailbox::numbers;
 use crate::truth::Truth;
 
@@ -10,14 +12,21 @@ pub struct Picture {
     mailbox: String,
     /// By number; `None` is not known yet.
     uids: Vec<Option<u32>>,
+    /// When it was asked for.
+    since: Instant,
     /// Vanished messages are told by UID, of which some may be unknown: numbers are not kept.
     by_uid: bool,
 }
 
 impl Picture {
     /// Of a mailbox that is being selected.
-    pub fn new(mailbox: &str, by_uid: bool) -> Picture {
-        Picture { mailbox: mailbox.to_owned(), uids: Vec::new(), by_uid }
+    pub fn new(mailbox: &str, by_uid: bool, since: Instant) -> Picture {
+        Picture { mailbox: mailbox.to_owned(), uids: Vec::new(), since, by_uid }
+    }
+
+    /// When it was asked for.
+    pub fn since(&self) -> Instant {
+        self.since
     }
 
     /// The internal name of the mailbox.
@@ -66,7 +75,7 @@ impl Picture {
             return Err(format!("EXPUNGE of {number}, of {} there are", self.uids.len()));
         }
         match self.uids.remove(number - 1) {
-            Some(uid) if !truth.is_gone(&self.mailbox, uid) => {
+            Some(uid) if !truth.may_seem_gone(&self.mailbox, uid, self.since) => {
                 Err(format!("EXPUNGE of {uid} of {}, which is there", self.mailbox))
             }
             Some(_) | None => Ok(()),
@@ -82,7 +91,7 @@ impl Picture {
             return Err("VANISHED without QRESYNC".into());
         }
         for uid in numbers(set) {
-            if !truth.is_gone(&self.mailbox, uid) {
+            if !truth.may_seem_gone(&self.mailbox, uid, self.since) {
                 return Err(format!("VANISHED {uid} of {}, which is there", self.mailbox));
             }
             self.uids.retain(|known| *known != Some(uid));
@@ -124,8 +133,8 @@ impl Picture {
     /// # Errors
     /// One that is.
     pub fn told_all(&mut self, told: &[u32], truth: &Truth) -> Result<(), String> {
-        let missing =
-            self.known().into_iter().find(|uid| !told.contains(uid) && !truth.is_gone(&self.mailbox, *uid));
+        let is_gone = |uid: u32| truth.may_seem_gone(&self.mailbox, uid, self.since);
+        let missing = self.known().into_iter().find(|uid| !told.contains(uid) && !is_gone(*uid));
         if self.by_uid {
             self.uids = told.iter().copied().map(Some).collect();
         }
@@ -144,7 +153,7 @@ mod tests {
     fn false_news_are_found_out() {
         let mut truth = Truth::default();
         truth.expunged("box", 2);
-        let mut picture = Picture::new("box", false);
+        let mut picture = Picture::new("box", false, Instant(0));
         picture.exists(3).unwrap();
         for number in 1..=3 {
             picture.fetched(number, number as u32).unwrap();

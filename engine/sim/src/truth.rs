@@ -6,7 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocols::proxy::Intent;
+use protocols::proxy::{Instant, Intent};
+
+use crate::boxes::{Boxes, identity};
+use crate::flags::{Flags, Ledger};
+use crate::quotas::Quotas;
 
 /// What a client asked to be done with messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,9 +43,9 @@ pub struct Deed {
     pub action: Action,
     /// Whose.
     pub user: String,
-    /// The mailbox that the messages are in; an APPEND has none.
+    /// The mailbox that the messages are in, whatever it is called; an APPEND has none.
     pub source: String,
-    /// The mailbox that they go to.
+    /// The mailbox that they go to, whatever it is called.
     pub destination: String,
     /// The same as the user typed it.
     pub typed: String,
@@ -51,6 +55,8 @@ pub struct Deed {
     pub uids: Vec<u32>,
     /// The seeds of what is added.
     pub seeds: Vec<u64>,
+    /// When he asked.
+    pub asked: Instant,
     /// What he was told.
     pub outcome: Outcome,
     /// COPYUID: what became what.
@@ -69,39 +75,58 @@ pub struct Truth {
     /// Copies that somebody asked to be expunged by name.
     unwanted: BTreeSet<(String, u32)>,
     deeds: Vec<Deed>,
+    /// What became of flags.
+    pub flags: Ledger,
+    /// What became of quotas.
+    pub quotas: Quotas,
+    /// What became of names.
+    pub boxes: Boxes,
+    /// The moment.
+    pub now: Instant,
+    /// What was seen to be wrong as it came.
+    violations: Vec<String>,
     /// Moves that operators were told to be unfinished.
     reports: Vec<Intent>,
 }
 
 impl Truth {
-    /// A message came into a mailbox.
-    pub fn arrived(&mut self, mailbox: &str, uid: u32, seed: u64) {
-        self.born.insert((mailbox.to_owned(), uid), seed);
-        *self.arrivals.entry((mailbox.to_owned(), seed)).or_default() += 1;
+    /// A message came into a mailbox, with these flags and this internal date.
+    pub fn arrived(&mut self, mailbox: &str, uid: u32, seed: u64, flags: &Flags, date: &str) {
+        self.violations.extend(self.flags.arrived(mailbox, uid, seed, flags, date).err());
+        self.born.insert(key(mailbox, uid), seed);
+        *self.arrivals.entry((identity(mailbox).to_owned(), seed)).or_default() += 1;
     }
 
     /// A copy was expunged.
     pub fn expunged(&mut self, mailbox: &str, uid: u32) {
-        self.gone.insert((mailbox.to_owned(), uid));
+        self.gone.insert(key(mailbox, uid));
     }
 
     /// Whether a copy was expunged.
     pub fn is_gone(&self, mailbox: &str, uid: u32) -> bool {
-        self.gone.contains(&(mailbox.to_owned(), uid))
+        self.gone.contains(&key(mailbox, uid))
+    }
+
+    /// Whether who has selected a mailbox at some moment may be told that a copy is gone: it was expunged, or
+    /// the mailbox was renamed meanwhile.
+    pub fn may_seem_gone(&self, mailbox: &str, uid: u32, selected: Instant) -> bool {
+        self.is_gone(mailbox, uid) || self.boxes.was_away(mailbox, selected, self.now)
     }
 
     /// The seed of a copy.
     pub fn seed(&self, mailbox: &str, uid: u32) -> Option<u64> {
-        self.born.get(&(mailbox.to_owned(), uid)).copied()
+        self.born.get(&key(mailbox, uid)).copied()
     }
 
     /// Somebody asks for these copies to be expunged.
     pub fn unwanted(&mut self, mailbox: &str, uids: &[u32]) {
-        self.unwanted.extend(uids.iter().map(|uid| (mailbox.to_owned(), *uid)));
+        self.unwanted.extend(uids.iter().map(|uid| key(mailbox, *uid)));
     }
 
     /// Somebody asks for something; its number.
-    pub fn asked(&mut self, deed: Deed) -> usize {
+    pub fn asked(&mut self, mut deed: Deed) -> usize {
+        deed.source.truncate(identity(&deed.source).len());
+        deed.destination.truncate(identity(&deed.destination).len());
         self.deeds.push(deed);
         self.deeds.len() - 1
     }
@@ -130,7 +155,9 @@ impl Truth {
 
     /// What must not be so at the end. `holds` says whether a copy is there.
     pub fn judge(&self, holds: impl Fn(&str, u32) -> bool) -> Vec<String> {
-        let mut violations = Vec::new();
+        let mut violations = self.violations.clone();
+        violations.extend(self.quotas.judge());
+        violations.extend(self.boxes.judge());
         self.judge_arrivals(&mut violations);
         for deed in &self.deeds {
             self.judge_deed(deed, &mut violations);
@@ -193,6 +220,8 @@ impl Truth {
             if self.seed(source, *from).is_none() || self.seed(source, *from) != self.seed(destination, *to) {
                 violations.push(format!("{what}: COPYUID says that {from} became {to}"));
             }
+            let copied = self.flags.copied((source, *from), (destination, *to), deed.asked);
+            violations.extend(copied.err());
         }
         for uid in uids.iter().filter(|_| *action != Action::Append) {
             let is_gone = self.is_gone(source, *uid);
@@ -231,7 +260,7 @@ impl Truth {
     fn is_reported(&self, deed: &Deed) -> bool {
         self.reports.iter().any(|report| {
             *report.user == *deed.user.as_bytes()
-                && *report.source == *deed.source.as_bytes()
+                && identity(&String::from_utf8_lossy(&report.source)) == deed.source
                 && *report.destination == *deed.typed.as_bytes()
                 && *report.messages == *deed.set.as_bytes()
         })
@@ -251,9 +280,15 @@ impl Truth {
     }
 }
 
+/// A copy, whatever its mailbox is called.
+pub(crate) fn key(mailbox: &str, uid: u32) -> (String, u32) {
+    (identity(mailbox).to_owned(), uid)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flags::date_of_seed;
 
     fn deed(action: Action, outcome: Outcome) -> Deed {
         Deed {
@@ -265,9 +300,14 @@ mod tests {
             set: "1".into(),
             uids: vec![1],
             seeds: vec![],
+            asked: Instant(0),
             outcome,
             copies: vec![],
         }
+    }
+
+    fn arrived(truth: &mut Truth, mailbox: &str, uid: u32, seed: u64) {
+        truth.arrived(mailbox, uid, seed, &Flags::of_seed(seed), &date_of_seed(seed));
     }
 
     fn appended() -> Truth {
@@ -279,7 +319,7 @@ mod tests {
             ..deed(Action::Append, Outcome::Done)
         };
         truth.asked(append);
-        truth.arrived("in", 1, 7);
+        arrived(&mut truth, "in", 1, 7);
         truth
     }
 
@@ -287,7 +327,7 @@ mod tests {
     fn move_that_is_whole_is_well() {
         let mut truth = appended();
         truth.asked(Deed { copies: vec![(1, 4)], ..deed(Action::Move, Outcome::Done) });
-        truth.arrived("out", 4, 7);
+        arrived(&mut truth, "out", 4, 7);
         truth.expunged("in", 1);
         assert_eq!(truth.judge(|mailbox, uid| (mailbox, uid) == ("out", 4)), Vec::<String>::new());
         assert_eq!(truth.judge(|_, _| false).len(), 1, "what is not there is lost");
@@ -297,7 +337,7 @@ mod tests {
     fn move_that_broke_off_must_be_reported() {
         let mut truth = appended();
         truth.asked(deed(Action::Move, Outcome::Doubtful));
-        truth.arrived("out", 4, 7);
+        arrived(&mut truth, "out", 4, 7);
         assert_eq!(truth.judge(|_, _| true).len(), 1);
         let intent = Intent {
             user: (*b"a").into(),
@@ -314,7 +354,7 @@ mod tests {
         let mut truth = appended();
         truth.asked(deed(Action::Copy, Outcome::Refused));
         assert_eq!(truth.judge(|_, _| true), Vec::<String>::new());
-        truth.arrived("out", 4, 7);
+        arrived(&mut truth, "out", 4, 7);
         truth.expunged("in", 1);
         assert_eq!(truth.judge(|_, _| true).len(), 2, "it came nevertheless, and another went");
     }

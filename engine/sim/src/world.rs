@@ -10,6 +10,7 @@ use protocols::imap;
 use protocols::proxy::{Change, Entry, Instant, Location, Origin, Service, Session};
 
 use crate::backend::Backend;
+use crate::boxes::names_of;
 use crate::client::Client;
 use crate::dice::Dice;
 use crate::host::{Counts, Dial, Host, Stored};
@@ -18,20 +19,22 @@ use crate::lmtp::{Sender, Store};
 use crate::machines;
 use crate::mover::{Mover, Resident, Wish};
 use crate::net::{Net, Owner, Weather};
+use crate::overseer::{Overseer, SPREAD};
 use crate::registrar::Registrar;
+use crate::renamer::Renamer;
 use crate::truth::Truth;
 
 /// Slaves of the master.
 const SLAVES: usize = 10;
 
 /// Those of them that serve clients.
-const FRONTENDS: usize = 2;
-const BACKENDS: usize = 3;
-const USERS: usize = 4;
+pub(crate) const FRONTENDS: usize = 2;
+pub(crate) const BACKENDS: usize = 3;
+pub(crate) const USERS: usize = 4;
 
 /// Users who are moved from backend to backend.
-const RESIDENTS: usize = 2;
-const CLIENTS: usize = 8;
+pub(crate) const RESIDENTS: usize = 2;
+pub(crate) const CLIENTS: usize = 8;
 
 /// Those that come when all is well again.
 const LATE_CLIENTS: usize = 2;
@@ -42,11 +45,18 @@ const REGISTRAR: usize = usize::MAX;
 const SENDERS: usize = 4;
 
 /// Numbers of MTAs, and of the LMTP sides of backends, begin here.
-const LMTP: usize = 1000;
+pub(crate) const LMTP: usize = 1000;
 
 /// Clients of POP3 and ManageSieve, numbered from here on.
-const LINE_CLIENTS: usize = 6;
-const LINE_CLIENTS_FROM: usize = 1 << 20;
+pub(crate) const LINE_CLIENTS: usize = 6;
+pub(crate) const LINE_CLIENTS_FROM: usize = 1 << 20;
+
+/// Administrators, numbered from here on; the last comes when all is well again.
+const OVERSEERS: usize = 3;
+pub(crate) const OVERSEERS_FROM: usize = 1 << 21;
+
+/// The numbers of what renames mailboxes at the backends.
+const RENAMERS_FROM: usize = 1 << 22;
 
 /// Faults happen until then.
 const FAULTS_END: Instant = Instant(20_000_000_000);
@@ -91,6 +101,8 @@ pub struct Outcome {
     pub reports: usize,
     /// Users who were moved to another backend.
     pub moves: usize,
+    /// Mailboxes that were renamed.
+    pub renamed: usize,
     /// What became of sessions and backends.
     pub counts: Counts,
     /// Turns that were taken.
@@ -110,6 +122,7 @@ impl Outcome {
         self.copied += other.copied;
         self.reports += other.reports;
         self.moves += other.moves;
+        self.renamed += other.renamed;
         self.counts.add(other.counts);
         self.turns += other.turns;
     }
@@ -124,40 +137,43 @@ pub struct World {
     pub(crate) backends: Vec<Backend>,
     pub(crate) master: Host,
     pub(crate) clients: Vec<Client>,
-    clients_to_come: usize,
-    late_to_come: usize,
+    pub(crate) clients_to_come: usize,
+    pub(crate) late_to_come: usize,
+    pub(crate) overseers: Vec<Overseer>,
     pub(crate) line_clients: Vec<LineClient>,
     /// The POP3 and ManageSieve servers of the backends.
     pub(crate) servers: Vec<Server>,
     pub(crate) senders: Vec<Sender>,
-    senders_to_come: usize,
+    pub(crate) senders_to_come: usize,
     pub(crate) stores: Vec<Store>,
     pub(crate) registrar: Registrar,
     pub(crate) mover: Mover,
+    /// What renames mailboxes at the backends.
+    pub(crate) renamers: Vec<Renamer>,
     pub(crate) truth: Truth,
     wakes: BTreeSet<(Instant, Owner)>,
     /// When those who are down come back.
     revivals: Vec<(Instant, Owner)>,
     master_up: bool,
-    frontends_up: [bool; SLAVES],
+    pub(crate) frontends_up: [bool; SLAVES],
     /// Until when a backend does nothing: it is stopped.
     stopped: [Instant; BACKENDS],
-    config: Arc<imap::Config>,
-    lmtp: Arc<protocols::lmtp::Config>,
+    pub(crate) config: Arc<imap::Config>,
+    pub(crate) lmtp: Arc<protocols::lmtp::Config>,
     pub(crate) outcome: Outcome,
-    trace: bool,
+    pub(crate) trace: bool,
 }
 
-fn user(n: usize) -> String {
+pub(crate) fn user(n: usize) -> String {
     format!("user{n}")
 }
 
-fn resident(n: usize) -> String {
+pub(crate) fn resident(n: usize) -> String {
     format!("moved{n}")
 }
 
 /// The mailboxes of a user who is moved; the second is everybody's.
-fn rooms(n: usize) -> [String; 2] {
+pub(crate) fn rooms(n: usize) -> [String; 2] {
     [format!("user.{}", resident(n)), format!("user.{}.Team", resident(n))]
 }
 
@@ -170,11 +186,21 @@ fn mailboxes() -> Vec<(String, usize)> {
     for n in 0..USERS {
         all.push((format!("user.{}", user(n)), n % BACKENDS));
         all.push((format!("user.{}.Sent", user(n)), n % BACKENDS));
+        all.extend(names_of(&user(n)).into_iter().take(1).map(|name| (name, n % BACKENDS)));
     }
     for n in 0..BACKENDS {
         all.push((format!("shared{n}"), n));
+        all.push((format!("{SPREAD}.part{n}"), n));
     }
+    all.push((SPREAD.to_owned(), 0));
     all
+}
+
+/// What can be asked for its quota.
+pub(crate) fn roots() -> Vec<String> {
+    let residents = (0..RESIDENTS).map(|n| format!("user.{}", resident(n)));
+    let users = (0..USERS).map(|n| format!("user.{}", user(n)));
+    residents.chain(users).chain(["shared0".to_owned(), SPREAD.to_owned()]).collect()
 }
 
 /// The users whose home a backend is.
@@ -186,7 +212,7 @@ fn server(n: usize) -> String {
     format!("be{}", n + 1)
 }
 
-fn acl(name: &str) -> String {
+pub(crate) fn acl(name: &str) -> String {
     let mut acl = String::new();
     if let Some(owner) = name.strip_prefix("user.").and_then(|rest| rest.split('.').next()) {
         acl += &format!("{owner}\tlrswipkxtecdan\t");
@@ -227,6 +253,7 @@ impl World {
             let lacks = if n == BACKENDS - 1 { "MULTIAPPEND" } else { "" };
             let mut backend = Backend::new(&server(n), own.map(|(name, _)| name), lacks);
             backend.expect((0..RESIDENTS).flat_map(rooms));
+            backend.expect(users_of(n).flat_map(|user| names_of(&user)));
             backend
         });
         let residents = (0..RESIDENTS).map(|n| Resident {
@@ -242,6 +269,7 @@ impl World {
             master: master(stored),
             clients: Vec::new(),
             clients_to_come: CLIENTS + LINE_CLIENTS,
+            overseers: Vec::new(),
             line_clients: Vec::new(),
             servers: (0..BACKENDS).map(|n| Server::new(users_of(n))).collect(),
             senders: Vec::new(),
@@ -251,7 +279,8 @@ impl World {
                 .collect(),
             registrar: Registrar::default(),
             mover: Mover::new(residents.collect()),
-            truth: Truth::default(),
+            renamers: (0..BACKENDS).map(|_| Renamer::default()).collect(),
+            truth: truth(),
             late_to_come: LATE_CLIENTS,
             stopped: [Instant(0); BACKENDS],
             wakes: BTreeSet::new(),
@@ -300,12 +329,13 @@ impl World {
     fn pace(&self) -> Duration {
         let is_quiet = self.now >= FAULTS_END
             && self.clients.iter().all(|client| client.over)
+            && self.overseers.iter().all(|overseer| overseer.over)
             && self.line_clients.iter().all(|client| client.over)
             && self.senders.iter().all(|sender| sender.over);
         Duration::from_millis(if is_quiet { 500 } else { 20 })
     }
 
-    fn wake(&mut self, at: Instant, owner: Owner) {
+    pub(crate) fn wake(&mut self, at: Instant, owner: Owner) {
         self.wakes.insert((at, owner));
     }
 
@@ -316,11 +346,21 @@ impl World {
         {
             return self.wake(self.stopped[n % LMTP], owner);
         }
+        self.truth.now = self.now;
         match owner {
             Owner::Client(MOVER) => self.mover_turn(),
             Owner::Client(REGISTRAR) => {
                 let active = self.now < FAULTS_END;
                 self.registrar.turn(&mut self.net, self.now, &mut self.dice, active);
+            }
+            Owner::Client(n) if n >= RENAMERS_FROM => self.renamer_turn(n - RENAMERS_FROM),
+            Owner::Client(n) if n >= OVERSEERS_FROM => {
+                self.overseers[n - OVERSEERS_FROM].turn(
+                    &mut self.net,
+                    self.now,
+                    &mut self.dice,
+                    &mut self.truth,
+                );
             }
             Owner::Client(n) if n >= LINE_CLIENTS_FROM => {
                 self.line_clients[n - LINE_CLIENTS_FROM].turn(&mut self.net, self.now, &mut self.dice);
@@ -416,6 +456,11 @@ impl World {
         if self.late_to_come > 0 && self.now > FAULTS_END + RECOVERY {
             self.late_client_comes();
         }
+        let is_late = self.now > FAULTS_END + RECOVERY;
+        let is_due = if is_late { OVERSEERS } else { OVERSEERS - 1 } > self.overseers.len();
+        if is_due && (is_late || self.dice.per_mille(20)) {
+            self.overseer_comes(is_late);
+        }
         if self.now < FAULTS_END && self.dice.per_mille(10) {
             self.mover.begin(BACKENDS, &mut self.dice);
         }
@@ -433,15 +478,18 @@ impl World {
             self.registrar.connected(ours);
             self.wake(self.now, Owner::Master);
         }
+        self.link_renamers();
         self.wake(self.now, Owner::Client(REGISTRAR));
         self.wake(self.now, Owner::Client(MOVER));
         let clients = self.clients.iter().enumerate().filter(|(_, client)| !client.over);
         let lines = self.line_clients.iter().enumerate().filter(|(_, client)| !client.over);
         let senders = self.senders.iter().enumerate().filter(|(_, sender)| !sender.over);
+        let overseers = self.overseers.iter().enumerate().filter(|(_, overseer)| !overseer.over);
         let active: Vec<usize> = clients
             .map(|(n, _)| n)
             .chain(lines.map(|(n, _)| LINE_CLIENTS_FROM + n))
             .chain(senders.map(|(n, _)| LMTP + n))
+            .chain(overseers.map(|(n, _)| OVERSEERS_FROM + n))
             .collect();
         for n in active {
             self.wake(self.now, Owner::Client(n));
@@ -482,80 +530,35 @@ impl World {
         }
     }
 
+    /// Gives what renames mailboxes its connections to the master.
+    fn link_renamers(&mut self) {
+        for n in 0..BACKENDS {
+            let is_due = self.is_well(n) && self.renamers[n].wants_connection(&self.backends[n]);
+            let who = Owner::Client(RENAMERS_FROM + n);
+            if is_due && self.master_up {
+                let (ours, theirs) = self.net.connect(who, Owner::Master);
+                let session = self.master_connection(&format!("127.0.1.{n}:1"));
+                self.master.carrier.accept(session, theirs, &mut self.net, self.now);
+                self.renamers[n].connected(ours);
+                self.wake(self.now, Owner::Master);
+            }
+            if is_due || !self.renamers[n].is_idle() || self.backends[n].wants_rename() {
+                self.wake(self.now, who);
+            }
+        }
+    }
+
+    /// A part of the backend: it does nothing while that is stopped or dead.
+    fn renamer_turn(&mut self, n: usize) {
+        if self.is_well(n) {
+            let World { renamers, backends, net, dice, truth, .. } = self;
+            renamers[n].turn(net, self.now, dice, &mut backends[n], truth);
+            self.wake(self.now, Owner::Backend(n));
+        }
+    }
+
     fn is_well(&self, backend: usize) -> bool {
         self.backends[backend].is_up() && self.stopped[backend] <= self.now
-    }
-
-    fn late_client_comes(&mut self) {
-        let frontend = self.dice.below(FRONTENDS);
-        if self.frontends_up[frontend] {
-            self.late_to_come -= 1;
-            self.mail_client_comes(frontend);
-            let late = self.clients.pop().map(Client::late);
-            self.clients.extend(late);
-        }
-    }
-
-    fn client_comes(&mut self) {
-        let frontend = self.dice.below(FRONTENDS);
-        if !self.frontends_up[frontend] {
-            return;
-        }
-        self.clients_to_come -= 1;
-        let has_room = self.line_clients.len() < LINE_CLIENTS;
-        if self.clients.len() == CLIENTS || (has_room && self.dice.per_mille(500)) {
-            return self.line_client_comes(frontend);
-        }
-        self.mail_client_comes(frontend);
-    }
-
-    fn mail_client_comes(&mut self, frontend: usize) {
-        let is_resident = self.dice.per_mille(500);
-        let name =
-            if is_resident { resident(self.dice.below(RESIDENTS)) } else { user(self.dice.below(USERS)) };
-        let number = self.clients.len();
-        let (ours, theirs) = self.net.connect(Owner::Client(number), Owner::Frontend(frontend));
-        let session = imap::Session::new(self.config.clone(), self.origin());
-        self.frontends[frontend].carrier.accept(Box::new(session), theirs, &mut self.net, self.now);
-        let second = if is_resident { "INBOX.Team" } else { "INBOX.Sent" };
-        let mut boxes = vec!["INBOX".to_owned(), second.to_owned()];
-        if !is_resident && self.dice.per_mille(300) {
-            boxes.push(rooms(self.dice.below(RESIDENTS))[1].clone());
-        }
-        if self.dice.per_mille(600) {
-            boxes.push(format!("shared{}", self.dice.below(BACKENDS)));
-        }
-        let steps = 10 + self.dice.below(50);
-        self.clients.push(Client::new(&name, ours, boxes, steps, self.trace));
-        self.wake(self.now, Owner::Frontend(frontend));
-    }
-
-    fn line_client_comes(&mut self, frontend: usize) {
-        let kind = if self.dice.per_mille(500) { Kind::Pop3 } else { Kind::Sieve };
-        let name = user(self.dice.below(USERS));
-        let number = LINE_CLIENTS_FROM + self.line_clients.len();
-        let (ours, theirs) = self.net.connect(Owner::Client(number), Owner::Frontend(frontend));
-        let session = machines::line_session(kind, self.origin());
-        self.frontends[frontend].carrier.accept(session, theirs, &mut self.net, self.now);
-        let steps = 3 + self.dice.below(20);
-        self.line_clients.push(LineClient::new(kind, &name, ours, steps));
-        self.wake(self.now, Owner::Frontend(frontend));
-    }
-
-    fn sender_comes(&mut self) {
-        let frontend = self.dice.below(FRONTENDS);
-        if !self.frontends_up[frontend] {
-            return;
-        }
-        self.senders_to_come -= 1;
-        let number = self.senders.len();
-        let (ours, theirs) = self.net.connect(Owner::Client(LMTP + number), Owner::Frontend(frontend));
-        let session = protocols::lmtp::Session::new(self.lmtp.clone(), self.origin());
-        self.frontends[frontend].carrier.accept(Box::new(session), theirs, &mut self.net, self.now);
-        let messages = 3 + self.dice.below(10);
-        let users = (0..USERS).map(user).collect();
-        self.senders.push(Sender::new(format!("mail{number}"), ours, users, messages));
-        self.wake(self.now, Owner::Frontend(frontend));
     }
 
     /// Who changes the list is known by his address.
@@ -565,7 +568,7 @@ impl World {
         machines::master_connection(origin, epoch)
     }
 
-    fn origin(&mut self) -> Origin {
+    pub(crate) fn origin(&mut self) -> Origin {
         origin(&mut self.dice)
     }
 
@@ -599,6 +602,7 @@ impl World {
                 self.backends[n].set_up(false);
                 self.stopped[n] = Instant(0);
                 self.servers[n].die();
+                self.net.reset_all(Owner::Client(RENAMERS_FROM + n), self.now);
                 self.net.reset_all(Owner::Backend(LMTP + n), self.now);
                 self.stores[n].die();
             }
@@ -634,11 +638,21 @@ impl World {
             && self.clients_to_come == 0
             && self.late_to_come == 0
             && self.mover.is_idle()
+            && self.renamers.iter().all(Renamer::is_idle)
             && self.senders_to_come == 0
             && self.senders.iter().all(|sender| sender.over)
             && self.clients.iter().all(|client| client.over)
+            && self.overseers.len() == OVERSEERS
+            && self.overseers.iter().all(|overseer| overseer.over)
             && self.line_clients.iter().all(|client| client.over)
     }
+}
+
+/// What is so before anything happens.
+fn truth() -> Truth {
+    let mut truth = Truth::default();
+    (0..USERS).for_each(|n| truth.boxes.begin(&names_of(&user(n))[0]));
+    truth
 }
 
 fn origin(dice: &mut Dice) -> Origin {

@@ -4,7 +4,7 @@ use mupdate::grammar::message_out;
 use protocols::proxy::Instant;
 
 use crate::dice::Dice;
-use crate::net::{Broken, EndId, Net, Read};
+use crate::net::{Broken, EndId, Net};
 
 /// Where it stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -55,20 +55,9 @@ impl Line {
     /// Reads up to so many octets, and logs in.
     pub(super) fn receive(&mut self, net: &mut Net, now: Instant, dice: &mut Dice, octets_max: usize) {
         let Some(end) = self.end else { return };
-        let mut left = octets_max;
-        while left > 0 {
-            match net.read(end, left.min(16 * 1024), now, dice) {
-                Read::Bytes(bytes) => {
-                    left -= bytes.len();
-                    self.input.extend_from_slice(&bytes);
-                }
-                Read::Nothing => break,
-                Read::Eof | Read::Reset => {
-                    self.over = true;
-                    break;
-                }
-            }
-        }
+        let input = &mut self.input;
+        let take = &mut |bytes: &[u8]| input.extend_from_slice(bytes);
+        self.over |= net.receive_up_to(octets_max, end, now, dice, take).is_err();
         self.log_in();
     }
 

@@ -1,0 +1,228 @@
+//! An administrator of the simulated murder: asks for quotas and sets them, and checks what he is told.
+
+use protocols::proxy::Instant;
+
+use crate::client::ANSWER_MAX;
+use crate::dice::Dice;
+use crate::net::{Broken, EndId, Net};
+use crate::truth::{Outcome, Truth};
+use crate::units::{Unit, Units};
+
+/// Who he is.
+pub const ADMIN: &str = "admin";
+
+/// The root of a tree on several servers.
+pub const SPREAD: &str = "dept";
+
+/// What he is told of that one.
+const SPREAD_TEXT: &str = "This mailbox hierarchy does not exist on a single backend server";
+
+/// The administrator.
+pub struct Overseer {
+    end: EndId,
+    units: Units,
+    out: Vec<u8>,
+    pending: Option<Pending>,
+    next_tag: u32,
+    steps_left: usize,
+    roots: Vec<String>,
+    /// He comes when all is well.
+    is_late: bool,
+    /// The roots and limits that he was told since he asked.
+    told: Vec<(String, u64)>,
+    /// The connection has ended.
+    pub over: bool,
+    /// Commands that were answered OK.
+    pub answered_ok: usize,
+    /// Commands that were answered NO or BAD.
+    pub answered_no: usize,
+    trace: bool,
+    /// What must not happen and did.
+    pub violations: Vec<String>,
+}
+
+struct Pending {
+    tag: String,
+    since: Instant,
+    asks: Asks,
+}
+
+enum Asks {
+    Login,
+    Logout,
+    /// GETQUOTA of a root.
+    Get(String),
+    /// SETQUOTA of a root; its number in the truth.
+    Set(String, usize),
+}
+
+impl Overseer {
+    /// One who has connected, and will ask for these roots.
+    pub fn new(end: EndId, roots: Vec<String>, steps: usize, is_late: bool, trace: bool) -> Overseer {
+        Overseer {
+            end,
+            units: Units::default(),
+            out: Vec::new(),
+            pending: None,
+            next_tag: 1,
+            steps_left: steps,
+            roots,
+            is_late,
+            told: Vec::new(),
+            over: false,
+            answered_ok: 0,
+            answered_no: 0,
+            trace,
+            violations: Vec::new(),
+        }
+    }
+
+    /// Reads, checks, says the next thing.
+    pub fn turn(&mut self, net: &mut Net, now: Instant, dice: &mut Dice, truth: &mut Truth) {
+        if self.over {
+            return;
+        }
+        let stands = net.receive(self.end, now, dice, &mut |bytes| self.units.push(bytes));
+        while let Unit::Whole(unit) = self.units.poll() {
+            self.response(&String::from_utf8_lossy(&unit), now, truth);
+        }
+        if self.pending.is_none() && dice.per_mille(300) {
+            self.speak(dice, now, truth);
+        }
+        match net.send(self.end, &self.out, now, dice) {
+            Ok(n) => drop(self.out.drain(..n)),
+            Err(Broken) => return self.end(net, now, truth),
+        }
+        if stands.is_err() {
+            self.end(net, now, truth);
+        }
+    }
+
+    /// What was not answered may have been done.
+    fn end(&mut self, net: &mut Net, now: Instant, truth: &mut Truth) {
+        self.over = true;
+        if let Some(Pending { asks: Asks::Set(_, number), .. }) = self.pending.take() {
+            truth.quotas.told(number, Outcome::Doubtful);
+        }
+        net.close(self.end, now);
+    }
+
+    fn violation(&mut self, what: &str) {
+        self.violations.push(format!("admin@{}: {what}", self.end.0));
+    }
+
+    fn response(&mut self, text: &str, now: Instant, truth: &mut Truth) {
+        if self.trace {
+            println!("             admin@{} <- {text}", self.end.0);
+        }
+        if let Some(rest) = text.strip_prefix("* ") {
+            self.told.extend(quota(rest));
+            return;
+        }
+        let mut words = text.splitn(3, ' ');
+        let (tag, status) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let rest = words.next().unwrap_or_default();
+        let Some(Pending { since, asks, .. }) = self.pending.take_if(|pending| pending.tag == tag) else {
+            return self.violation(&format!("answer {text:?} that nobody waits for"));
+        };
+        if now.since(since) > ANSWER_MAX {
+            self.violation(&format!("{text} took {:?}", now.since(since)));
+        }
+        let is_ok = status == "OK";
+        self.answered_ok += usize::from(is_ok);
+        self.answered_no += usize::from(!is_ok);
+        match asks {
+            Asks::Login | Asks::Logout if is_ok => {}
+            Asks::Login => {
+                self.steps_left = 0;
+                self.refused(None, rest);
+            }
+            Asks::Logout => self.violation("cannot go"),
+            Asks::Get(root) if is_ok => self.told_of(&root, since, now, truth),
+            Asks::Get(root) => self.refused(Some(&root), rest),
+            Asks::Set(root, number) => {
+                let outcome = match is_ok {
+                    true => Outcome::Done,
+                    false if rest.contains("may have been") => Outcome::Doubtful,
+                    false => Outcome::Refused,
+                };
+                truth.quotas.told(number, outcome);
+                match is_ok {
+                    true if root == SPREAD => self.violation("sets the quota of a tree on several servers"),
+                    true => {}
+                    false => self.refused(Some(&root), rest),
+                }
+            }
+        }
+    }
+
+    /// Of one root, and of that which he asked for.
+    fn told_of(&mut self, root: &str, since: Instant, now: Instant, truth: &Truth) {
+        match std::mem::take(&mut self.told).as_slice() {
+            [(told, _)] if told != root || root == SPREAD => {
+                self.violation(&format!("asks for the quota of {root}, and is told that of {told}"));
+            }
+            [(_, limit)] => {
+                if let Err(what) = truth.quotas.check(root, *limit, since, now) {
+                    self.violation(&what);
+                }
+            }
+            told => self.violation(&format!("is told {} quotas of {root}", told.len())),
+        }
+    }
+
+    /// All roots exist all the time.
+    fn refused(&mut self, root: Option<&str>, rest: &str) {
+        let is_temporary = rest.starts_with("[UNAVAILABLE]") || rest.starts_with("[INUSE]");
+        let is_right = root == Some(SPREAD) && rest.starts_with(SPREAD_TEXT);
+        if !is_right && (!is_temporary || self.is_late) {
+            self.violation(&format!("is refused {}: {rest}", root.unwrap_or("to come in")));
+        }
+    }
+
+    fn speak(&mut self, dice: &mut Dice, now: Instant, truth: &mut Truth) {
+        if self.next_tag == 1 {
+            return self.say(&format!("LOGIN {ADMIN} pw-{ADMIN}"), Asks::Login, now);
+        }
+        if self.steps_left == 0 {
+            return self.say("LOGOUT", Asks::Logout, now);
+        }
+        self.steps_left -= 1;
+        self.told.clear();
+        let root = self.roots[dice.below(self.roots.len())].clone();
+        if dice.per_mille(500) {
+            return self.say(&format!("GETQUOTA {root}"), Asks::Get(root), now);
+        }
+        let limit = dice.roll() >> 16;
+        let number = truth.quotas.asked(&root, limit);
+        self.say(&format!("SETQUOTA {root} (STORAGE {limit})"), Asks::Set(root, number), now);
+    }
+
+    fn say(&mut self, command: &str, asks: Asks, now: Instant) {
+        let tag = format!("a{}", self.next_tag);
+        if self.trace {
+            println!("{:>12} admin@{} -> {tag} {command}", now.0, self.end.0);
+        }
+        self.next_tag += 1;
+        self.out.extend_from_slice(format!("{tag} {command}\r\n").as_bytes());
+        self.pending = Some(Pending { tag, since: now, asks });
+    }
+}
+
+/// The root and the limit of `QUOTA root (STORAGE used limit)`.
+pub fn quota(untagged: &str) -> Option<(String, u64)> {
+    let (root, resources) = untagged.strip_prefix("QUOTA ")?.split_once(' ')?;
+    let limit = resources.trim_matches(['(', ')']).rsplit(' ').next()?;
+    Some((root.to_owned(), limit.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quota_is_read() {
+        assert_eq!(quota("QUOTA user.a (STORAGE 1 1000)"), Some(("user.a".to_owned(), 1000)));
+        assert_eq!(quota("QUOTAROOT user.a user.a"), None);
+    }
+}
