@@ -238,6 +238,7 @@ def referrals_where_they_are_allowed(bed):
             s = Sieve(bed)
             assert s.login("user002").startswith(b"OK")
             host = bed.backend_host(2)
+            assert s.command("NOOP") == [b'OK "Done"'], "as Cyrus, which refers at any other command"
             assert s.command(text) == [f'BYE (REFERRAL "sieve://{host}") "Try Remote."'.encode()]
             assert s.ends() == b""
     finally:

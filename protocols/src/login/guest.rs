@@ -122,6 +122,11 @@ impl<L: Login> Guest<L> {
         }
     }
 
+    /// Whether the address that he came to says in which domain he is.
+    pub(crate) fn has_domain_of_address(&self) -> bool {
+        matches!(self.domain, Domain::Of(_))
+    }
+
     /// Whether a typed user id is one.
     pub(crate) fn is_name(&self, typed: &[u8], common: &Common) -> bool {
         common.rules(self.service, None, self.subfolders).is_name(typed)

@@ -4,7 +4,7 @@
 //! Guest ──AUTHENTICATE──> (the list, a connection to the server, login there) ──> User
 //!   ^  ^────── NO ──────────┘                                                      │
 //!   └──────────────────────────── UNAUTHENTICATE ──────────────────────────────────┘
-//!                 sieve_allowreferrals: (the list) ──> Referred ──any command──> BYE
+//!                 sieve_allowreferrals: (the list) ──> Referred ──any command but NOOP──> BYE
 //! ```
 //! A logged-in client's commands go to the server one by one, as he wrote them; STARTTLS, LOGOUT,
 //! UNAUTHENTICATE and what is not well formed are answered here, so that he can say nothing that the server
@@ -197,7 +197,7 @@ impl Session {
         self.bad_commands = 0;
         self.desk.watch(verb.name(), self.now.stamp());
         if let Phase::Referred(server) = &self.phase
-            && verb != Verb::Logout
+            && !matches!(verb, Verb::Logout | Verb::Noop)
         {
             let referral = [&b"BYE (REFERRAL \"sieve://"[..], server, b"\") \"Try Remote.\"\r\n"].concat();
             self.end(&referral);
@@ -413,8 +413,11 @@ impl Session {
         {
             // A port in a server's name is IMAP's.
             let host = server.split(|byte| matches!(byte, b':' | b'/')).next().unwrap_or(server);
+            let names =
+                self.entrance.guest.has_domain_of_address().then_some(self.accepted.as_deref()).flatten();
+            let who = names.map_or(Vec::new(), |who| userinfo(who.attempt.authcid(), &who.identity.user));
             self.entrance.leave_way(&mut self.desk);
-            self.phase = Phase::Referred(host.into());
+            self.phase = Phase::Referred([&who, host].concat().into());
             return self.tell_success();
         }
         let (entrance, mut around) = parts!(self);
@@ -763,4 +766,17 @@ fn quoted(text: &str) -> Vec<u8> {
     }
     out.push(b'"');
     out
+}
+
+/// `authcid;user@` of a referral, for who is in the domain of the address that he came to: at the server he comes to
+/// another, and has to say the domain himself, behind a percent sign as Cyrus' referrals do.
+fn userinfo(authcid: &[u8], user: &[u8]) -> Vec<u8> {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~@+".contains(byte);
+    if !authcid.iter().chain(user).all(is_plain) {
+        return Vec::new();
+    }
+    let mut info = [authcid, b";", user].concat();
+    info.iter_mut().filter(|byte| **byte == b'@').for_each(|byte| *byte = b'%');
+    info.push(b'@');
+    info
 }
