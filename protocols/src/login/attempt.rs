@@ -187,16 +187,6 @@ impl Attempt {
         (attempt, step)
     }
 
-    /// Begins with who the client is by proof of the protocol's own (APOP).
-    pub fn proof(mechanism: &'static str, user: &[u8], rules: &Rules<'_>) -> (Attempt, Step) {
-        let mut attempt = Attempt::new(mechanism, Stage::Over);
-        let step = match attempt.name(user, b"", rules) {
-            true => attempt.authorise(rules),
-            false => Step::Refused("invalid user name"),
-        };
-        (attempt, step)
-    }
-
     /// Begins a mechanism that the client named; `secured` tells whether his bytes are under TLS.
     ///
     /// # Errors
