@@ -77,6 +77,8 @@ impl Session {
         let Some((guest, around)) = self.guest() else { return };
         if guest.secured(result, around.desk) {
             self.tls = true;
+            // What was said in the clear counts for nothing.
+            self.trace = None;
             self.heed_guest();
         } else {
             self.client_gone();

@@ -119,6 +119,8 @@ pub(super) struct Peer {
     pub(super) told: usize,
     /// It was told the sender.
     pub(super) has_sender: bool,
+    /// TRACE was said for it.
+    pub(super) has_trace: bool,
     /// What it answered to the sender if it does not take him.
     pub(super) refusal: Option<super::text::Text>,
     /// It came from the pool and has not answered yet: it may have been dead before.
@@ -141,6 +143,7 @@ impl Peer {
             recipients: SmallVec::new(),
             told: 0,
             has_sender: false,
+            has_trace: false,
             refusal: None,
             is_doubtful: false,
             tries: 0,

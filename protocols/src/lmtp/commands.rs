@@ -13,8 +13,8 @@ use crate::wire::{self, line};
 /// Commands in a row that may be none.
 const BAD_COMMANDS_MAX: u8 = 20;
 
-/// Bytes of a TRACE id.
-const TRACE_BYTES_MAX: usize = 256;
+/// Bytes of a TRACE id, as Cyrus has it (3.13).
+const TRACE_BYTES_MAX: usize = 255;
 
 /// The reply to what is no command.
 pub(super) const SYNTAX: Text = Cow::Borrowed(b"500 5.5.2 Syntax error\r\n");

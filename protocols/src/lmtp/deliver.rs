@@ -191,7 +191,7 @@ impl Session {
             }
         }
         if is_last {
-            self.release_peer(id);
+            self.finish_peer(id);
         }
     }
 

@@ -314,19 +314,32 @@ impl Session {
         }
     }
 
+    /// A connection whose message is delivered goes to the pool. One that was told an id forgets it before: the next
+    /// message there may be another's, who has none.
+    pub(super) fn finish_peer(&mut self, id: BackendId) {
+        match self.peer_at(id) {
+            Some(at) if self.peers[at].has_trace => self.reset_peer(at),
+            Some(_) => self.release_peer(id),
+            None => {}
+        }
+    }
+
+    fn reset_peer(&mut self, at: usize) {
+        let deadline = self.now + self.config.timeouts.envelope;
+        let peer = &mut self.peers[at];
+        self.desk.outbox.write(peer.side(), &[b"RSET\r\n"]);
+        peer.awaited.push_back(Awaited::Reset);
+        peer.recipients.clear();
+        (peer.state, peer.deadline) = (State::Leaving, deadline);
+    }
+
     /// Makes a connection forget the message, for the pool; one that waits for it is closed.
     pub(super) fn leave_peer(&mut self, id: BackendId) {
         let Some(at) = self.peer_at(id) else { return };
-        let deadline = self.now + self.config.timeouts.envelope;
-        let peer = &mut self.peers[at];
+        let peer = &self.peers[at];
         match peer.state {
             State::Envelope if !peer.has_sender => self.release_peer(id),
-            State::Envelope => {
-                self.desk.outbox.write(peer.side(), &[b"RSET\r\n"]);
-                peer.awaited.push_back(Awaited::Reset);
-                peer.recipients.clear();
-                (peer.state, peer.deadline) = (State::Leaving, deadline);
-            }
+            State::Envelope => self.reset_peer(at),
             State::Leaving => {}
             State::Opening
             | State::Login(_)
@@ -357,6 +370,7 @@ impl Peer {
             lines.extend_from_slice(id);
             lines.extend_from_slice(b"\r\n");
             self.awaited.push_back(Awaited::Trace);
+            self.has_trace = true;
         }
         lines.extend_from_slice(b"MAIL FROM:");
         lines.extend_from_slice(&transaction.sender);
