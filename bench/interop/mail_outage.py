@@ -29,6 +29,7 @@ from bed import Bed
 from beside import Beside, Stopped, within
 from daemon import scram_line
 from fake_master import FakeMaster, bye_in_the_dump, empty
+from leak import memory_kib, use_every_receive_buffer
 from lmtp import HEAD, World, message
 from master_client import Client
 from pop3 import Pop
@@ -39,6 +40,8 @@ WAIT_SECONDS = 60
 GHOST = "user048"
 NOBODY = "user047"
 ACL = "{0}\tlrswipkxtecda\tanyone\tp\t"
+# Buffers of four sides and two shards, as the allocator takes them: 8 to 12 MiB, for 2 MB of message as for 80.
+MESSAGE_MEMORY_KIB_MAX = 16 * 1024
 TIMEOUTS = ["client_timeout: 4s", "rookery_lmtp_envelope_timeout: 5s", "rookery_lmtp_data_timeout: 5s",
             "lmtptxn_timeout: 8s", "rookery_command_timeout: 4s"]
 
@@ -98,15 +101,40 @@ def heard(ask, world, user):
 
 
 # ---------------------------------------------------------------- a backend stands still
+class Peak:
+    """The most memory that a process has meanwhile, over what it had before."""
+
+    def __init__(self, pid):
+        self.pid, self.before, self.grown_kib = pid, memory_kib(pid), 0
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.watch)
+
+    def watch(self):
+        """Looks again and again."""
+        while not self.stop.wait(0.02):
+            self.grown_kib = max(self.grown_kib, memory_kib(self.pid) - self.before)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+
+
 def backend_that_stops_in_the_middle_of_data(world):
-    """Its recipients are told to come again, the others get the message, and it has no half of one."""
+    """Its recipients are told to come again, the others get the message, and it has no half of one. Of the message,
+    40 MB, little is ever in memory."""
+    use_every_receive_buffer(world.bed)
     client, name = world.lmtp(), uuid.uuid4().hex
     assert client.begin(["user001", "user002", "user003"])[-1].startswith("354")
     line = b"y" * 998 + b"\r\n"
-    with Stopped(world.bed, "backend3"):
-        client.send(HEAD % name.encode() + line * 20_000 + b".\r\n")
+    with Stopped(world.bed, "backend3"), Peak(world.bed.frontend_pid()) as peak:
+        client.send(HEAD % name.encode() + line * 40_000 + b".\r\n")
         ends = [client.reply() for _ in range(3)]
         assert [end[:3] for end in ends] == ["250", "250", "451"], ends
+    assert peak.grown_kib < MESSAGE_MEMORY_KIB_MAX, f"{peak.grown_kib} KiB of memory"
     assert client.say("NOOP").startswith("250")
     # The MTA comes again with the same message, and it is there once.
     within(WAIT_SECONDS, lambda: check(client.deliver(["user003"], message(name))[1][0].startswith("250")))
