@@ -14,6 +14,7 @@
 //!     │                        └── all ──> Asking ──it is still there──^
 //!     └──* VANISHED of all, NO ──────────────^ └── it is elsewhere: followed, the lines are dropped
 //! ```
+//! Where the list is not known either, a command that may have emptied the mailbox is asked: its result.
 
 use std::time::Duration;
 
@@ -37,6 +38,9 @@ const FIRST_GONE: &[u8] = b"* 1 EXPUNGE\r\n";
 /// Lines authored at once; what is more waits until they went out. 11,700 bytes.
 const LINES_AT_ONCE: u32 = 900;
 
+/// Bytes that may stand before the end of the line behind a VANISHED; less than what may be left untaken.
+const BEHIND_BYTES_MAX: usize = 6 * 1024;
+
 /// What of the selected mailbox is withheld from the client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Withheld {
@@ -47,6 +51,8 @@ pub(super) enum Withheld {
     Counting(u32, Instant),
     /// Lines that would empty the mailbox: so many EXPUNGEs, or a VANISHED that stands in the input.
     Asking(Emptying),
+    /// The list is not known, and a command of the client may have emptied the mailbox: its result says.
+    Unproven(Emptying),
     /// The mailbox is still there: they are true.
     Passing(Emptying),
     /// As before: so many EXPUNGEs wait until others went out.
@@ -122,6 +128,7 @@ impl Session {
                 Some(self.count_gone(at, 0, input, now))
             }
             Withheld::Nothing => None,
+            Withheld::Unproven(emptying) => Some(self.look_behind(emptying, input, now)),
             Withheld::Gone if input.starts_with(b"* ") => Some(throw_away(input)),
             Withheld::Gone => None,
             Withheld::Counting(count, _) => Some(self.count_gone(at, count, input, now)),
@@ -162,6 +169,27 @@ impl Session {
         Progress::Took(0)
     }
 
+    /// Looks at what stands behind lines that may be true: a server that has no such mailbox says so in the
+    /// result of the command, which then has emptied nothing.
+    fn look_behind(&mut self, emptying: Emptying, input: &[u8], now: Instant) -> Progress {
+        let before = if emptying == Emptying::Vanished { first_line(input).len() } else { 0 };
+        let behind = first_line(&input[before..]);
+        if behind.is_empty() && input.len() < BEHIND_BYTES_MAX {
+            return Progress::More;
+        }
+        let is_refusal = match response(behind) {
+            Response::Tagged { status, text, .. } => status == Status::No && is_elsewhere(text),
+            Response::Untagged { .. } | Response::Continuation { .. } | Response::Invalid => false,
+        };
+        if !is_refusal {
+            self.believe(emptying);
+            return Progress::Took(0);
+        }
+        self.be_gone(now);
+        // Where no task is served the connection is closed, and what it says is nobody's.
+        if self.withheld() == Withheld::Gone { Progress::Took(0) } else { Progress::Took(input.len()) }
+    }
+
     fn ask_what_became(&mut self, emptying: Emptying) {
         self.withhold(Withheld::Asking(emptying));
         let Some(name) = self.selected.as_deref().map(|selected| selected.name.clone()) else { return };
@@ -196,7 +224,7 @@ impl Session {
             // He gives it another name himself, and knows.
             Finding::Absent if self.is_under_way(Verb::Rename) => self.believe(emptying),
             Finding::Absent => self.ask_whether_deleted(),
-            Finding::Unknown if self.has_emptied() => self.believe(emptying),
+            Finding::Unknown if self.has_emptied() => self.withhold(Withheld::Unproven(emptying)),
             Finding::Unknown => self.end(b"* BYE [UNAVAILABLE] mailbox temporarily unavailable\r\n"),
         }
     }
@@ -298,6 +326,7 @@ impl Session {
             Withheld::Counting(_, since) => Some(since + PAUSE_MAX),
             Withheld::Nothing
             | Withheld::Asking(_)
+            | Withheld::Unproven(_)
             | Withheld::Passing(_)
             | Withheld::Draining(_)
             | Withheld::Gone => None,
