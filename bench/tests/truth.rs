@@ -155,6 +155,7 @@ fn every_scenario_runs_for_a_second_without_error() {
                 let mut scenario = scenario::find(name).unwrap();
                 scenario.connections = scenario.connections.min(20);
                 scenario.rate = scenario.rate.map(|rate| rate.min(200.0));
+                scenario.beside.iter_mut().for_each(|beside| beside.connections = 5);
                 (scenario.seconds, scenario.warm_up) = (1.0, 0.2);
                 let backend = Backend::start(scenario.protocol, Conduct::default());
                 if scenario.hold {
@@ -165,6 +166,8 @@ fn every_scenario_runs_for_a_second_without_error() {
                 for tally in &outcome.tallies {
                     assert!(tally.done > 0, "{name}: no {}", tally.name);
                 }
+                let beside = outcome.beside.as_ref().map(|beside| (beside.alone.done > 0, beside.rate > 0.0));
+                assert!(scenario.beside.is_none() || beside == Some((true, true)), "{name}: {beside:?}");
                 let report = Report::of(&scenario, "test", &outcome);
                 let json = serde_json::to_string(&report).unwrap();
                 let read: Report = serde_json::from_str(&json).unwrap();

@@ -7,6 +7,7 @@
 //!
 //! What is counted lies between the end of the warm-up and the end of the run.
 
+mod beside;
 mod client;
 mod pace;
 mod program;
@@ -90,6 +91,20 @@ pub struct Outcome {
     pub elapsed: Duration,
     /// CPU time of the watched process meanwhile.
     pub cpu: Option<Duration>,
+    /// Who did something else at the same time.
+    pub beside: Option<Beside>,
+}
+
+/// What ran beside what is measured.
+pub struct Beside {
+    /// Its operations.
+    pub name: String,
+    /// Its connections.
+    pub connections: usize,
+    /// Its operations a second.
+    pub rate: f64,
+    /// The measured operations without it, just before.
+    pub alone: Tally,
 }
 
 impl Outcome {
@@ -123,11 +138,18 @@ impl Outcome {
     }
 }
 
-/// One run.
+/// One run; with a load beside two, of which the second counts.
 ///
 /// # Errors
 /// Nobody answers, or the watched process is gone.
 pub fn run(plan: &Plan) -> Result<Outcome> {
+    match &plan.scenario.beside {
+        Some(others) => beside::run(plan, others),
+        None => run_one(plan),
+    }
+}
+
+fn run_one(plan: &Plan) -> Result<Outcome> {
     let scenario = &plan.scenario;
     ensure!(!scenario.hold, "{}: a scenario that holds its sessions is measured by memory", scenario.name);
     let length = Duration::from_secs_f64(scenario.seconds);
@@ -156,7 +178,7 @@ pub fn run(plan: &Plan) -> Result<Outcome> {
         load.record_unfinished(Instant::now());
     }
     let Recorder { tallies, login, lost, points, .. } = load.recorder;
-    Ok(Outcome { tallies, login, lost, why: load.why, points, elapsed: end - begun, cpu })
+    Ok(Outcome { tallies, login, lost, why: load.why, points, elapsed: end - begun, cpu, beside: None })
 }
 
 /// Memory of a process with more and more held sessions: pairs of sessions and bytes.

@@ -93,7 +93,9 @@ fn facts(report: &Report) -> String {
         ("load ran on", report.machine.clone()),
     ];
     let rows = facts.iter().map(|(name, value)| format!("<dt>{name}</dt><dd>{}</dd>", escaped(value)));
-    let mut out = format!("<dl>{}</dl>\n", rows.collect::<String>());
+    let beside =
+        report.beside.iter().map(|beside| format!("<dt>load</dt><dd>{}</dd>", escaped(&beside.told())));
+    let mut out = format!("<dl>{}{}</dl>\n", rows.collect::<String>(), beside.collect::<String>());
     if report.lost > 0 {
         let _ = writeln!(
             out,

@@ -57,8 +57,24 @@ pub struct Report {
     pub operations: Vec<Distribution>,
     /// From the beginning of a connection to the end of its login.
     pub login: Option<Distribution>,
+    /// Who did something else at the same time.
+    #[serde(default)]
+    pub beside: Option<Beside>,
     /// How it went over time.
     pub points: Vec<Moment>,
+}
+
+/// A load beside the one that is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Beside {
+    /// Its operations.
+    pub name: String,
+    /// Its connections.
+    pub connections: usize,
+    /// Its operations a second.
+    pub rate: f64,
+    /// All told operations without it, just before.
+    pub alone: Distribution,
 }
 
 /// Latencies of one kind of operation.
@@ -124,13 +140,15 @@ impl Report {
             total: total.as_ref().map(Distribution::of),
             operations,
             login: (outcome.login.done > 0).then(|| Distribution::of(&outcome.login)),
+            beside: outcome.beside.as_ref().map(Beside::of),
             points: outcome.points.iter().map(Moment::of).collect(),
         }
     }
 
     /// All distributions, in the order in which they are shown.
     pub fn distributions(&self) -> impl Iterator<Item = &Distribution> {
-        self.operations.iter().chain(&self.total).chain(&self.login)
+        let alone = self.beside.as_ref().map(|beside| &beside.alone);
+        self.operations.iter().chain(&self.total).chain(alone).chain(&self.login)
     }
 }
 
@@ -163,6 +181,19 @@ impl Distribution {
     pub fn percentile(&self, percent: f64) -> u64 {
         let found = self.percentiles.iter().find(|(p, _)| (p - percent).abs() < 1e-6);
         found.map_or(0, |(_, us)| *us)
+    }
+}
+
+impl Beside {
+    fn of(beside: &crate::load::Beside) -> Beside {
+        let crate::load::Beside { name, connections, rate, alone } = beside;
+        let alone = Distribution { name: "alone, just before".to_owned(), ..Distribution::of(alone) };
+        Beside { name: name.clone(), connections: *connections, rate: *rate, alone }
+    }
+
+    /// In a sentence.
+    pub fn told(&self) -> String {
+        format!("beside {} connections that did {:.1} a second: {}", self.connections, self.rate, self.name)
     }
 }
 

@@ -50,6 +50,9 @@ pub fn summary(report: &Report) -> String {
             1e6 / cpu
         );
     }
+    if let Some(beside) = &report.beside {
+        out += &format!("{}\n", beside.told());
+    }
     if report.lost > 0 {
         out += &format!("{} connections lost, the last: {}\n", report.lost, report.why);
     }

@@ -13,7 +13,7 @@ macro_rules! scenarios {
 }
 
 /// Names and texts.
-pub const BUILT_IN: [(&str, &str); 15] = scenarios![
+pub const BUILT_IN: [(&str, &str); 16] = scenarios![
     "imap-noop",
     "imap-pipeline",
     "imap-login",
@@ -21,6 +21,7 @@ pub const BUILT_IN: [(&str, &str); 15] = scenarios![
     "imap-append",
     "imap-idle",
     "imap-mixed",
+    "imap-fairness",
     "pop3-session",
     "pop3-retr",
     "lmtp-deliver",

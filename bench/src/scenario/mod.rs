@@ -17,6 +17,9 @@
 //! lines = ["FETCH {1..64} (BODY.PEEK[])"]
 //! ```
 //!
+//! `[beside]` with `connections`, `before` and `[[beside.operation]]` makes others do as much as they can at the
+//! same time.
+//!
 //! A scenario without operations makes sessions: each is one operation, from the connection to its end.
 
 mod built_in;
@@ -111,6 +114,19 @@ pub struct Operation {
     pub lines: Vec<Template>,
 }
 
+/// Others who do as much as they can at the same time, on connections of their own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Beside {
+    /// How many connections.
+    pub connections: usize,
+    /// Commands after the login.
+    #[serde(default)]
+    pub before: Vec<Template>,
+    /// What is done.
+    pub operation: Vec<Operation>,
+}
+
 /// A load.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -159,6 +175,8 @@ pub struct Scenario {
     /// What is done; see the top.
     #[serde(default)]
     pub operation: Vec<Operation>,
+    /// Who does something else at the same time; then all is measured twice, first without them.
+    pub beside: Option<Beside>,
 }
 
 fn one() -> u32 {
@@ -241,7 +259,17 @@ impl Scenario {
         if self.hold && !self.operation.is_empty() {
             bail!("hold: a session that is held does no operations");
         }
-        if self.operation.iter().any(|operation| operation.lines.is_empty() || operation.weight == 0) {
+        if let Some(beside) = &self.beside {
+            if !(1..=CONNECTIONS_MAX).contains(&beside.connections) {
+                bail!("beside.connections: {}, expected 1 to {CONNECTIONS_MAX}", beside.connections);
+            }
+            if self.operation.is_empty() || beside.operation.is_empty() {
+                bail!("beside: expected operations here and there");
+            }
+        }
+        let operations =
+            || self.operation.iter().chain(self.beside.iter().flat_map(|beside| &beside.operation));
+        if operations().any(|operation| operation.lines.is_empty() || operation.weight == 0) {
             bail!("operation: expected lines, and a weight above 0");
         }
         let names = [&self.users.name, &self.users.password];
@@ -275,6 +303,8 @@ mod tests {
             ("rate = 0\n", "rate"),
             ("hold = true\n[[operation]]\nname = \"a\"\nlines = [\"NOOP\"]\n", "hold"),
             ("[[operation]]\nname = \"a\"\nlines = []\n", "operation"),
+            ("[beside]\nconnections = 1\noperation = []\n", "beside: expected operations"),
+            ("[beside]\nconnections = 0\noperation = []\n", "beside.connections: 0"),
         ];
         for (text, expected) in wrong {
             let error = Scenario::parse(&(SMALL.to_owned() + text)).unwrap_err();
