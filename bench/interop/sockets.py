@@ -90,16 +90,20 @@ def unix_socket_is_listened_on(bed):
 
 # ---------------------------------------------------------------- backends
 def backends_are_reached_from_client_bind(bed):
-    local = f"{bed.net}.77"
-    with Daemon(bed, {"client_bind": "yes", "client_bind_name": local}) as daemon:
-        s = bed.session("user001")
-        works(s)
+    """From all its addresses, in turn."""
+    locals_ = [f"{bed.net}.77", f"{bed.net}.78"]
+    with Daemon(bed, {"client_bind": "yes", "client_bind_name": " ".join(locals_)}) as daemon:
+        sessions = [bed.session("user001") for _ in range(4)]
+        for s in sessions:
+            works(s)
         with open(f"/proc/{daemon.process.pid}/net/tcp") as f:
             rows = [line.split() for line in f.readlines()[1:]]
-        packed = socket.inet_aton(local)[::-1].hex().upper()
-        from_it = {row[2] for row in rows if row[1].startswith(f"{packed}:") and row[3] == "01"}
-        assert len(from_it) >= 2, (from_it, "connections from client_bind_name")
-        s.close()
+        for local in locals_:
+            packed = socket.inet_aton(local)[::-1].hex().upper()
+            from_it = {row[2] for row in rows if row[1].startswith(f"{packed}:") and row[3] == "01"}
+            assert len(from_it) >= 2, (local, from_it, "connections from client_bind_name")
+        for s in sessions:
+            s.close()
 
 
 # ---------------------------------------------------------------- shards

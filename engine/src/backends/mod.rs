@@ -25,15 +25,15 @@ const ADDRESSES_MAX: usize = 8;
 pub struct Settings {
     /// `client_timeout`: connecting to all addresses together.
     pub deadline: Duration,
-    /// `client_bind`: the local address of outgoing connections.
-    pub bind: Option<IpAddr>,
+    /// `client_bind`: the local addresses of outgoing connections, in turn; the system's choice without any.
+    pub bind: Box<[IpAddr]>,
     /// `rookery_HOST_SERVICE_port` by host and service name.
     pub ports: BTreeMap<(Box<str>, &'static str), u16>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { deadline: Duration::from_secs(10), bind: None, ports: BTreeMap::new() }
+        Settings { deadline: Duration::from_secs(10), bind: Box::default(), ports: BTreeMap::new() }
     }
 }
 
@@ -112,9 +112,11 @@ impl Backends {
         if self.health.is_barred(&name, self.now()) {
             return refuse(OpenError::Connect(server.into()));
         }
+        // Places are dealt out from the first, so that sessions are spread evenly and shards share nothing.
+        let turn = asker.session.slot as usize;
         let (host, port) = match &parsed.place {
             Place::Unix(path) => {
-                return Reply::Connect(settings.plan(&name, &parsed, [Endpoint::Unix(path.clone())]));
+                return Reply::Connect(settings.plan(&name, &parsed, [Endpoint::Unix(path.clone())], turn));
             }
             Place::Host { host, port } => (host.clone(), settings.port(host, *port, service)),
         };
@@ -123,13 +125,15 @@ impl Backends {
             let (parsed, server, name): (_, Box<str>, _) = (parsed.clone(), server.into(), name.clone());
             Box::new(move |found: Result<Arc<[IpAddr]>, Unresolved>| {
                 asker.connect(match found {
-                    Ok(addresses) => Ok(settings.plan(&name, &parsed, endpoints(&addresses, port))),
+                    Ok(addresses) => Ok(settings.plan(&name, &parsed, endpoints(&addresses, port), turn)),
                     Err(Unresolved) => Err(OpenError::Resolve(server)),
                 });
             })
         };
         match helpers.resolve(&host, later) {
-            Some(Ok(addresses)) => Reply::Connect(settings.plan(&name, &parsed, endpoints(&addresses, port))),
+            Some(Ok(addresses)) => {
+                Reply::Connect(settings.plan(&name, &parsed, endpoints(&addresses, port), turn))
+            }
             Some(Err(Unresolved)) => refuse(OpenError::Resolve(server.into())),
             None => Reply::Later,
         }
@@ -151,15 +155,17 @@ impl Settings {
         of(host).or_else(|| of(short)).unwrap_or(default_port(service))
     }
 
-    /// `name` is the server string that `server` was read from.
+    /// `name` is the server string that `server` was read from; `turn` chooses the local address.
     fn plan(
         &self,
         name: &str,
         server: &Server,
         addresses: impl IntoIterator<Item = Endpoint>,
+        turn: usize,
     ) -> ConnectPlan {
         let mut addresses: SmallVec<[Endpoint; 2]> = addresses.into_iter().collect();
-        if let Some(bind) = self.bind {
+        let bind = self.bind(&addresses, turn);
+        if let Some(bind) = bind {
             // A socket bound to one family reaches no address of the other.
             addresses.retain(|address| match address {
                 Endpoint::Ip(address) => address.is_ipv4() == bind.is_ipv4(),
@@ -173,8 +179,21 @@ impl Settings {
             layer: server.tls.then(|| LayerKind::TlsClient { server_name: host.clone() }),
             opened: Opened { host, tls: server.tls, noauth: server.noauth },
             deadline: self.deadline,
-            bind: self.bind.map(|address| SocketAddr::new(address, 0)),
+            bind: bind.map(|address| SocketAddr::new(address, 0)),
         }
+    }
+
+    /// The local address whose turn it is, of those from which one of the addresses can be reached.
+    fn bind(&self, addresses: &[Endpoint], turn: usize) -> Option<IpAddr> {
+        let reaches = |local: &&IpAddr| {
+            addresses.iter().any(|address| match address {
+                Endpoint::Ip(address) => address.is_ipv4() == local.is_ipv4(),
+                Endpoint::Unix(_) => true,
+            })
+        };
+        let fit = self.bind.iter().filter(reaches).count();
+        let mut chosen = self.bind.iter().filter(reaches);
+        chosen.nth(turn.checked_rem(fit).unwrap_or(0)).or(self.bind.first()).copied()
     }
 }
 
@@ -210,6 +229,7 @@ mod tests {
             "be1.example.com:993/tls",
             &server,
             endpoints(&[IpAddr::from([127, 0, 0, 1])], 993),
+            0,
         );
         assert_eq!(plan.layer, Some(LayerKind::TlsClient { server_name: "be1.example.com".into() }));
         assert_eq!(plan.addresses[..], [Endpoint::Ip("127.0.0.1:993".parse().unwrap())]);
@@ -219,11 +239,26 @@ mod tests {
 
     #[test]
     fn bound_plan_keeps_addresses_of_its_family() {
-        let settings = Settings { bind: Some(IpAddr::from([127, 0, 0, 2])), ..Settings::default() };
+        let settings = Settings { bind: [IpAddr::from([127, 0, 0, 2])].into(), ..Settings::default() };
         let server = Server::parse("be1").unwrap();
         let both = [IpAddr::from([127, 0, 0, 1]), "::1".parse().unwrap()];
-        let plan = settings.plan("be1", &server, endpoints(&both, 143));
+        let plan = settings.plan("be1", &server, endpoints(&both, 143), 7);
         assert_eq!(plan.addresses.len(), 1);
         assert_eq!(plan.bind, Some("127.0.0.2:0".parse().unwrap()));
+    }
+
+    #[test]
+    fn local_addresses_are_taken_in_turn_where_they_reach_the_server() {
+        let pool = ["127.0.0.2", "::1", "127.0.0.3"].map(|address| address.parse().unwrap());
+        let settings = Settings { bind: pool.into(), ..Settings::default() };
+        let server = Server::parse("be1").unwrap();
+        let bound = |to: &str, turn| {
+            let plan = settings.plan("be1", &server, endpoints(&[to.parse().unwrap()], 143), turn);
+            assert_eq!(plan.addresses.len(), 1);
+            plan.bind.unwrap().ip().to_string()
+        };
+        let to_four: Vec<String> = (0..4).map(|turn| bound("127.0.0.1", turn)).collect();
+        assert_eq!(to_four, ["127.0.0.2", "127.0.0.3", "127.0.0.2", "127.0.0.3"]);
+        assert_eq!([bound("::1", 0), bound("::1", 1)], ["::1", "::1"]);
     }
 }

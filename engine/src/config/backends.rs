@@ -21,18 +21,23 @@ pub(super) fn settings(imapd: &Imapd) -> Result<Settings, ConfError> {
     })
 }
 
-/// `client_bind` with `client_bind_name`, by default `servername`.
-fn bind(imapd: &Imapd) -> Result<Option<IpAddr>, ConfError> {
+/// `client_bind` with `client_bind_name`, by default `servername`: all addresses of all names in it.
+fn bind(imapd: &Imapd) -> Result<Box<[IpAddr]>, ConfError> {
     if !imapd.switch("client_bind", false)? {
-        return Ok(None);
+        return Ok(Box::default());
     }
     let Some(value) = imapd.value("client_bind_name").or_else(|| imapd.value("servername")) else {
-        return Ok(None);
+        return Ok(Box::default());
     };
-    match addresses(&value.text).first() {
-        Some(address) => Ok(Some(*address)),
-        None => Err(value.error(format!("bad address for client_bind: cannot resolve {}", value.text))),
+    let mut all = Vec::new();
+    for name in value.text.split_ascii_whitespace() {
+        let found = addresses(name);
+        if found.is_empty() {
+            return Err(value.error(format!("bad address for client_bind: cannot resolve {name}")));
+        }
+        all.extend(found);
     }
+    Ok(all.into())
 }
 
 fn ports(imapd: &Imapd) -> Result<BTreeMap<(Box<str>, &'static str), u16>, ConfError> {
