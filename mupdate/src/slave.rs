@@ -24,7 +24,8 @@ use std::time::Duration;
 
 use protocols::proxy::{
     Answer, BackendId, Change, Close, DirectoryAnswer, DirectoryQuestion, Entry, Event, Instant, Level,
-    Location, Notice, Opened, Origin, Output, Question, QuestionId, Service, Session, Side, Taken, Then,
+    Location, Notice, Opened, Origin, Output, Question, QuestionId, Service, Session, Side, Stamp, Taken,
+    Then, Timing, VerbName, Waits,
 };
 use protocols::sasl::Credentials;
 
@@ -99,6 +100,8 @@ pub struct Slave {
     batch: Vec<Change>,
     batch_bytes: usize,
     barrier_wanted: bool,
+    /// When UPDATE or RESUME was sent.
+    asked: Stamp,
     deadline: Instant,
     is_ending: bool,
 }
@@ -131,6 +134,7 @@ enum Phase {
     Comparing {
         backend: BackendId,
         question: QuestionId,
+        since: Stamp,
     },
     Streaming {
         backend: BackendId,
@@ -144,6 +148,7 @@ enum Phase {
 /// A NOOP in flight.
 struct Noop {
     tag: u64,
+    sent: Stamp,
     for_barrier: bool,
 }
 
@@ -168,6 +173,7 @@ impl Slave {
             batch: Vec::new(),
             batch_bytes: 0,
             barrier_wanted: false,
+            asked: Stamp::default(),
             deadline: Instant(0),
             is_ending: false,
         }
@@ -357,20 +363,23 @@ impl Slave {
                 let backend = *backend;
                 self.flush();
                 let question = self.tell_directory(DirectoryQuestion::DumpEnds);
-                self.phase = Phase::Comparing { backend, question };
+                self.phase = Phase::Comparing { backend, question, since: now.stamp() };
             }
             (Phase::Resuming { backend, has_position }, status) if tag.eq_ignore_ascii_case(b"R01") => {
                 let (backend, resumes) = (*backend, *has_position && status == Status::Ok);
+                self.took(&"SLAVE RESUME", backend, self.asked, None);
                 self.resume_answered(backend, resumes, now);
             }
             (Phase::Dumping { .. }, Status::No | Status::Bad) => self.lose(&says("no to UPDATE"), now),
-            (Phase::Streaming { noops, .. }, Status::Ok) => {
+            (Phase::Streaming { backend, noops, .. }, Status::Ok) => {
                 let is_first = noops.front().is_some_and(|noop| tag == format!("N{}", noop.tag).as_bytes());
-                if let Some(noop) = noops.pop_front_if(|_| is_first)
-                    && noop.for_barrier
-                {
-                    self.flush();
-                    self.tell_directory(DirectoryQuestion::BarrierReached);
+                let backend = *backend;
+                if let Some(noop) = noops.pop_front_if(|_| is_first) {
+                    self.took(&"SLAVE NOOP", backend, noop.sent, None);
+                    if noop.for_barrier {
+                        self.flush();
+                        self.tell_directory(DirectoryQuestion::BarrierReached);
+                    }
                 }
                 self.deadline = now + self.config.retry_delay;
             }
@@ -384,6 +393,7 @@ impl Slave {
         self.outbox.write(Side::Backend(backend), b"U01 UPDATE\r\n");
         self.tell_directory(DirectoryQuestion::DumpBegins);
         self.phase = Phase::Dumping { backend };
+        self.asked = now.stamp();
         self.deadline = now + self.config.dump_timeout;
     }
 
@@ -400,7 +410,7 @@ impl Slave {
     fn noop(&mut self, for_barrier: bool, now: Instant) {
         let Phase::Streaming { backend, noops, next_tag } = &mut self.phase else { return };
         let line = format!("N{next_tag} NOOP\r\n");
-        noops.push_back(Noop { tag: *next_tag, for_barrier });
+        noops.push_back(Noop { tag: *next_tag, sent: now.stamp(), for_barrier });
         *next_tag += 1;
         let side = Side::Backend(*backend);
         self.outbox.write(side, line.as_bytes());
@@ -422,8 +432,11 @@ impl Slave {
                 self.login_next(next, now);
                 self.read(now);
             }
-            (Phase::Comparing { question, backend }, _) if *question == id => {
-                let backend = *backend;
+            (Phase::Comparing { question, backend, since }, _) if *question == id => {
+                let (backend, since) = (*backend, *since);
+                let (backend_us, directory_us) = (self.asked.until(since), since.until(now.stamp()));
+                let waits = Waits { backend_us, directory_us, ..Waits::default() };
+                self.took(&"SLAVE UPDATE", backend, self.asked, Some(waits));
                 self.stream(backend, now);
                 self.read(now);
             }
@@ -437,6 +450,12 @@ impl Slave {
             }
             (_, _) => self.read(now),
         }
+    }
+
+    /// The master, or the directory behind it, has answered a command.
+    fn took(&mut self, verb: VerbName, backend: BackendId, began: Stamp, waits: Option<Waits>) {
+        let (backend, waits) = (Some(backend), waits.map(Box::new));
+        self.outbox.push(Output::Timed(Timing { verb, backend, began, waits }));
     }
 
     fn end(&mut self, now: Instant) {

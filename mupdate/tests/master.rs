@@ -485,3 +485,32 @@ fn resume_is_for_those_who_know_how() {
     let machine = login(&mut world);
     assert_eq!(world.send(machine, "a RESUME \"\" \"0\"\r\n"), "a BAD \"Unrecognized command\"\r\n");
 }
+
+/// Verbs with the milliseconds for which each waited for the directory, in the order in which they were told.
+fn timed(world: &mut World, machine: usize) -> Vec<(&'static str, u32)> {
+    let timed = std::mem::take(&mut world.machines[machine].timed);
+    let ms = |timing: &protocols::proxy::Timing| timing.waits.as_ref().unwrap().directory_us / 1000;
+    timed.iter().map(|timing| (*timing.verb, ms(timing))).collect()
+}
+
+#[test]
+fn each_command_is_timed_once_with_its_wait_for_the_list() {
+    let mut world = master();
+    let machine = login(&mut world);
+    assert_eq!(timed(&mut world, machine), [("MUPDATE AUTHENTICATE", 0)]);
+    world.store_is_quick = false;
+    world.send(machine, "a RESERVE \"test.a\" \"be!p\"\r\nb ACTIVATE \"test.a\" \"be!p\" \"x\tlrs\t\"\r\n");
+    assert_eq!(timed(&mut world, machine), []);
+    world.pass_ms(7);
+    world.directory.stored(Ok(()));
+    world.run();
+    world.pass_ms(5);
+    world.directory.stored(Ok(()));
+    world.run();
+    assert_eq!(timed(&mut world, machine).first(), Some(&("MUPDATE RESERVE", 7)));
+    world.store_is_quick = true;
+    world.send(machine, "c FIND \"test.a\"\r\nd NOOP\r\ne LIST\r\nf WHAT\r\ng UPDATE\r\nh NOOP\r\n");
+    let told: Vec<&str> = timed(&mut world, machine).into_iter().map(|(verb, _)| verb).collect();
+    let told = told.strip_prefix(&["MUPDATE ACTIVATE"]).unwrap_or(&told);
+    assert_eq!(told, ["MUPDATE FIND", "MUPDATE NOOP", "MUPDATE LIST", "MUPDATE UPDATE", "MUPDATE NOOP"]);
+}

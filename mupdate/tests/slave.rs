@@ -408,3 +408,19 @@ fn exchange(master: &mut World, server: usize, world: &mut World, slave: usize) 
         master.run();
     }
 }
+
+#[test]
+fn what_the_slave_asks_is_timed_with_its_master() {
+    let (mut world, slave) = greeted(Config::slave());
+    world.send(slave, "A01 OK \"Authenticated\"\r\n");
+    world.pass_ms(40);
+    world.send(slave, &format!("{DUMP}U01 OK \"streaming starts\"\r\n"));
+    world.machines[slave].event(Event::BarrierWanted, world.now);
+    world.pass_ms(3);
+    world.send(slave, "N0 OK \"done\"\r\n");
+    let timed = std::mem::take(&mut world.machines[slave].timed);
+    let told: Vec<_> = timed.iter().map(|timing| (*timing.verb, timing.backend.is_some())).collect();
+    assert_eq!(told, [("SLAVE UPDATE", true), ("SLAVE NOOP", true)]);
+    assert_eq!(timed[0].waits.as_ref().unwrap().backend_us, 40_000);
+    assert_eq!(timed[1].began.until(world.now.stamp()), 3000);
+}

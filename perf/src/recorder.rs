@@ -28,7 +28,7 @@ const SUBJECTS_MAX: usize = 512;
 /// Places of the table of verbs; a power of two, twice as many as verbs.
 const PLACES: usize = 1024;
 
-/// The slowest commands that are kept until somebody looks.
+/// The slowest commands of a window that are kept.
 const SLOWEST: usize = 16;
 
 /// Numbers a backend server of a shard.
@@ -52,7 +52,9 @@ pub struct Recorder {
     servers: Vec<Places>,
     commands: u64,
     unrecorded: u64,
-    slowest: Vec<Slow<ServerId>>,
+    /// Of this window of time, and of the one before.
+    slowest: [Vec<Slow<ServerId>>; 2],
+    window: u64,
 }
 
 impl Default for Recorder {
@@ -64,7 +66,8 @@ impl Default for Recorder {
             servers: Vec::new(),
             commands: 0,
             unrecorded: 0,
-            slowest: Vec::with_capacity(SLOWEST),
+            slowest: [Vec::with_capacity(SLOWEST), Vec::new()],
+            window: 0,
         }
     }
 }
@@ -90,9 +93,20 @@ impl Recorder {
             }
             self.count(Owner::Server(server), Stage::Backend, split.backend_us);
         }
-        if self.slowest.len() < SLOWEST || self.slowest.last().is_some_and(|last| last.us < split.total_us) {
+        let slowest = &self.slowest[0];
+        if slowest.len() < SLOWEST || slowest.last().is_some_and(|last| last.us < split.total_us) {
             self.keep_slow(Slow { verb: verb.into(), server, us: split.total_us });
         }
+    }
+
+    /// Says which window of time it is: the slowest commands of this one and the one before are told.
+    pub fn age(&mut self, window: u64) {
+        if window == self.window {
+            return;
+        }
+        let before = std::mem::take(&mut self.slowest[0]);
+        self.slowest[1] = if window == self.window + 1 { before } else { Vec::new() };
+        self.window = window;
     }
 
     /// Commands that were counted.
@@ -105,8 +119,8 @@ impl Recorder {
         self.histograms.len() * HISTOGRAM_BYTES
     }
 
-    /// A copy of all that is kept. The slowest commands begin anew.
-    pub fn snapshot(&mut self, server_name: impl Fn(ServerId) -> Arc<str>) -> Snapshot {
+    /// A copy of all that is kept.
+    pub fn snapshot(&self, server_name: impl Fn(ServerId) -> Arc<str>) -> Snapshot {
         let mut snapshot =
             Snapshot { commands: self.commands, unrecorded: self.unrecorded, ..Snapshot::default() };
         for (verb, places) in self.verbs.iter().flatten() {
@@ -116,12 +130,12 @@ impl Recorder {
             let id = ServerId(u16::try_from(n).unwrap_or(NONE));
             self.copy(&Subject::Backend(server_name(id)), places, &mut snapshot);
         }
-        let name = |slow: Slow<ServerId>| Slow {
-            verb: slow.verb,
+        let name = |slow: &Slow<ServerId>| Slow {
+            verb: slow.verb.clone(),
             server: slow.server.map(&server_name),
             us: slow.us,
         };
-        snapshot.slowest = self.slowest.drain(..).map(name).collect();
+        snapshot.slowest = self.slowest.iter().flatten().map(name).collect();
         snapshot.sort();
         snapshot
     }
@@ -180,9 +194,10 @@ impl Recorder {
 
     #[cold]
     fn keep_slow(&mut self, slow: Slow<ServerId>) {
-        let at = self.slowest.partition_point(|kept| kept.us >= slow.us);
-        self.slowest.truncate(SLOWEST - 1);
-        self.slowest.insert(at.min(self.slowest.len()), slow);
+        let slowest = &mut self.slowest[0];
+        let at = slowest.partition_point(|kept| kept.us >= slow.us);
+        slowest.truncate(SLOWEST - 1);
+        slowest.insert(at.min(slowest.len()), slow);
     }
 }
 
@@ -273,13 +288,24 @@ mod tests {
     }
 
     #[test]
-    fn the_slowest_are_kept_in_order_until_somebody_looks() {
+    fn the_slowest_are_told_in_order_for_two_windows_whoever_looks() {
         let mut recorder = Recorder::default();
         for us in (1..100).chain((50..60).rev()) {
             recorder.record("FETCH", None, &split(us, 0));
         }
-        let slowest: Vec<u32> = recorder.snapshot(name).slowest.iter().map(|slow| slow.us).collect();
-        assert_eq!(slowest, (84..100).rev().collect::<Vec<_>>());
-        assert!(recorder.snapshot(name).slowest.is_empty());
+        let told = |recorder: &Recorder| -> Vec<u32> {
+            recorder.snapshot(name).slowest.iter().map(|slow| slow.us).collect()
+        };
+        let slowest: Vec<u32> = (84..100).rev().collect();
+        for window in [0, 0, 1] {
+            recorder.age(window);
+            assert_eq!(told(&recorder), slowest, "{window}");
+        }
+        recorder.record("FETCH", None, &split(95, 0));
+        assert_eq!(told(&recorder)[4..7], [95, 95, 94]);
+        recorder.age(2);
+        assert_eq!(told(&recorder), [95]);
+        recorder.age(5);
+        assert!(told(&recorder).is_empty());
     }
 }

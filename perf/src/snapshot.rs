@@ -54,7 +54,7 @@ pub struct Snapshot {
     pub commands: u64,
     /// Times that found no room.
     pub unrecorded: u64,
-    /// The slowest commands since the last look, slowest first.
+    /// The slowest commands of the last half minute and the one before, slowest first.
     pub slowest: Vec<Slow<Arc<str>>>,
 }
 

@@ -123,6 +123,7 @@ pub(crate) fn mupdate_connection(
         failed_login_pause: Duration::from_millis(100),
         login_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(3600),
+        slow_command: None,
     };
     Box::new(Connection::new(Arc::new(config), origin, epoch))
 }

@@ -301,7 +301,7 @@ fn timeouts(imapd: &Imapd) -> Result<Timeouts, ConfError> {
     })
 }
 
-fn slow_command(imapd: &Imapd) -> Result<Option<Duration>, ConfError> {
+pub(super) fn slow_command(imapd: &Imapd) -> Result<Option<Duration>, ConfError> {
     let slow = imapd.duration("rookery_slow_command", DurationUnit::Seconds, Duration::ZERO)?;
     Ok((slow > Duration::ZERO).then_some(slow))
 }

@@ -143,6 +143,7 @@ pub(super) fn serving(
         compression: Some(COMPRESSION.clone()),
         login_timeout: LOGIN_TIMEOUT,
         idle_timeout: IDLE_TIMEOUT,
+        slow_command: imap::slow_command(imapd)?,
     };
     Ok(Serving {
         name: name.into(),

@@ -203,5 +203,6 @@ fn settings() -> Config {
         failed_login_pause: Duration::from_secs(3),
         login_timeout: Duration::from_secs(60),
         idle_timeout: Duration::from_secs(60),
+        slow_command: None,
     }
 }

@@ -16,6 +16,7 @@ mod query;
 mod resume;
 pub mod rules;
 mod stream;
+mod watch;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -25,7 +26,7 @@ use std::time::Duration;
 use protocols::places::{Place, Places};
 use protocols::proxy::{
     AUTHORED_BYTES_MAX, Answer, Close, DirectoryAnswer, Event, Instant, LayerKind, Level, Notice, Origin,
-    Output, Question, QuestionId, Requester, Session, Side, Taken, Then,
+    Output, Question, QuestionId, Requester, Session, Side, Stamp, Taken, Then, VerbName,
 };
 use protocols::sasl::{self, Mechanism};
 
@@ -36,6 +37,7 @@ pub use fuzz::fuzz;
 use login::Login;
 use query::{Query, Write};
 use stream::Stream;
+use watch::Watch;
 
 /// Changes of one connection that are not answered yet.
 pub const COMMITS_MAX: usize = 1024;
@@ -84,6 +86,8 @@ pub struct Config {
     pub login_timeout: Duration,
     /// How long a client may say nothing: Cyrus waits 180 minutes.
     pub idle_timeout: Duration,
+    /// `rookery_slow_command`: a command that takes so long is logged; `None` logs none.
+    pub slow_command: Option<Duration>,
 }
 
 /// Who takes nothing for so long, although something waits, is cut off.
@@ -117,6 +121,8 @@ pub struct Connection {
     commits: VecDeque<Commit>,
     /// A command other than a commit waits for its answer.
     query: Option<Query>,
+    /// The command that is under way, unless it is a commit.
+    watched: Option<Box<Watch>>,
     stream: Option<Stream>,
     /// The client has sent RESUME: it is told positions.
     tells_positions: bool,
@@ -156,6 +162,8 @@ enum Phase {
 /// A change that was asked for.
 struct Commit {
     tag: Vec<u8>,
+    verb: VerbName,
+    began: Stamp,
     question: Option<QuestionId>,
     /// Answered, but one before it is not.
     answer: Option<Result<(), &'static str>>,
@@ -185,6 +193,7 @@ impl Connection {
             gone_ahead: 0,
             commits: VecDeque::new(),
             query: None,
+            watched: None,
             stream: None,
             tells_positions: false,
             next_question: 0,
@@ -360,10 +369,13 @@ impl Connection {
             Request::Extra | Request::Malformed => Vec::new(),
         };
         if let Some(text) = self.is_out_of_place(command.verb) {
-            return self.refuse(tag, text);
+            return self.refuse(command, text);
         }
         if let Some(text) = complaint(command, arguments.len()) {
-            return self.refuse(tag, text);
+            return self.refuse(command, text);
+        }
+        if Write::of(command.verb).is_none() {
+            self.watch(command.verb, now);
         }
         match command.verb {
             Verb::Authenticate => self.authenticate(tag, &arguments, now),
@@ -381,19 +393,19 @@ impl Connection {
             Verb::Activate | Verb::Deactivate | Verb::Delete | Verb::Reserve | Verb::Unknown => {
                 match Write::of(command.verb) {
                     Some(write) => self.commit(tag, write, &arguments, now),
-                    None => self.refuse(tag, UNRECOGNIZED),
+                    None => self.refuse(command, UNRECOGNIZED),
                 }
             }
         }
     }
 
     /// A BAD, in its turn behind commits that are not answered.
-    fn refuse(&mut self, tag: &[u8], text: &'static str) {
+    fn refuse(&mut self, command: &Command<'_>, text: &'static str) {
         if self.commits.is_empty() {
-            return self.say(tag, "BAD", text);
+            return self.say(command.tag, "BAD", text);
         }
-        let tag = tag.to_vec();
-        self.commits.push_back(Commit { tag, question: None, answer: Some(Err(text)) });
+        let (tag, verb, began) = (command.tag.to_vec(), watch::name(command.verb), self.seen.stamp());
+        self.commits.push_back(Commit { tag, verb, began, question: None, answer: Some(Err(text)) });
     }
 
     /// The BAD for a command that is not legal here.
@@ -434,7 +446,7 @@ impl Connection {
 
     fn answered(&mut self, id: QuestionId, answer: Answer, now: Instant) {
         match answer {
-            Answer::Directory(DirectoryAnswer::Committed(result)) => self.committed(id, result),
+            Answer::Directory(DirectoryAnswer::Committed(result)) => self.committed(id, result, now),
             Answer::Password(verdict) => self.password_checked(verdict, now),
             Answer::ScramKeys(keys) => self.scram_keys(keys, now),
             Answer::Found(finding) => self.found(finding),
@@ -478,9 +490,8 @@ fn complaint(command: &Command<'_>, count: usize) -> Option<&'static str> {
     }
 }
 
-impl Session for Connection {
-    fn handle_input(&mut self, side: Side, input: &[u8], now: Instant) -> Taken {
-        self.seen = now;
+impl Connection {
+    fn take(&mut self, side: Side, input: &[u8], now: Instant) -> Taken {
         if side != Side::Client || matches!(self.phase, Phase::Over) {
             return Taken { n: input.len(), then: Then::More };
         }
@@ -496,8 +507,7 @@ impl Session for Connection {
         Taken { n: input.len(), then: Then::More }
     }
 
-    fn handle_event(&mut self, event: Event, now: Instant) {
-        self.seen = now;
+    fn hear(&mut self, event: Event, now: Instant) {
         match event {
             Event::Answer { id, answer } => self.answered(id, answer, now),
             Event::Eof(_) | Event::Reset(_) => self.cut(),
@@ -524,8 +534,7 @@ impl Session for Connection {
         }
     }
 
-    fn handle_timeout(&mut self, now: Instant) {
-        self.seen = now;
+    fn time_is_up(&mut self, now: Instant) {
         if self.taken_by.is_some_and(|at| at <= now) {
             self.log(Level::Info, format!("mupdate client {} takes nothing", self.origin.client_address));
             return self.cut();
@@ -549,6 +558,29 @@ impl Session for Connection {
             return;
         }
         self.bye("idle for too long");
+    }
+
+    /// Around every call: what was waited for before it, and is from here on.
+    fn called<R>(&mut self, now: Instant, call: impl FnOnce(&mut Connection) -> R) -> R {
+        self.seen = now;
+        self.end_wait(now);
+        let result = call(self);
+        self.begin_wait(now);
+        result
+    }
+}
+
+impl Session for Connection {
+    fn handle_input(&mut self, side: Side, input: &[u8], now: Instant) -> Taken {
+        self.called(now, |this| this.take(side, input, now))
+    }
+
+    fn handle_event(&mut self, event: Event, now: Instant) {
+        self.called(now, |this| this.hear(event, now));
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.called(now, |this| this.time_is_up(now));
     }
 
     fn poll_output(&mut self, scratch: &mut Vec<u8>) -> Option<Output> {

@@ -7,7 +7,7 @@ use protocols::proxy::{
 
 use crate::grammar::{Verb, message_out};
 
-use super::{Commit, Connection, Role, UNSENT_BYTES_MAX};
+use super::{Commit, Connection, Role, UNSENT_BYTES_MAX, watch};
 
 /// A command that waits for an answer.
 pub(super) enum Query {
@@ -62,6 +62,17 @@ impl Write {
             | Verb::Starttls
             | Verb::Update
             | Verb::Unknown => None,
+        }
+    }
+}
+
+impl Write {
+    fn verb(self) -> Verb {
+        match self {
+            Write::Activate => Verb::Activate,
+            Write::Deactivate => Verb::Deactivate,
+            Write::Delete => Verb::Delete,
+            Write::Reserve => Verb::Reserve,
         }
     }
 }
@@ -172,15 +183,19 @@ impl Connection {
         };
         let requester = self.requester(now);
         let question = self.ask(Question::Directory(DirectoryQuestion::Commit { request, requester }));
-        self.commits.push_back(Commit { tag: tag.to_vec(), question: Some(question), answer: None });
+        let (tag, verb, began) = (tag.to_vec(), watch::name(write.verb()), now.stamp());
+        self.commits.push_back(Commit { tag, verb, began, question: Some(question), answer: None });
     }
 
     /// An answer to a change: said when all before it are.
-    pub(super) fn committed(&mut self, id: QuestionId, result: Result<(), &'static str>) {
+    pub(super) fn committed(&mut self, id: QuestionId, result: Result<(), &'static str>, now: Instant) {
         if let Some(commit) = self.commits.iter_mut().find(|commit| commit.question == Some(id)) {
             commit.answer = Some(result);
         }
         while let Some(commit) = self.commits.pop_front_if(|commit| commit.answer.is_some()) {
+            if commit.question.is_some() {
+                self.commit_took(commit.verb, commit.began, now);
+            }
             match commit.answer {
                 Some(Ok(())) | None => self.say(&commit.tag, "OK", "done"),
                 Some(Err(text)) if commit.question.is_none() => self.say(&commit.tag, "BAD", text),

@@ -27,6 +27,7 @@ impl Slave {
         let sequence = sequence.to_string();
         let strings = [epoch.as_bytes(), sequence.as_bytes()];
         self.outbox.author(Side::Backend(backend), |out| message_out(out, b"R01", "RESUME", &strings));
+        self.asked = now.stamp();
         self.phase = Phase::Resuming { backend, has_position: position.is_some() };
         self.deadline = now + self.config.dump_timeout;
     }

@@ -12,7 +12,7 @@ use mupdate::slave::{self, Slave, Starttls};
 use protocols::mailbox::acl;
 use protocols::proxy::{
     Answer, Change, Entry, Event, Instant, ListPage, Location, OpenError, Opened, Origin, Output,
-    PasswordVerdict, Question, QuestionId, Session, Side, Then,
+    PasswordVerdict, Question, QuestionId, Session, Side, Then, Timing,
 };
 use protocols::sasl::{Credentials, Mechanism, Offer};
 use protocols::secret::Secret;
@@ -34,6 +34,7 @@ pub(crate) fn master_config() -> master::Config {
         failed_login_pause: Duration::from_secs(3),
         login_timeout: Duration::from_secs(60),
         idle_timeout: Duration::from_secs(3 * 3600),
+        slow_command: None,
     }
 }
 
@@ -63,6 +64,8 @@ pub(crate) struct Machine {
     /// What it asked and nobody answered yet.
     pub(crate) asked: Vec<(QuestionId, Question)>,
     pub(crate) closed: bool,
+    /// Commands of which it told how long they took.
+    pub(crate) timed: Vec<Timing>,
     side: Side,
     /// Octets written since it was told that all went out.
     authored: usize,
@@ -91,6 +94,7 @@ impl Machine {
             out: Vec::new(),
             asked: Vec::new(),
             closed: false,
+            timed: Vec::new(),
             side,
             authored: 0,
             is_deaf: false,
@@ -157,7 +161,8 @@ impl Machine {
                 }
                 Output::Close { .. } => self.closed = true,
                 // The test says what became of a switch.
-                Output::Tell(_) | Output::Timed(_) | Output::Switch { .. } => {}
+                Output::Timed(timing) => self.timed.push(timing),
+                Output::Tell(_) | Output::Switch { .. } => {}
                 other => panic!("not wanted in this test: {other:?}"),
             }
         }

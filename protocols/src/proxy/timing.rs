@@ -65,7 +65,7 @@ impl Waits {
     }
 
     /// The line of the log about a slow command, without whose it was.
-    pub(crate) fn slow_command(&self, verb: &str, us: u32) -> String {
+    pub fn slow_command(&self, verb: &str, us: u32) -> String {
         let ms = |us: u32| us / 1000;
         format!(
             "slow command: {verb} took {} ms: client {} backend {} authentication {} directory {} ms",
