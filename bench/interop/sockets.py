@@ -3,8 +3,10 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
+import urllib.request
 
 from daemon import WAIT_SECONDS, Daemon, descriptors, fresh, greets, says, wait_for
 from drive import message
@@ -140,6 +142,10 @@ def bulk_goes_through_tls_whole(bed):
 
 
 # ---------------------------------------------------------------- limits
+FULL = (("imap", "imapd", 143), ("imaps", "imapd -s", 993), ("pop3", "pop3d", 110), ("sieve", "timsieved", 4190),
+        ("lmtp", "lmtpd -a", 2003))
+
+
 def until_nobody_greets(bed, most):
     """Connections that were greeted, and the first that was not."""
     served = []
@@ -155,16 +161,54 @@ def until_nobody_greets(bed, most):
     raise AssertionError(f"more than {most} are served")
 
 
-def connections_past_the_limit_wait(bed):
-    """512 descriptors are kept for other uses: 88 connections, of clients and of backends."""
-    with Daemon(bed, {"rookery_shards": "1"}, prefix=["prlimit", "--nofile=600:600"]):
-        served, waiting = until_nobody_greets(bed, 88)
-        assert len(served) > 60, len(served)
-        served[0].sendall(b"a LOGOUT\r\n")
-        assert waiting.recv(100).startswith(b"* OK"), "nobody is accepted when somebody has gone"
-        for s in (*served, waiting):
+def first_words(bed, port):
+    """What a client hears before he speaks, and that the connection ends."""
+    with socket.create_connection((bed.address, port), WAIT_SECONDS) as raw:
+        said = b""
+        while some := raw.recv(100):
+            said += some
+        return said
+
+
+def connections_past_the_limit_are_refused(bed):
+    """512 descriptors are kept for other uses: 88 connections, some of them for who asks saslauthd, of clients and
+    of backends. Each protocol says that it is full, and who is there reaches his server."""
+    services = "".join(f'  {name} cmd="{program}" listen="{bed.address}:{port}" proto="tcp4"\n'
+                       for name, program, port in FULL)
+    changes = {"rookery_shards": "1", "rookery_metrics_listen": f"{bed.address}:9144"}
+    with Daemon(bed, changes, services, prefix=["prlimit", "--nofile=600:600"]) as daemon:
+        old = bed.session("user001")
+        served = []
+        while len(served) < 88:
+            raw = socket.create_connection((bed.address, 143), WAIT_SECONDS)
+            raw.settimeout(WAIT_SECONDS)
+            served.append(raw)
+            if not raw.recv(100).startswith(b"* OK"):
+                break
+        assert 40 <= len(served) < 88, len(served)
+        heard = {port: first_words(bed, port) for _, _, port in FULL if port != 993}
+        too_many = b"too many connections, try again later"
+        assert heard == {
+            143: b"* BYE [UNAVAILABLE] " + too_many + b"\r\n",
+            110: b"-ERR [SYS/TEMP] " + too_many + b"\r\n",
+            4190: b'BYE (TRYLATER) "' + too_many + b'"\r\n',
+            2003: b"421 4.3.2 " + too_many + b"\r\n",
+        }, heard
+        raw = socket.create_connection((bed.address, 993), WAIT_SECONDS)
+        try:
+            bed.tls().wrap_socket(raw)
+            raise AssertionError("a handshake with who is full")
+        except ssl.SSLError as error:
+            assert "internal error" in str(error), error
+        works(old)
+        daemon.logged("clients refused")
+        with urllib.request.urlopen(f"http://{bed.address}:9144/metrics", timeout=WAIT_SECONDS) as answer:
+            text = answer.read().decode()
+        assert 'rookery_refused_clients_total{shard="0"} 6\n' in text, text
+        for s in served:
             s.close()
         wait_for(lambda: greets(bed), "greeting after all have gone")
+        old.close()
 
 
 def accepting_pauses_without_descriptors(bed):
@@ -266,6 +310,6 @@ def locked_memory_is_enough_for_many_shards(bed):
 
 TESTS = [
     inherited_sockets_are_served, unix_socket_is_listened_on, backends_are_reached_from_client_bind,
-    every_shard_serves, bulk_goes_through_tls_whole, connections_past_the_limit_wait,
+    every_shard_serves, bulk_goes_through_tls_whole, connections_past_the_limit_are_refused,
     accepting_pauses_without_descriptors, locked_memory_is_enough_for_many_shards, goes_to_the_background_when_it_serves, failure_in_the_background_is_told,
 ]

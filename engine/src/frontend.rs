@@ -155,7 +155,7 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         settings: ArcSwap::from_pointee(Settings::of(&configuration)),
         sessions: cores.iter().map(|_| AtomicU64::new(0)).collect(),
     });
-    let connections_max = descriptors(&fit) * (DIRECTORY_SHARE - 1) / DIRECTORY_SHARE / cores.len().max(1);
+    let connections_max = connections_of_a_shard(&fit, cores.len());
     let mut pipes = prepared.pipes;
     let share = pipes.len() / cores.len().max(1);
     let mut shards = Vec::new();
@@ -170,7 +170,7 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         config.pipes = pipes.split_off(pipes.len() - share);
         shards.push(run_shard(config, Arc::clone(&shared), inbox, reader)?);
     }
-    let inboxes = shards.iter().map(|shard| shard.inbox.clone()).collect();
+    let inboxes = shards.iter().map(|shard| shard.inbox.clone()).chain([directory.inbox()]).collect();
     let watched = Arc::new(watched(&configuration, &shared, inboxes));
     let metrics = Metrics::start_if(configuration.process.metrics, Arc::clone(&watched));
     let control = control::start_if(configuration.process.control_socket.as_deref(), watched);
@@ -184,6 +184,12 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         addresses: sockets.addresses,
         paths: sockets.paths,
     })
+}
+
+/// What the directory leaves of the descriptors, without those of questions to daemons of the host.
+fn connections_of_a_shard(fit: &Fit, shards: usize) -> usize {
+    let share = descriptors(fit) * (DIRECTORY_SHARE - 1) / DIRECTORY_SHARE / shards.max(1);
+    share.saturating_sub(shard::EXCHANGES_MAX).max(share / 2)
 }
 
 /// What earlier processes knew of the backends.

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use driver::deflate::Deflaters;
@@ -89,12 +91,45 @@ pub struct FrontendHost {
     /// Sessions that began a move: few, and only their ends are news for who keeps moves.
     moved: BTreeSet<SessionId>,
     paging: Paging,
+    refused: Refused,
+}
+
+/// Clients for whom there was no place.
+#[derive(Default)]
+pub(crate) struct Refused {
+    untold: u64,
+    /// When more are told of.
+    next: Instant,
+}
+
+impl Refused {
+    /// Between two lines of the log.
+    const EVERY: Duration = Duration::from_secs(60);
+
+    /// One more.
+    pub(crate) fn note(&mut self, now: Instant, log: &Log) {
+        self.untold += 1;
+        if now < self.next {
+            return;
+        }
+        let n = std::mem::take(&mut self.untold);
+        let text = format!("{n} clients refused: the shard has as many connections as its descriptors allow");
+        log.write(Level::Warn, &text);
+        self.next = now + Refused::EVERY;
+    }
 }
 
 impl FrontendHost {
     /// The host of the shard of this number behind `inbox`.
     pub fn new(shared: Arc<Shared>, inbox: Inbox, index: usize) -> FrontendHost {
-        FrontendHost { shared, inbox, index, moved: BTreeSet::new(), paging: Paging::default() }
+        FrontendHost {
+            shared,
+            inbox,
+            index,
+            moved: BTreeSet::new(),
+            paging: Paging::default(),
+            refused: Refused::default(),
+        }
     }
 }
 
@@ -134,6 +169,12 @@ impl Host for FrontendHost {
         let session = service.session(origin(peer, service.tls)?, || local_address(socket));
         self.shared.sessions[self.index].fetch_add(1, Ordering::Relaxed);
         Some(Accepted { session, layer })
+    }
+
+    fn refusal(&mut self, listener: ListenerId, now: Instant) -> Option<&'static [u8]> {
+        self.refused.note(now, &self.shared.log);
+        let settings = self.shared.settings.load();
+        settings.services.get(usize::try_from(listener.0).ok()?)?.refusal()
     }
 
     fn ask(&mut self, session: SessionId, id: QuestionId, question: Question, now: Instant) -> Reply {
@@ -207,6 +248,10 @@ impl Host for FrontendHost {
             }
             Notice::Home { user, news } => self.shared.homes.learn(&user, news),
         }
+    }
+
+    fn exchange_failed(&mut self, daemon: &str, socket: &Path, error: &io::Error) {
+        self.shared.log.write(Level::Warn, &format!("{daemon} at {}: {error}", socket.display()));
     }
 
     fn connected(&mut self, server: &str, result: io::Result<()>) {

@@ -40,7 +40,26 @@ pub enum Program {
     Map(Arc<postmap::Config>),
 }
 
+/// A record of TLS 1.0 to 1.3 with a fatal alert, `internal_error` (RFC 8446 section 6): nothing else can be said
+/// to who has not been heard.
+const TLS_REFUSAL: &[u8] = &[21, 3, 3, 0, 2, 2, 80];
+
 impl Service {
+    /// What a client hears for whom there is no place: as much as can be said before TLS, and nothing where
+    /// clients speak first.
+    pub fn refusal(&self) -> Option<&'static [u8]> {
+        if self.tls {
+            return Some(TLS_REFUSAL);
+        }
+        match &self.program {
+            Program::Imap(_) => Some(b"* BYE [UNAVAILABLE] too many connections, try again later\r\n"),
+            Program::Pop3(_) => Some(b"-ERR [SYS/TEMP] too many connections, try again later\r\n"),
+            Program::Lmtp(_) => Some(b"421 4.3.2 too many connections, try again later\r\n"),
+            Program::Sieve(_) => Some(b"BYE (TRYLATER) \"too many connections, try again later\"\r\n"),
+            Program::Map(_) => None,
+        }
+    }
+
     /// The session of a new connection; `local` tells the address that the client came to, where that
     /// matters.
     pub fn session(&self, origin: Origin, local: impl FnOnce() -> Option<Box<str>>) -> Box<dyn Session> {

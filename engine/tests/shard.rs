@@ -367,3 +367,107 @@ fn what_one_enter_brings_beyond_a_share_waits_for_the_next_turn() {
     let most = seen.values().max().copied().unwrap_or(0);
     assert!(most > share / 2 && most <= share, "{most} bytes in one turn, {share} are a share");
 }
+
+/// A session that says hello, and goes with its client.
+struct Greeter {
+    said: bool,
+    over: bool,
+}
+
+impl Session for Greeter {
+    fn handle_input(&mut self, _: Side, input: &[u8], _: Moment) -> Taken {
+        Taken { n: input.len(), then: Then::More }
+    }
+
+    fn handle_event(&mut self, event: Event, _: Moment) {
+        self.over = matches!(event, Event::Eof(_) | Event::Reset(_));
+    }
+
+    fn handle_timeout(&mut self, _: Moment) {}
+
+    fn poll_output(&mut self, scratch: &mut Vec<u8>) -> Option<Output> {
+        if std::mem::take(&mut self.over) {
+            return Some(Output::Close { side: Side::Client, how: Close::Flush });
+        }
+        if std::mem::replace(&mut self.said, true) {
+            return None;
+        }
+        scratch.extend_from_slice(b"hello\n");
+        Some(Output::Write { to: Side::Client })
+    }
+
+    fn poll_timeout(&self) -> Option<Moment> {
+        None
+    }
+}
+
+/// Greets, and has words for who finds no place.
+struct Full;
+
+impl Host for Full {
+    fn accept(&mut self, _: ListenerId, _: &PeerAddress, _: std::os::fd::BorrowedFd<'_>) -> Option<Accepted> {
+        Some(Accepted { session: Box::new(Greeter { said: false, over: false }), layer: None })
+    }
+
+    fn refusal(&mut self, listener: ListenerId, _: Moment) -> Option<&'static [u8]> {
+        assert_eq!(listener, ListenerId(7));
+        Some(b"full\n")
+    }
+
+    fn ask(&mut self, _: SessionId, _: QuestionId, _: Question, _: Moment) -> Reply {
+        Reply::Later
+    }
+
+    fn tell(&mut self, _: SessionId, _: Notice) {}
+
+    fn layer(&mut self, _: &LayerKind) -> Result<Box<dyn Layer>, Box<str>> {
+        Err("no layers here".into())
+    }
+
+    fn ended(&mut self, _: SessionId) {}
+}
+
+/// The first line that a new client hears.
+fn first_line(address: SocketAddr) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("an option");
+    let mut line = Vec::new();
+    while line.last() != Some(&b'\n') {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("a line");
+        line.push(byte[0]);
+    }
+    (stream, String::from_utf8(line).expect("a line"))
+}
+
+#[test]
+fn who_finds_no_place_is_told_and_others_are_served_when_there_is_one() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let socket = listen_tcp("127.0.24.9:0".parse().expect("an address")).expect("a port");
+    let address =
+        TcpListener::from(socket.try_clone().expect("a descriptor")).local_addr().expect("an address");
+    let (inbox, reader) = Inbox::new().expect("a descriptor");
+    let mut config = ShardConfig::new(0);
+    config.limits.connections_max = 32;
+    config.listeners.push(Listener { id: ListenerId(7), socket, deal: Vec::new() });
+    let thread = thread::spawn(move || run(config, Full, reader).expect("a shard"));
+    let mut served = Vec::new();
+    let mut refused = loop {
+        let (stream, line) = first_line(address);
+        match line.as_str() {
+            "hello\n" => served.push(stream),
+            _ => break stream,
+        }
+    };
+    // Two are kept for who is there.
+    assert_eq!(served.len(), 30);
+    let mut rest = Vec::new();
+    assert_eq!(refused.read_to_end(&mut rest).expect("an end"), 0);
+    drop(served.pop());
+    let end = Instant::now() + Duration::from_secs(60);
+    while first_line(address).1 != "hello\n" {
+        assert!(Instant::now() < end, "nobody is served when somebody has gone");
+    }
+    inbox.send(ToShard::Stop);
+    thread.join().expect("the shard");
+}

@@ -208,6 +208,13 @@ impl Driver {
         self.conns.len() < self.limits.connections_max
     }
 
+    /// Whether there is place for one more client, with what is kept for those who are there.
+    pub fn has_room_for_client(&self) -> bool {
+        let less = |most: usize| most - most / limits::KEPT_FROM_CLIENTS;
+        self.conns.len() < less(self.limits.connections_max)
+            && self.spilled < less(self.limits.spill_bytes_max)
+    }
+
     /// Runs a session without a client.
     pub fn spawn(&mut self, machine: Box<dyn Session>) -> SessionId {
         let (slot, generation) = self.sessions.insert(SessionState::new(machine, false));
@@ -216,14 +223,14 @@ impl Driver {
         SessionId { slot, generation }
     }
 
-    /// Runs a session on an accepted connection, its client. `None` when the limit is reached.
+    /// Runs a session on an accepted connection, its client. `None` when there is no place for it.
     pub fn accept(
         &mut self,
         machine: Box<dyn Session>,
         layer: Option<Box<dyn Layer>>,
         carriage: Carriage,
     ) -> Option<ConnId> {
-        if !self.has_room() {
+        if !self.has_room_for_client() {
             return None;
         }
         let (session, _) = self.sessions.insert(SessionState::new(machine, true));

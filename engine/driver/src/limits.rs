@@ -54,6 +54,10 @@ pub const LINGER: Duration = Duration::from_secs(2);
 /// Pooled connections to one server.
 pub const POOLED_PER_SERVER_MAX: usize = 64;
 
+/// The part of a shard's connections, and of its spilled bytes, that no new client gets: who is there must
+/// reach his server. One of so many.
+pub const KEPT_FROM_CLIENTS: usize = 16;
+
 /// What the surroundings choose.
 #[derive(Clone, Debug)]
 pub struct Limits {

@@ -127,7 +127,8 @@ fn answer(stream: &mut TcpStream, status: &str, kind: &str, body: &str) -> io::R
 pub(super) fn exposition(watched: &Watched) -> String {
     let shards = (watched.measure)();
     let list = watched.directory.snapshot();
-    let labels: Vec<String> = shards.iter().map(|of| format!("shard=\"{}\"", of.shard)).collect();
+    let labels: Vec<String> =
+        shards.iter().map(|of| format!("shard=\"{}\"", super::shard_name(of.shard as u64))).collect();
     let by_shard = |name, kind, help, value: fn(&crate::shard::Measured) -> u64| {
         let number = move |(of, labels)| Number { name, kind, help, labels, value: value(of) };
         shards.iter().zip(labels.iter().map(String::as_str)).map(number).collect::<Vec<_>>()
@@ -147,6 +148,12 @@ pub(super) fn exposition(watched: &Watched) -> String {
     numbers.extend(by_shard("connections", "gauge", "connections of clients and to backends", |of| {
         of.connections as u64
     }));
+    numbers.extend(by_shard(
+        "refused_clients_total",
+        "counter",
+        "clients for whom there was no place",
+        |of| of.refused,
+    ));
     numbers.extend(by_shard("commands_total", "counter", "commands that were answered", |of| {
         of.snapshot.commands
     }));

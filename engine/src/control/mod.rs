@@ -41,6 +41,8 @@ mod server;
 
 use std::time::Duration;
 
+use crate::directory::DIRECTORY_INDEX;
+
 pub use crate::program::Program;
 pub use client::{AskError, Connection};
 pub use latency::measure;
@@ -50,6 +52,11 @@ pub use protocol::{
     Status, UnfinishedMove,
 };
 pub use server::{Control, Watched, start, start_if};
+
+/// The name of a shard by its number in [`ShardLoad`].
+pub fn shard_name(shard: u64) -> String {
+    if shard == DIRECTORY_INDEX as u64 { "directory".into() } else { shard.to_string() }
+}
 
 /// Connections that are served at a time; more are refused.
 pub const CONNECTIONS_MAX: usize = 8;

@@ -36,7 +36,7 @@ pub enum Ask {
         #[serde(default)]
         times: bool,
     },
-    /// The slowest commands since this was asked last, by whomever.
+    /// The slowest commands of the last half minute and the one before.
     Slowest,
 }
 

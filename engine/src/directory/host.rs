@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
@@ -24,7 +25,7 @@ use protocols::secret::Secret;
 use super::client::{Request, Requests, temper};
 use super::clients::Clients;
 use super::kick::Kick;
-use super::{KICK, Surroundings};
+use super::{KICK, MUPDATE, Surroundings};
 use crate::backends::Backends;
 use crate::config::{self, Source};
 use crate::helpers::Asker;
@@ -286,6 +287,10 @@ impl Host for DirectoryHost {
         self.clients.as_ref()?.accept(peer, self.directory.knowledge())
     }
 
+    fn refusal(&mut self, listener: ListenerId, _: Instant) -> Option<&'static [u8]> {
+        (listener == MUPDATE).then_some(b"* BYE \"Server Unable\"\r\n")
+    }
+
     fn ask(&mut self, session: SessionId, id: QuestionId, question: Question, now: Instant) -> Reply {
         let asker = Asker { inbox: self.inbox.clone(), session, id };
         match question {
@@ -334,6 +339,10 @@ impl Host for DirectoryHost {
             | Notice::Stage { .. }
             | Notice::Home { .. } => {}
         }
+    }
+
+    fn exchange_failed(&mut self, daemon: &str, socket: &Path, error: &io::Error) {
+        self.around.log.write(Level::Warn, &format!("{daemon} at {}: {error}", socket.display()));
     }
 
     fn layer(&mut self, kind: &LayerKind) -> Result<Box<dyn Layer>, Box<str>> {

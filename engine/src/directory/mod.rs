@@ -238,4 +238,4 @@ pub fn start(plan: Plan, around: Surroundings) -> Result<Running, DirectoryError
 }
 
 /// The number of the directory shard in thread and log names: above all frontend shards.
-const DIRECTORY_INDEX: usize = 9999;
+pub(crate) const DIRECTORY_INDEX: usize = 9999;

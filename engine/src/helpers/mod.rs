@@ -1,7 +1,7 @@
 //! What blocks or computes for long: name look-ups, password checks, key derivation.
 //!
-//! Two pools, so that a saslauthd that hangs keeps nobody from connecting to a backend. Answers go
-//! to the asking shard through its inbox.
+//! Two pools, so that passwords whose hashes take long keep nobody from connecting to a backend. Answers go
+//! to the asking shard through its inbox. saslauthd is asked by the shards themselves.
 
 mod accounts;
 mod passwd_file;
@@ -32,9 +32,8 @@ use crate::shard::{ConnectPlan, Inbox, Reply, SessionId, ToShard};
 /// Threads for name look-ups and key derivation.
 const QUICK_THREADS: usize = 4;
 
-/// Threads for password checks: saslauthd waits seconds after a wrong password, and runs five
-/// processes itself unless told otherwise.
-const PASSWORD_THREADS: usize = 16;
+/// Threads that compute hashes of passwords, of which more than cores gain nothing: at least and at most.
+const PASSWORD_THREADS: (usize, usize) = (2, 16);
 
 /// Jobs that may wait in one pool; at 85 µs a TLS login a shard cannot bring more in half a second.
 const JOBS_MAX: usize = 4096;
@@ -100,7 +99,7 @@ impl Helpers {
     pub fn start(log: Log) -> io::Result<Helpers> {
         Ok(Helpers {
             quick: Pool::start("quick", QUICK_THREADS, JOBS_MAX)?,
-            passwords: Pool::start("password", PASSWORD_THREADS, JOBS_MAX)?,
+            passwords: Pool::start("password", password_threads(), JOBS_MAX)?,
             resolver: Resolver::default(),
             derived: Arc::default(),
             accounts: Arc::default(),
@@ -157,20 +156,17 @@ impl Helpers {
         password: Secret,
         service: &'static str,
     ) -> Reply {
-        let check: Box<dyn FnOnce() -> Result<PasswordVerdict, String> + Send> = match source.clone() {
+        let file = match source {
             PasswordSource::Backend => return Reply::Now(Answer::Password(PasswordVerdict::AskBackend)),
-            PasswordSource::Saslauthd(daemon) => Box::new(move || {
-                let verdict = daemon.check(&user, password.expose(), service);
-                verdict.map_err(|error| format!("saslauthd at {}: {error}", daemon.socket().display()))
-            }),
-            PasswordSource::PasswdFile(file) => {
-                Box::new(move || file.check(&user, password.expose()).map_err(|error| error.to_string()))
+            PasswordSource::Saslauthd(daemon) => {
+                return self.ask_saslauthd(daemon, &user, &password, service);
             }
+            PasswordSource::PasswdFile(file) => Arc::clone(file),
         };
         let log = self.log.clone();
         let job = move || {
-            asker.answer(Answer::Password(check().unwrap_or_else(|text| {
-                log.write(Level::Warn, &text);
+            asker.answer(Answer::Password(file.check(&user, password.expose()).unwrap_or_else(|error| {
+                log.write(Level::Warn, &error.to_string());
                 PasswordVerdict::Unavailable
             })));
         };
@@ -178,6 +174,16 @@ impl Helpers {
             Ok(()) => Reply::Later,
             Err(full) => {
                 self.log.write(Level::Warn, &format!("password not checked: {full}"));
+                Reply::Now(Answer::Password(PasswordVerdict::Unavailable))
+            }
+        }
+    }
+
+    fn ask_saslauthd(&self, daemon: &Saslauthd, user: &[u8], password: &Secret, service: &str) -> Reply {
+        match daemon.exchange(user, password.expose(), service) {
+            Some(exchange) => Reply::Exchange(exchange),
+            None => {
+                self.log.write(Level::Warn, "password not checked: it or its user is too long for saslauthd");
                 Reply::Now(Answer::Password(PasswordVerdict::Unavailable))
             }
         }
@@ -230,6 +236,11 @@ impl Helpers {
             }
         }
     }
+}
+
+fn password_threads() -> usize {
+    let (least, most) = PASSWORD_THREADS;
+    std::thread::available_parallelism().map_or(least, |cores| cores.get().clamp(least, most))
 }
 
 /// Where Debian's or the configured saslauthd listens: `sasl_saslauthd_path` is the socket, or the

@@ -1,67 +1,53 @@
-//! The client of saslauthd (`sasl_pwcheck_method: saslauthd`).
+//! What is said to saslauthd (`sasl_pwcheck_method: saslauthd`).
 //!
 //! One connection a question: four times a length of two bytes, big-endian, and so many bytes
 //! (user, password, service, realm); the answer is one such string that begins with `OK` or `NO`.
+//! The shard asks ([`Exchange`]).
 
-use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use protocols::proxy::PasswordVerdict;
+use protocols::proxy::{Answer, PasswordVerdict};
 use zeroize::Zeroizing;
+
+use crate::shard::{Exchange, QUESTION_BYTES_MAX};
 
 /// Where Debian's saslauthd listens; `sasl_saslauthd_path` names another socket.
 pub const PATH: &str = "/var/run/saslauthd/mux";
 
-/// What saslauthd may take; PAM modules wait a second or two after a wrong password.
+/// What saslauthd may take, with the wait for its turn; PAM modules wait a second or two after a wrong
+/// password.
 const DEADLINE: Duration = Duration::from_secs(10);
-
-/// The longest answer that is read.
-const ANSWER_BYTES_MAX: usize = 1024;
 
 /// A daemon to ask.
 #[derive(Clone, Debug)]
 pub struct Saslauthd {
-    socket: PathBuf,
+    socket: Arc<std::path::Path>,
 }
 
 impl Saslauthd {
     /// The daemon behind a socket.
     pub fn new(socket: impl Into<PathBuf>) -> Saslauthd {
-        Saslauthd { socket: socket.into() }
+        Saslauthd { socket: socket.into().into() }
     }
 
-    /// The socket, for messages.
-    pub fn socket(&self) -> &Path {
-        &self.socket
-    }
-
-    /// Asks; blocks. `user` may be `name@realm`.
-    ///
-    /// # Errors
-    /// The daemon cannot be reached or does not answer in time; the session hears
-    /// [`PasswordVerdict::Unavailable`].
-    pub fn check(&self, user: &[u8], password: &[u8], service: &str) -> io::Result<PasswordVerdict> {
-        let question = question(user, password, service)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "user or password too long"))?;
-        let mut stream = UnixStream::connect(&self.socket)?;
-        stream.set_read_timeout(Some(DEADLINE))?;
-        stream.set_write_timeout(Some(DEADLINE))?;
-        stream.write_all(&question)?;
-        let mut length = [0; 2];
-        stream.read_exact(&mut length)?;
-        let mut answer = vec![0; usize::from(u16::from_be_bytes(length)).min(ANSWER_BYTES_MAX)];
-        stream.read_exact(&mut answer)?;
-        match answer.get(..2) {
-            Some(b"OK") => Ok(PasswordVerdict::Accepted),
-            Some(b"NO") => Ok(PasswordVerdict::Denied),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "saslauthd says neither OK nor NO")),
-        }
+    /// The question whether this is the password of `user`, who may be `name@realm`; `None` when it is longer
+    /// than any that saslauthd reads.
+    pub fn exchange(&self, user: &[u8], password: &[u8], service: &str) -> Option<Exchange> {
+        Some(Exchange {
+            daemon: "saslauthd",
+            socket: Arc::clone(&self.socket),
+            question: question(user, password, service)?,
+            read,
+            failed: Answer::Password(PasswordVerdict::Unavailable),
+            deadline: DEADLINE,
+        })
     }
 }
 
-/// The four strings; `None` when one has more than 65,535 bytes.
+/// The four strings; `None` when they are too long together.
 fn question(user: &[u8], password: &[u8], service: &str) -> Option<Zeroizing<Vec<u8>>> {
     let (user, realm) = match user.iter().rposition(|byte| *byte == b'@') {
         Some(at) => (&user[..at], &user[at + 1..]),
@@ -70,6 +56,9 @@ fn question(user: &[u8], password: &[u8], service: &str) -> Option<Zeroizing<Vec
     let parts = [user, password, service.as_bytes(), realm];
     // Grown once, so that no copy of the password stays behind.
     let bytes = parts.iter().map(|part| part.len() + 2).sum();
+    if bytes > QUESTION_BYTES_MAX {
+        return None;
+    }
     let mut question = Zeroizing::new(Vec::with_capacity(bytes));
     for part in parts {
         question.extend_from_slice(&u16::try_from(part.len()).ok()?.to_be_bytes());
@@ -78,61 +67,49 @@ fn question(user: &[u8], password: &[u8], service: &str) -> Option<Zeroizing<Vec
     Some(question)
 }
 
+/// What the daemon says, once it is there in full length; two bytes of it decide.
+fn read(answer: &[u8]) -> io::Result<Option<Answer>> {
+    let Some((length, said)) = answer.split_first_chunk::<2>() else { return Ok(None) };
+    if said.len() < usize::from(u16::from_be_bytes(*length)) {
+        return Ok(None);
+    }
+    match said.get(..2) {
+        Some(b"OK") => Ok(Some(Answer::Password(PasswordVerdict::Accepted))),
+        Some(b"NO") => Ok(Some(Answer::Password(PasswordVerdict::Denied))),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it says neither OK nor NO")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixListener;
-    use std::thread;
-
     use super::*;
 
-    /// Answers one question with `answer` and gives back what was asked.
-    fn daemon(answer: &'static [u8]) -> (tempfile::TempDir, Saslauthd, thread::JoinHandle<Vec<u8>>) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("mux");
-        let listener = UnixListener::bind(&path).unwrap();
-        let served = thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut question = Vec::new();
-            for _ in 0..4 {
-                let mut length = [0; 2];
-                stream.read_exact(&mut length).unwrap();
-                let mut part = vec![0; usize::from(u16::from_be_bytes(length))];
-                stream.read_exact(&mut part).unwrap();
-                question.extend_from_slice(&part);
-                question.push(b'|');
+    #[test]
+    fn realm_is_split_off_and_every_string_has_its_length() {
+        let question = question(b"fred@example.org", b"p@ss", "imap").unwrap();
+        assert_eq!(**question, *b"\0\x04fred\0\x04p@ss\0\x04imap\0\x0bexample.org");
+        assert_eq!(**super::question(b"fred", b"x", "imap").unwrap(), *b"\0\x04fred\0\x01x\0\x04imap\0\0");
+    }
+
+    #[test]
+    fn question_past_the_limit_is_refused() {
+        let room = QUESTION_BYTES_MAX - question(b"fred", b"", "imap").unwrap().len();
+        assert!(question(b"fred", &vec![b'x'; room], "imap").is_some());
+        assert!(question(b"fred", &vec![b'x'; room + 1], "imap").is_none());
+    }
+
+    #[test]
+    fn answer_is_read_when_it_is_whole() {
+        for (answer, verdict) in
+            [(&b"\0\x02OK"[..], PasswordVerdict::Accepted), (b"\0\x0bNO bad pass", PasswordVerdict::Denied)]
+        {
+            for n in 0..answer.len() {
+                assert!(matches!(read(&answer[..n]), Ok(None)), "{n}");
             }
-            stream.write_all(answer).unwrap();
-            question
-        });
-        (dir, Saslauthd::new(path), served)
-    }
-
-    #[test]
-    fn right_password_is_accepted_and_realm_is_split_off() {
-        let (_dir, saslauthd, served) = daemon(b"\0\x02OK");
-        assert_eq!(saslauthd.check(b"fred@example.org", b"p@ss", "imap").unwrap(), PasswordVerdict::Accepted);
-        assert_eq!(served.join().unwrap(), b"fred|p@ss|imap|example.org|");
-    }
-
-    #[test]
-    fn wrong_password_is_denied() {
-        let (_dir, saslauthd, served) = daemon(b"\0\x0bNO bad pass");
-        assert_eq!(saslauthd.check(b"fred", b"x", "imap").unwrap(), PasswordVerdict::Denied);
-        assert_eq!(served.join().unwrap(), b"fred|x|imap||");
-    }
-
-    #[test]
-    fn silence_nonsense_and_absence_are_errors() {
-        for answer in [&b""[..], b"\0\x02", b"\0\x02ok", b"\0\0"] {
-            let (_dir, saslauthd, _) = daemon(answer);
-            assert!(saslauthd.check(b"fred", b"x", "imap").is_err());
+            assert!(matches!(read(answer), Ok(Some(Answer::Password(said))) if said == verdict));
         }
-        assert!(Saslauthd::new("/nowhere/mux").check(b"fred", b"x", "imap").is_err());
-    }
-
-    #[test]
-    fn part_of_more_than_65535_bytes_is_refused() {
-        assert!(question(b"fred", &[b'x'; 65_536], "imap").is_none());
-        assert!(question(b"fred", &[b'x'; 65_535], "imap").is_some());
+        for nonsense in [&b"\0\x02ok"[..], b"\0\0", b"\0\x01O"] {
+            assert!(read(nonsense).is_err());
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use driver::{Carriage, limits::Limits};
 use protocols::proxy::Instant;
+use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
 use super::carrier::Carrier;
 use super::ring::{Completion, Kind, Token};
@@ -14,6 +15,9 @@ use super::{Accepted, Host, Listener, ListenerId, PeerAddress, ToShard};
 /// Pause after the system had no descriptor or memory for a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Bytes that are taken of who is turned away: a greeting to a server that speaks first, or to TLS.
+const REFUSED_BYTES: usize = 4096;
+
 /// Whether a listener accepts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -21,10 +25,6 @@ enum State {
     Armed,
     /// Goes on at that time.
     Paused(Instant),
-    /// Goes on when a connection was closed.
-    Full,
-    /// The accept is being cancelled, to close the listener or because there is no room.
-    Ending,
 }
 
 /// One listener at work.
@@ -45,7 +45,7 @@ impl Acceptor {
     pub(super) fn resumes_at(&self) -> Option<Instant> {
         match self.state {
             State::Paused(at) if !self.closing => Some(at),
-            State::Paused(_) | State::Armed | State::Full | State::Ending => None,
+            State::Paused(_) | State::Armed => None,
         }
     }
 }
@@ -60,25 +60,18 @@ impl<H: Host> Carrier<H> {
 
     /// Arms the accepts that may go on.
     pub(super) fn resume_acceptors(&mut self) {
-        let room = self.driver.has_room();
         for (index, acceptor) in self.acceptors.iter_mut().enumerate() {
             let resumes = match acceptor.state {
                 State::Paused(at) => at <= self.now,
-                State::Full => true,
-                State::Armed | State::Ending => false,
+                State::Armed => false,
             };
             if acceptor.closing || acceptor.closed {
                 continue;
             }
             let token = Token::of(Kind::Accept, index as u32);
-            if resumes && room {
+            if resumes {
                 acceptor.state = State::Armed;
                 self.ring.accept(acceptor.listener.socket.as_raw_fd(), token);
-            } else if resumes {
-                acceptor.state = State::Full;
-            } else if acceptor.state == State::Armed && !room {
-                acceptor.state = State::Ending;
-                self.ring.cancel(token);
             }
         }
     }
@@ -95,9 +88,7 @@ impl<H: Host> Carrier<H> {
             return;
         }
         let Some(acceptor) = self.acceptors.get_mut(index) else { return };
-        let was = acceptor.state;
         acceptor.state = match completion.result {
-            _ if was == State::Ending => State::Full,
             n if n >= 0 || n == -libc::ECONNABORTED => State::Paused(self.now),
             _ => State::Paused(self.now + PAUSE),
         };
@@ -119,10 +110,10 @@ impl<H: Host> Carrier<H> {
         }
     }
 
-    /// Serves a connection, or refuses it by closing it.
+    /// Serves a connection, or refuses it.
     pub(super) fn adopt(&mut self, listener: ListenerId, socket: OwnedFd) {
-        if !self.driver.has_room() {
-            return;
+        if !self.driver.has_room_for_client() {
+            return self.turn_away(listener, &socket);
         }
         let Some(peer) = peer_of(&socket) else { return };
         if peer != PeerAddress::Unix {
@@ -135,6 +126,19 @@ impl<H: Host> Carrier<H> {
             self.sockets.insert(conn, socket);
         }
         self.operate();
+    }
+
+    /// Tells who finds no place why, and closes: what fits into an empty socket is sent at once.
+    fn turn_away(&mut self, listener: ListenerId, socket: &OwnedFd) {
+        self.refused += 1;
+        let Some(words) = self.host.refusal(listener, self.now) else { return };
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        // Who is gone already hears nothing.
+        let _ = rustix::net::send(socket, words, flags);
+        let _ = rustix::net::shutdown(socket, Shutdown::Write);
+        // What he has said is taken, so that close sends no reset before he has read.
+        let mut said = [0; REFUSED_BYTES];
+        let _ = rustix::net::recv(socket, &mut said, RecvFlags::DONTWAIT);
     }
 
     pub(super) fn carriage(&self) -> Carriage {
@@ -151,8 +155,7 @@ impl<H: Host> Carrier<H> {
             acceptor.closing = true;
             match acceptor.state {
                 State::Armed => self.ring.cancel(Token::of(Kind::Accept, index as u32)),
-                State::Paused(_) | State::Full => self.empty_and_close(index),
-                State::Ending => {}
+                State::Paused(_) => self.empty_and_close(index),
             }
         }
     }

@@ -10,6 +10,7 @@ use slab::Slab;
 use super::accept::Acceptor;
 use super::buffers::ReceiveBuffers;
 use super::connect::Attempt;
+use super::exchange::Exchanges;
 use super::measure::Measures;
 use super::ring::{Completion, Kind, Ring, Token};
 use super::sockets::{NO_SPLICE, Receive, Sockets, conn_of, token};
@@ -36,6 +37,7 @@ pub(super) struct Carrier<H> {
     pub(super) sockets: Sockets,
     pub(super) acceptors: Vec<Acceptor>,
     pub(super) attempts: Slab<Box<Attempt>>,
+    pub(super) exchanges: Exchanges,
     pub(super) splices: Slab<Splice>,
     pub(super) pipes: Vec<Pipe>,
     /// Splices that have had their share of a turn, or found the shard's gone: the first has waited longest.
@@ -45,6 +47,8 @@ pub(super) struct Carrier<H> {
     pub(super) keepalive: Option<Keepalive>,
     pub(super) now: Instant,
     pub(super) draining: bool,
+    /// Clients for whom there was no place.
+    pub(super) refused: u64,
     measures: Measures,
     /// The number of the shard.
     index: usize,
@@ -95,6 +99,7 @@ impl<H: Host> Carrier<H> {
             sockets: Sockets::default(),
             acceptors: Vec::new(),
             attempts: Slab::new(),
+            exchanges: Exchanges::default(),
             splices: Slab::new(),
             pipes,
             eager: VecDeque::new(),
@@ -102,6 +107,7 @@ impl<H: Host> Carrier<H> {
             keepalive,
             now: Instant(0),
             draining: false,
+            refused: 0,
             measures: Measures::default(),
             index,
             started: std::time::Instant::now(),
@@ -128,6 +134,7 @@ impl<H: Host> Carrier<H> {
         self.draining
             && self.driver.sessions() == 0
             && self.driver.connections() == 0
+            && self.exchanges.is_empty()
             && self.acceptors.iter().all(Acceptor::is_closed)
     }
 
@@ -156,6 +163,9 @@ impl<H: Host> Carrier<H> {
         }
         self.completions = completions;
         self.read_inbox();
+        if self.draining && self.driver.sessions() == 0 {
+            self.cut_exchanges();
+        }
         self.resume_acceptors();
         self.operate();
         self.rearm_starved();
@@ -202,6 +212,7 @@ impl<H: Host> Carrier<H> {
             Kind::SpillSend => self.spill_sent(conn_of(token), result),
             Kind::Accept => self.accepted(completion),
             Kind::Connect => self.connected(token.slot as usize, result),
+            Kind::Exchange => self.exchanged(token.slot as usize, result),
             Kind::SpliceIn => self.splice_readable(conn_of(token)),
             Kind::SpliceOut => self.splice_writable(conn_of(token)),
             Kind::Inbox => self.inbox_woke(),
@@ -289,6 +300,7 @@ impl<H: Host> Carrier<H> {
                     Reply::Now(answer) => self.driver.answer(session, id, answer),
                     Reply::Later => {}
                     Reply::Connect(plan) => self.begin_connecting(session, id, plan),
+                    Reply::Exchange(exchange) => self.begin_exchange(session, id, exchange),
                 },
                 Op::Tell { session, notice } => self.host.tell(session, notice),
                 Op::Ended(session) => self.host.ended(session),
@@ -383,8 +395,10 @@ impl<H: Host> Carrier<H> {
         socket.closing = true;
         let splice = std::mem::replace(&mut socket.splice, NO_SPLICE);
         let was = socket.receive;
-        // Ends polls and sends in flight; a socket that is not connected has none.
-        let _ = rustix::net::shutdown(&socket.fd, rustix::net::Shutdown::Both);
+        if socket.in_flight > 0 {
+            // Ends polls and sends in flight; a socket that is not connected has none.
+            let _ = rustix::net::shutdown(&socket.fd, rustix::net::Shutdown::Both);
+        }
         if was == Receive::Armed {
             self.ring.cancel(token(Kind::Receive, conn));
         }
@@ -452,7 +466,8 @@ impl<H: Host> Carrier<H> {
                 ToShard::Drain { within } => self.drain(within),
                 ToShard::Measure(answer) => {
                     // Who asked may have given up.
-                    let _ = answer.send(self.measures.measured(self.index, &self.driver));
+                    let _ =
+                        answer.send(self.measures.measured(self.index, self.refused, &self.driver, self.now));
                 }
                 ToShard::Stop => {
                     self.drain(Duration::ZERO);

@@ -123,18 +123,18 @@ impl<H: Host> Carrier<H> {
 }
 
 fn socket_for(endpoint: &Endpoint, plan: &ConnectPlan) -> io::Result<(OwnedFd, SockAddr)> {
+    let kind = Type::STREAM.nonblocking();
     let (socket, address) = match endpoint {
         Endpoint::Ip(address) => {
-            let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+            let socket = Socket::new(Domain::for_address(*address), kind, Some(Protocol::TCP))?;
             if let Some(local) = plan.bind.filter(|local| local.is_ipv4() == address.is_ipv4()) {
                 leave_port_to_connect(&socket)?;
                 socket.bind(&local.into())?;
             }
             (socket, SockAddr::from(*address))
         }
-        Endpoint::Unix(path) => (Socket::new(Domain::UNIX, Type::STREAM, None)?, SockAddr::unix(path)?),
+        Endpoint::Unix(path) => (Socket::new(Domain::UNIX, kind, None)?, SockAddr::unix(path)?),
     };
-    socket.set_nonblocking(true)?;
     Ok((socket.into(), address))
 }
 

@@ -3,13 +3,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use driver::SessionId;
 use driver::layer::Layer;
 use protocols::proxy::{Answer, Instant, LayerKind, Notice, Opened, Question, QuestionId, Session};
 use smallvec::SmallVec;
+
+use super::Exchange;
 
 /// A listener of a shard; the surroundings give the number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -67,6 +69,8 @@ pub enum Reply {
     Later,
     /// To `Question::OpenBackend` only: the shard connects and answers.
     Connect(ConnectPlan),
+    /// The shard asks a daemon of this host and answers.
+    Exchange(Exchange),
 }
 
 /// The surroundings of a shard, on the shard's thread. A call must not block.
@@ -83,6 +87,11 @@ pub trait Host {
         socket: BorrowedFd<'_>,
     ) -> Option<Accepted>;
 
+    /// What a client of this listener hears for whom there is no place; `None` closes without a word.
+    fn refusal(&mut self, _listener: ListenerId, _now: Instant) -> Option<&'static [u8]> {
+        None
+    }
+
     /// Answers a question now, later (through the inbox), or says where to connect.
     fn ask(&mut self, session: SessionId, id: QuestionId, question: Question, now: Instant) -> Reply;
 
@@ -91,6 +100,9 @@ pub trait Host {
 
     /// What became of a plan: a connection stands, or no address answered before the deadline.
     fn connected(&mut self, _server: &str, _result: io::Result<()>) {}
+
+    /// A daemon of this host could not be asked, or did not answer.
+    fn exchange_failed(&mut self, _daemon: &str, _socket: &Path, _error: &io::Error) {}
 
     /// Makes a layer for `Output::Switch`, or for the connection of a plan.
     ///

@@ -28,9 +28,14 @@ pub struct Measured {
     pub sessions: usize,
     /// Connections that are open.
     pub connections: usize,
+    /// Clients for whom there was no place, so far.
+    pub refused: u64,
     /// Times of commands.
     pub snapshot: Snapshot,
 }
+
+/// The slowest commands are told for one to two windows of so many nanoseconds.
+const SLOWEST_WINDOW: u64 = 30_000_000_000;
 
 /// What one shard keeps of times.
 #[derive(Default)]
@@ -52,6 +57,7 @@ impl Measures {
     pub(super) fn turn_ended(&mut self, began: Instant, ended: Instant, driver: &mut Driver) {
         let took_us = began.stamp().until(ended.stamp());
         let mut answered = 0_u32;
+        self.recorder.age(began.0 / SLOWEST_WINDOW);
         let timed: smallvec::SmallVec<[Timed; 8]> = driver.take_timed().collect();
         for timed in timed {
             answered += 1;
@@ -69,9 +75,11 @@ impl Measures {
     }
 
     /// A copy of what was kept.
-    pub(super) fn measured(&mut self, shard: usize, driver: &Driver) -> Measured {
+    pub(super) fn measured(&mut self, shard: usize, refused: u64, driver: &Driver, now: Instant) -> Measured {
+        self.recorder.age(now.0 / SLOWEST_WINDOW);
         let snapshot = self.recorder.snapshot(|server| Arc::from(driver.server(server.0)));
-        Measured { shard, sessions: driver.sessions(), connections: driver.connections(), snapshot }
+        let (sessions, connections) = (driver.sessions(), driver.connections());
+        Measured { shard, sessions, connections, refused, snapshot }
     }
 
     /// The parts of a command's time, which ends in this turn.

@@ -100,6 +100,7 @@ pub(super) enum Kind {
     SpliceOut,
     Inbox,
     Timeout,
+    Exchange,
 }
 
 /// The user data of an operation: kind, slot and generation.
@@ -123,7 +124,7 @@ impl Token {
     }
 
     fn unpack(data: u64) -> Token {
-        const KINDS: [Kind; 10] = [
+        const KINDS: [Kind; 11] = [
             Kind::Ignored,
             Kind::Accept,
             Kind::Receive,
@@ -134,10 +135,21 @@ impl Token {
             Kind::SpliceOut,
             Kind::Inbox,
             Kind::Timeout,
+            Kind::Exchange,
         ];
         let kind = KINDS.get((data & 0xff) as usize).copied().unwrap_or(Kind::Ignored);
         Token { kind, slot: (data >> 8) as u32 & 0xff_ffff, generation: (data >> 32) as u32 }
     }
+}
+
+/// What [`Ring::ask`] points to: memory with its length.
+pub(super) struct Chain {
+    pub(super) fd: RawFd,
+    pub(super) address: (*const libc::sockaddr, u32),
+    pub(super) question: (*const u8, usize),
+    pub(super) answer: (*mut u8, usize),
+    /// For connecting, and for the answer.
+    pub(super) within: *const Timespec,
 }
 
 /// The ring of one shard, used on the thread that made it.
@@ -305,14 +317,57 @@ impl Ring {
         within: *const Timespec,
         token: Token,
     ) {
-        // Both go into one submission, else they are not linked.
+        self.make_room(2);
+        self.push(opcode::Connect::new(Fd(fd), address, len).build().flags(Flags::IO_LINK), token);
+        self.push(opcode::LinkTimeout::new(within).build(), Token::IGNORED);
+    }
+
+    /// Operations that are linked go into one submission.
+    fn make_room(&mut self, entries: usize) {
         let submissions = self.ring.submission();
         let room = submissions.capacity() - submissions.len();
         drop(submissions);
-        if room < 2 {
+        if room < entries {
             let _ = self.ring.submit();
         }
-        self.push(opcode::Connect::new(Fd(fd), address, len).build().flags(Flags::IO_LINK), token);
+    }
+
+    /// Connects, sends all of a question and receives some of the answer. One completion comes: of the
+    /// receive, or of what failed before it; `ECANCELED` is its time.
+    #[allow(unsafe_code, reason = "operations point to memory")]
+    ///
+    /// # Safety
+    /// What the chain points to stands until the completion.
+    pub(super) unsafe fn ask(&mut self, chain: &Chain, token: Token) {
+        self.make_room(5);
+        let (fd, linked) = (Fd(chain.fd), Flags::IO_LINK | Flags::SKIP_SUCCESS);
+        let within = || opcode::LinkTimeout::new(chain.within).build();
+        let (address, len) = chain.address;
+        self.push(opcode::Connect::new(fd, address, len).build().flags(linked), token);
+        self.push(within().flags(Flags::IO_LINK), Token::IGNORED);
+        let (question, len) = chain.question;
+        let send = opcode::Send::new(fd, question, len as u32).flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL);
+        self.push(send.build().flags(linked), token);
+        let (answer, len) = chain.answer;
+        self.push(opcode::Recv::new(fd, answer, len as u32).build().flags(Flags::IO_LINK), token);
+        self.push(within(), Token::IGNORED);
+    }
+
+    /// Receives some bytes, within a time.
+    #[allow(unsafe_code, reason = "operations point to memory")]
+    ///
+    /// # Safety
+    /// The bytes and the time stand until the completion.
+    pub(super) unsafe fn receive_within(
+        &mut self,
+        fd: RawFd,
+        bytes: *mut u8,
+        len: usize,
+        within: *const Timespec,
+        token: Token,
+    ) {
+        self.make_room(2);
+        self.push(opcode::Recv::new(Fd(fd), bytes, len as u32).build().flags(Flags::IO_LINK), token);
         self.push(opcode::LinkTimeout::new(within).build(), Token::IGNORED);
     }
 

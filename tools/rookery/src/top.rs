@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use engine::control::{Ask, Connection, Latency, Program, ShardLoad, SlowCommand, Status};
+use engine::control::{self, Ask, Connection, Latency, Program, ShardLoad, SlowCommand, Status};
 use hdrhistogram::Histogram;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -245,7 +245,7 @@ impl View {
         let mut table = Table::new(&mut *out, Form::Terminal, &header);
         for Shard { shard, sessions, connections, commands_per_second } in &self.shards {
             let rate = format!("{commands_per_second:.1}");
-            table.row(vec![shard.to_string(), grouped(*sessions), grouped(*connections), rate])?;
+            table.row(vec![control::shard_name(*shard), grouped(*sessions), grouped(*connections), rate])?;
         }
         table.finish()?;
         writeln!(out)
