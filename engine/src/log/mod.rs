@@ -86,7 +86,7 @@ impl Log {
             dropped: AtomicU64::new(0),
         });
         let dropped = Arc::downgrade(&shared);
-        let writer = Writer { socket: None, settings, pending: Vec::new() };
+        let writer = Writer { socket: None, settings, pid: std::process::id(), pending: Vec::new() };
         let dropped = move || dropped.upgrade().map_or(0, |shared| shared.dropped.swap(0, Ordering::Relaxed));
         thread::Builder::new().name("log".into()).spawn(move || work(writer, &queue, &dropped))?;
         Ok(Log(shared))
@@ -165,6 +165,8 @@ fn work(mut writer: Writer, queue: &Receiver<Message>, dropped: &dyn Fn() -> u64
 struct Writer {
     socket: Option<UnixDatagram>,
     settings: Settings,
+    /// Of this process, which forks no more: a system call for each line would tell nothing else.
+    pid: u32,
     /// Lines for stderr that are not written yet.
     pending: Vec<u8>,
 }
@@ -172,7 +174,7 @@ struct Writer {
 impl Writer {
     fn write(&mut self, level: Level, service: Option<&str>, text: &str) {
         let now = SystemTime::now();
-        let line = format::line(&self.settings, level, service, text, now, std::process::id());
+        let line = format::line(&self.settings, level, service, text, now, self.pid);
         match self.settings.target {
             Target::Stderr => {
                 self.pending.extend_from_slice(line.as_bytes());
