@@ -10,7 +10,6 @@
 //! % option    of the configuration, first      --          nothing else was said so far
 //! ```
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it wants")]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -28,16 +27,10 @@ use protocols::proxy::{
     Opened, Origin, Output, PasswordVerdict, Question, QuestionId, Session as _, Side, Then, Unavailable,
 };
 
-#[derive(Clone, Copy, PartialEq, Debug)]
-enum Cut {
-    Joined,
-    Lines,
-    Bytes,
-    Random(u64),
-}
+use super::script::{Cut, expect_next, matches, named, sent};
 
 #[test]
-fn transcripts_play_however_the_input_is_cut() {
+fn transcripts_of_lmtp_play_however_the_input_is_cut() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts/lmtp");
     let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -131,7 +124,7 @@ fn play(scene: &str, cut: Cut) -> Result<(), String> {
     let mut world = World {
         session: Session::new(Arc::new(config), origin),
         now: Instant(3_600_000_000_000),
-        random: if let Cut::Random(seed) = cut { seed } else { 0 },
+        random: cut.seed(),
         cut,
         ends: BTreeMap::new(),
         questions: VecDeque::new(),
@@ -166,45 +159,11 @@ fn side(text: &str) -> Side {
     }
 }
 
-fn sent(line: &str) -> Option<(Side, Vec<u8>)> {
-    let (who, rest) = line.split_at_checked(line.find([':', '|'])?)?;
-    let side = match who.split_at_checked(1)? {
-        ("C", "") => Side::Client,
-        ("B", number) => Side::Backend(BackendId(number.parse().ok()?)),
-        _ => return None,
-    };
-    let (mark, text) = rest.split_at(1);
-    let text = text.strip_prefix(' ').unwrap_or(text);
-    let text = match text.strip_prefix("repeat ").and_then(|rest| rest.split_once(' ')) {
-        Some((count, what)) => what.repeat(count.parse().unwrap()),
-        None => text.to_owned(),
-    };
-    let mut bytes = text.replace("\\r", "\r").replace("\\n", "\n").replace("\\0", "\0").into_bytes();
-    if mark == ":" {
-        bytes.extend_from_slice(b"\r\n");
-    }
-    Some((side, bytes))
-}
-
-fn is_like(pattern: &str, text: &str) -> bool {
-    match pattern.split_once("{*}") {
-        Some((head, tail)) => text.starts_with(head) && text.ends_with(tail),
-        None => pattern == text,
-    }
-}
-
 impl World {
     fn feed(&mut self, side: Side, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let n = match self.cut {
-                Cut::Joined | Cut::Lines => rest.len(),
-                Cut::Bytes => 1,
-                Cut::Random(_) => {
-                    self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                    (1 + (self.random >> 33) as usize % 19).min(rest.len())
-                }
-            };
+            let n = self.cut.next(rest.len(), &mut self.random);
             self.ends.entry(side).or_default().input.extend_from_slice(&rest[..n]);
             rest = &rest[n..];
             self.pump();
@@ -300,8 +259,8 @@ impl World {
         match mark {
             "--" => self.is_quiet(),
             "S" => self.said(Side::Client, text),
-            "Q" => expect(self.asked.pop_front(), text),
-            "X" => expect(self.closes.pop_front(), text),
+            "Q" => expect_next("question", self.asked.pop_front(), text),
+            "X" => expect_next("close", self.closes.pop_front(), text),
             "T" => {
                 self.now = self.now + Duration::from_secs(text.parse().unwrap());
                 while self.session.poll_timeout().is_some_and(|at| at <= self.now) {
@@ -342,7 +301,7 @@ impl World {
         let lf = output.iter().position(|byte| *byte == b'\n').ok_or("nothing was said")?;
         let line: Vec<u8> = output.drain(..=lf).collect();
         let line = String::from_utf8_lossy(&line).trim_end_matches("\r\n").to_owned();
-        if is_like(pattern, &line) { Ok(()) } else { Err(format!("said {line}")) }
+        if matches(pattern, &line) { Ok(()) } else { Err(format!("said {line}")) }
     }
 
     fn is_quiet(&self) -> Result<(), String> {
@@ -356,18 +315,6 @@ impl World {
             (Some(what), _) | (_, Some(what)) => Err(format!("also: {what}")),
             (None, None) => Ok(()),
         }
-    }
-}
-
-fn expect(found: Option<String>, wanted: &str) -> Result<(), String> {
-    let found = found.ok_or("there is nothing")?;
-    if is_like(wanted, &found) { Ok(()) } else { Err(format!("it is {found}")) }
-}
-
-fn named(side: Side) -> String {
-    match side {
-        Side::Client => "client".into(),
-        Side::Backend(id) => id.0.to_string(),
     }
 }
 
