@@ -199,6 +199,31 @@ def rare_verbs_reach_their_server(_, ours):
     s.close()
 
 
+RARE = ["XSNIPPETS ((INBOX 0 (1))) UTF-8 TEXT body", "XRUNANNOTATOR 1", "XCONVSORT (REVERSE ARRIVAL) (CONVERSATIONS) UTF-8 ALL",
+        "XCONVMULTISORT (REVERSE ARRIVAL) (POSITION (1 10)) UTF-8 ALL", "XCONVUPDATES (ARRIVAL) (1) UTF-8 ALL", "XCONVMETA (1) (UNSEEN)",
+        "XCONVFETCH (1) 0 (UID)", "XMEID 1", "XSTATS", "RECONSTRUCT INBOX", "RECONSTRUCT INBOX RECURSIVE", "XWARMUP INBOX (INDEX)",
+        "XWARMUP INBOX (INDEX CONVERSATIONS ANNOTATIONS FOLDERSTATUS STATUSCACHE SEARCH)", "XWARMUP INBOX", "GETJMAPACCESS",
+        "SETUSERGROUP user001 group:x", "GETUSERGROUP group:x", "NOTIFY NONE", "NOTIFY SET (selected (MessageNew MessageExpunge))",
+        "UIDBATCHES 10", 'XLIST "" "INBOX"', "XMOVE 1", "XFER INBOX x", "LOGIN a b", "AUTHENTICATE PLAIN", "STARTTLS"]
+OF_MESSAGES = ["SORT (DATE) UTF-8 ALL", "UID SORT (REVERSE SUBJECT) UTF-8 ALL", "SORT RETURN (MIN COUNT) (DATE) UTF-8 ALL",
+               "THREAD REFERENCES UTF-8 ALL", "UID THREAD REFS UTF-8 ALL", "UID EXPUNGE 999", "UID XMOVE 999 INBOX.Trash", "UID CHECK", "FETCH 1",
+               "STORE 1", "SEARCH", "SORT", "THREAD", "COPY 1", "UID COPY 1 INBOX.Nosuch"]
+
+
+def rare_verbs_answer_as_one_server_does(bed, ours):
+    """Where Cyrus' frontend has nothing to answer from: as the server of the user and his mailbox, asked directly."""
+    direct, s, wrong = Session(bed.backend(1)).login("user001", bed.password("user001")), ours.session("user001"), []
+    for command in [*RARE, "EXAMINE INBOX", *RARE, *OF_MESSAGES]:
+        text = normalise.difference(direct.command(command), s.command(command))
+        if text:
+            wrong.append(f"{command}\n{text}")
+        for one in (direct, s):            # who says nothing but what is none is sent away
+            ok(one.command("NOOP"))
+    for one in (direct, s):
+        one.close()
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
 def special_use_away_from_home_is_told(bed, ours):
     """A folder of user001's own on backend2, where nothing else of his is."""
     admin = Session(bed.backend(2)).login("cyrus", bed.password("cyrus"))
@@ -425,7 +450,8 @@ def domains_cross(bed, ours):
 TESTS = [("an older server among newer ones", older_server_among_newer),
          ("push notifications of the home", home_alone_decides_of_push_notifications),
          ("IDLE where a server has none", idle_where_the_server_has_none), ("CATENATE", message_is_put_together),
-         ("special use away from home", special_use_away_from_home_is_told), ("rare verbs", rare_verbs_reach_their_server), ("disabled namespaces", namespaces_are_disabled),
+         ("special use away from home", special_use_away_from_home_is_told), ("rare verbs", rare_verbs_reach_their_server),
+         ("rare verbs and one server", rare_verbs_answer_as_one_server_does), ("disabled namespaces", namespaces_are_disabled),
          ("foolstupidclients", stupid_clients_are_fooled), ("ignorereference", references_are_ignored), ("imapmagicplus", magic_plus_is_taken_off),
          ("deleted mailboxes", deleted_mailboxes_are_listed_where_asked), ("calendars", calendars_are_hidden),
          ("referrals", referral_options_are_kept)]
