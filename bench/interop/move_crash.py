@@ -347,6 +347,44 @@ def deleted_by_another(bed, what):
         other.close()
 
 
+def moved_by_another(bed, what):
+    """A user is moved to the other server and back: his own sessions and those of a guest go on there, and are told of
+    no expunge."""
+    owner, box = bed.session("user003", timeout=NOTICE_SECONDS), f"Moved{what}"
+    assert owner.command(f"CREATE INBOX.{box}").status == "OK"
+    assert owner.command(f"SETACL INBOX.{box} user001 lrs").status == "OK"
+    for n in range(3):
+        append(owner, f"INBOX.{box}", name_of(box, n))
+    owner.close()
+    watchers = []
+    for how in WAITS:
+        for user, name in (("user003", f"INBOX.{box}"), ("user001", f"user.user003.{box}")):
+            s = bed.session(user, timeout=NOTICE_SECONDS)
+            if "QRESYNC" in how:
+                assert s.command("ENABLE QRESYNC").status == "OK"
+            assert s.command(f"SELECT {name}").named("EXISTS") == [b"* 3 EXISTS"], (user, how)
+            waiting(s, how)
+            watchers.append((s, user, how))
+    admin = bed.session("cyrus", timeout=NOTICE_SECONDS)
+    for to in (2, 1):
+        answer = admin.command(f"RENAME user.user003 user.user003 {bed.backend_host(to)}")
+        assert answer.status == "OK", answer.lines
+        for s, user, how in watchers:
+            if "IDLE" in how:
+                s.send(b"DONE\r\n")
+                seen = s.until_match("^i ", NOTICE_SECONDS)
+            else:
+                seen = s.command("NOOP").lines
+            told = s.command("FETCH 1:3 (FLAGS)")
+            assert told.status == "OK" and len(told.named("FETCH")) == 3, (user, how, told.lines)
+            lines = seen + told.lines
+            assert not any(x.startswith(b"* BYE") or b"EXPUNGE" in x or b"VANISHED" in x for x in lines), (user, how, lines)
+            waiting(s, how)
+    for s, _, _ in watchers:
+        s.close()
+    admin.close()
+
+
 def with_disconnect_on_vanished_mailbox(bed):
     """As operators have it who set the option: at the frontend and at the backends."""
     for instance in ("backend1", "backend2"):
@@ -357,6 +395,7 @@ def with_disconnect_on_vanished_mailbox(bed):
     bed.stop_frontend()
     bed.write_configuration(more=["disconnect_on_vanished_mailbox: yes"])
     bed.start_frontend()
+    moved_by_another(bed, "on")
     renamed_by_another(bed, "on")
     deleted_by_another(bed, "on")
 
@@ -379,6 +418,7 @@ def run(report, bed, a):
     report.check("cutoff/frontend_is_killed", frontend_is_killed, bed)
     report.check("cutoff/renamed_by_another", renamed_by_another, bed, "off")
     report.check("cutoff/deleted_by_another", deleted_by_another, bed, "off")
+    report.check("cutoff/moved_by_another", moved_by_another, bed, "off")
     report.check("cutoff/large_copy", large_copy, bed, a.copy_mebibytes)
     report.check("cutoff/silent_home", silent_home, bed)
     report.check("cutoff/disconnect_on_vanished_mailbox", with_disconnect_on_vanished_mailbox, bed)
