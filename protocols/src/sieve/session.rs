@@ -12,24 +12,20 @@
 
 use std::sync::Arc;
 
-use super::backend::{Login, Ready};
-use super::capabilities::{Asker, items};
+use super::backend::Login;
 use super::config::Config;
-use super::grammar::{self, Scan, Status, Strings, Verb};
+use super::grammar::Status;
 use super::relay::{Passed, Reply};
 use crate::login::desk::{Around, Desk, Purpose};
-use crate::login::entrance::{Entrance, Step};
-use crate::login::guest::{Accepted, Guest, Outcome};
+use crate::login::entrance::Entrance;
+use crate::login::guest::{Accepted, Guest};
 use crate::login::link::Look;
 use crate::login::watch::Pace;
-use crate::login::way::Arrival;
 use crate::proxy::{
-    self, Answer, BackendCapabilities, BackendId, Close, Entry, Event, Instant, Notice, Origin, Output,
-    Question, Service, Side, Taken, Then,
+    self, Answer, BackendCapabilities, BackendId, Close, Event, Instant, Origin, Output, Question, Service,
+    Side, Taken, Then,
 };
-use crate::sasl::{self, SaslError};
 use crate::seats::Seat;
-use crate::wire::quote::{LiteralStyle, literal_out};
 
 /// Commands in a row that are none, after which the client is told goodbye.
 const BAD_COMMANDS_MAX: u8 = 10;
@@ -89,6 +85,10 @@ macro_rules! parts {
     }};
 }
 
+// Behind the macro, which they use.
+mod client;
+mod login;
+
 impl Session {
     /// Begins with the greeting.
     pub fn new(config: Arc<Config>, origin: Origin) -> Session {
@@ -144,347 +144,6 @@ impl Session {
                 Look::Hold => return Taken { n, then: Then::Hold },
             }
         }
-    }
-
-    // ------------------------------------------------------------ the client
-
-    fn look_at_client(&mut self, input: &[u8]) -> Look {
-        match &self.phase {
-            Phase::Silent => return Look::Hold,
-            Phase::Over => return Look::Took(input.len()),
-            Phase::User(user) if user.in_script => return self.end_script(input),
-            Phase::User(user) if user.reply.is_some() || user.securing => return Look::Hold,
-            Phase::Guest if self.entrance.is_underway() || self.entrance.guest.is_busy() => {
-                return Look::Hold;
-            }
-            Phase::User(_) | Phase::Guest | Phase::Referred(_) => {}
-        }
-        if self.draining || self.config.common.bulletin.is_down() {
-            return Look::Hold;
-        }
-        let is_response = self.entrance.guest.expects_response();
-        match if is_response { grammar::response(input) } else { grammar::command(input) } {
-            Scan::Whole { strings, len, .. } if is_response => {
-                self.respond(&strings[0]);
-                Look::Took(len)
-            }
-            Scan::Whole { verb, strings, len } => self.obey(verb, &strings, len),
-            Scan::Script { verb, begins, script } => self.script(verb, begins, script),
-            Scan::Bad { len, why } => {
-                self.entrance.guest.cancel();
-                self.bad(why);
-                Look::Took(len)
-            }
-            Scan::More => Look::More,
-            Scan::TooLong => {
-                self.end(b"BYE \"command too long\"\r\n");
-                Look::Took(input.len())
-            }
-        }
-    }
-
-    fn bad(&mut self, why: &str) {
-        self.no(why);
-        self.bad_commands += 1;
-        if self.bad_commands >= BAD_COMMANDS_MAX {
-            self.end(b"BYE \"too many invalid commands\"\r\n");
-        }
-    }
-
-    /// Carries a command out, or sends it on.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "what is not the frontend's goes to the server")]
-    fn obey(&mut self, verb: Verb, strings: &Strings<'_>, len: usize) -> Look {
-        self.bad_commands = 0;
-        self.desk.watch(verb.name(), self.now.stamp());
-        if let Phase::Referred(server) = &self.phase
-            && !matches!(verb, Verb::Logout | Verb::Noop)
-        {
-            let referral = [&b"BYE (REFERRAL \"sieve://"[..], server, b"\") \"Try Remote.\"\r\n"].concat();
-            self.end(&referral);
-            return Look::Took(len);
-        }
-        let is_user = matches!(self.phase, Phase::User(_));
-        match verb {
-            Verb::Logout => self.logout(),
-            Verb::Starttls => self.starttls(),
-            Verb::Capability => self.tell_capabilities(),
-            Verb::Unauthenticate if is_user => self.unauthenticate(),
-            Verb::Authenticate if is_user => self.no("Already authenticated"),
-            Verb::Authenticate => self.authenticate(strings),
-            Verb::Noop if !is_user => self.noop(strings.first().map(|tag| &**tag)),
-            _ if is_user => return self.send(len as u64, false),
-            _ => self.no("Authenticate first"),
-        }
-        Look::Took(len)
-    }
-
-    /// A command with a script in a literal.
-    fn script(&mut self, verb: Verb, begins: usize, script: u64) -> Look {
-        let len = begins as u64 + script;
-        if let Phase::User(_) = self.phase {
-            self.desk.watch(verb.name(), self.now.stamp());
-            return self.send(len, true);
-        }
-        if let Phase::Referred(_) = self.phase {
-            return self.obey(verb, &Strings::new(), begins);
-        }
-        // The line end behind the script is a command that is none, as with Cyrus.
-        self.no("Authenticate first");
-        self.desk.outbox.discard(Side::Client, len);
-        Look::More
-    }
-
-    /// Sends the next `n` bytes of the client to the server, which owes a reply then.
-    fn send(&mut self, n: u64, in_script: bool) -> Look {
-        let Phase::User(user) = &mut self.phase else { return Look::Hold };
-        user.in_script = in_script;
-        user.reply = Some((Reply::default(), self.now));
-        let backend = user.backend;
-        self.desk.outbox.forward(Side::Client, Side::Backend(backend), n);
-        self.desk.watch_backend(backend);
-        Look::More
-    }
-
-    /// Behind a script nothing but the line end may stand.
-    fn end_script(&mut self, input: &[u8]) -> Look {
-        let n = match input {
-            [b'\n', ..] => 1,
-            [b'\r', b'\n', ..] => 2,
-            [b'\r'] => return Look::More,
-            _ => {
-                self.cut(b"BYE \"Expected EOL\"\r\n");
-                return Look::Took(input.len());
-            }
-        };
-        let Phase::User(user) = &mut self.phase else { return Look::Hold };
-        user.in_script = false;
-        if let Some((_, since)) = &mut user.reply {
-            *since = self.now;
-        }
-        self.desk.outbox.forward(Side::Client, Side::Backend(user.backend), n);
-        Look::More
-    }
-
-    fn logout(&mut self) {
-        self.end(b"OK \"Logout Complete\"\r\n");
-    }
-
-    fn starttls(&mut self) {
-        if self.entrance.guest.is_tls() {
-            self.no("TLS already active");
-        } else if !self.config.common.login.starttls {
-            self.bad("Expected a command. Got something else.");
-        } else {
-            self.tell(&[b"OK \"Begin TLS negotiation now\"\r\n"]);
-            self.entrance.guest.start_tls(&mut self.desk);
-            if let Phase::User(user) = &mut self.phase {
-                user.securing = true;
-            }
-        }
-    }
-
-    /// "The server MUST send a CAPABILITY response" (RFC 5804 section 2.2).
-    fn client_secured(&mut self, result: Result<proxy::TlsInfo, Box<str>>) {
-        if !self.entrance.guest.secured(result, &mut self.desk) {
-            return self.end(b"");
-        }
-        if let Phase::User(user) = &mut self.phase {
-            user.securing = false;
-        }
-        if !matches!(self.phase, Phase::Silent) {
-            self.tell_capabilities();
-        }
-    }
-
-    fn tell_capabilities(&mut self) {
-        let user = match &self.phase {
-            Phase::User(user) => Some((&*user.name, &*user.capabilities)),
-            Phase::Silent | Phase::Guest | Phase::Referred(_) | Phase::Over => None,
-        };
-        let asker = Asker {
-            common: &self.config.common,
-            tls: self.entrance.guest.is_tls(),
-            user,
-            offered: &self.offered,
-        };
-        self.desk.outbox.author(Side::Client, |out| asker.tell(out));
-    }
-
-    fn noop(&mut self, tag: Option<&[u8]>) {
-        let Some(tag) = tag else { return self.tell(&[b"OK \"Done\"\r\n"]) };
-        self.desk.outbox.author(Side::Client, |out| {
-            out.extend_from_slice(b"OK (TAG ");
-            literal_out(out, tag, LiteralStyle::Synchronising);
-            out.extend_from_slice(b") \"Done\"\r\n");
-        });
-    }
-
-    /// UNAUTHENTICATE: nothing of the user stays, and least of all a connection that is logged in as him.
-    fn unauthenticate(&mut self) {
-        self.leave_server();
-        self.phase = Phase::Guest;
-        self.seat = None;
-        self.desk.tell_presence(b"");
-        self.desk.begin_anew("");
-        self.entrance.guest.cancel();
-        self.tell(&[b"OK\r\n"]);
-    }
-
-    // ------------------------------------------------------------ login
-
-    fn authenticate(&mut self, strings: &Strings<'_>) {
-        self.last_word = None;
-        let initial = strings.get(1).map(|text| sasl::decode_base64(text)).transpose();
-        let (entrance, mut around) = parts!(self);
-        let begun = initial.and_then(|initial| {
-            let initial = initial.as_ref().map(crate::secret::Secret::expose);
-            entrance.guest.sasl(&strings[0], initial, &mut around)
-        });
-        self.began(begun);
-    }
-
-    fn respond(&mut self, text: &[u8]) {
-        if text == b"*" {
-            self.entrance.guest.cancel();
-            return self.no("Authentication Error");
-        }
-        let (entrance, mut around) = parts!(self);
-        let begun = match sasl::decode_base64(text) {
-            Ok(response) => entrance.guest.respond(response.expose(), &mut around),
-            Err(error) => {
-                entrance.guest.cancel();
-                Err(error)
-            }
-        };
-        self.began(begun);
-    }
-
-    fn began(&mut self, begun: Result<Outcome<Ready>, SaslError>) {
-        match begun {
-            Ok(outcome) => self.follow(outcome.into()),
-            Err(_) => self.bad("Authentication Error"),
-        }
-    }
-
-    /// Does what became of the login and the way to the server.
-    fn follow(&mut self, step: Step<Ready>) {
-        match step {
-            Step::Wait => {}
-            Step::Challenge(message) => self.desk.outbox.author(Side::Client, |out| {
-                let mut text = Vec::new();
-                sasl::base64_out(&mut text, &message);
-                literal_out(out, &text, LiteralStyle::Synchronising);
-                out.extend_from_slice(b"\r\n");
-            }),
-            Step::LastWord(message) => {
-                self.last_word = Some(message);
-                let (entrance, mut around) = parts!(self);
-                let outcome = entrance.guest.proven(&mut around);
-                self.follow(outcome.into());
-            }
-            Step::Accepted(accepted) => self.accept(accepted),
-            // A refusal of ManageSieve does not say what was wrong: its guests keep no home.
-            Step::Home(accepted, id, _) => {
-                self.desk.outbox.close(Side::Backend(id), Close::Abort);
-                self.accept(accepted);
-            }
-            Step::Refused => self.give_up("Authentication Error"),
-            Step::Unavailable => self.try_later("authentication temporarily unavailable"),
-            Step::Found(entry) => self.found(&entry),
-            Step::At(id, ready) => self.join(id, ready),
-            Step::Ended(arrival) => self.refuse(&arrival),
-        }
-    }
-
-    fn accept(&mut self, accepted: Box<Accepted>) {
-        match accepted.admit(self.entrance.guest.is_tls(), &mut self.desk, &self.config.common) {
-            Ok(seat) => self.seat = seat,
-            Err(text) => return self.give_up(&text),
-        }
-        let user = accepted.identity.user.clone();
-        let inbox = self.config.common.namespace.inbox(&user);
-        self.entrance.set_out(inbox.into(), user, &mut self.desk);
-        self.accepted = Some(accepted);
-    }
-
-    fn found(&mut self, entry: &Entry) {
-        if self.config.referrals
-            && let Some(server) = entry.location.server()
-        {
-            // A port in a server's name is IMAP's.
-            let host = server.split(|byte| matches!(byte, b':' | b'/')).next().unwrap_or(server);
-            let names =
-                self.entrance.guest.has_domain_of_address().then_some(self.accepted.as_deref()).flatten();
-            let who = names.map_or(Vec::new(), |who| userinfo(who.attempt.authcid(), &who.identity.user));
-            self.entrance.leave_way(&mut self.desk);
-            self.phase = Phase::Referred([&who, host].concat().into());
-            return self.tell_success();
-        }
-        let (entrance, mut around) = parts!(self);
-        let step = entrance.go(entry, &mut around);
-        self.follow(step);
-    }
-
-    fn join(&mut self, backend: BackendId, ready: Ready) {
-        let server: Box<[u8]> = self.entrance.server().into();
-        self.entrance.leave_way(&mut self.desk);
-        let Some(accepted) = self.accepted.take() else { return };
-        let capabilities =
-            ready.capabilities.split_inclusive(|byte| *byte == b'\n').flat_map(items).collect();
-        self.desk.outbox.tell(Notice::ServiceCapabilities {
-            service: Service::Sieve,
-            server: String::from_utf8_lossy(&server).into_owned().into(),
-            capabilities,
-        });
-        self.phase = Phase::User(Box::new(User {
-            backend,
-            server,
-            name: accepted.identity.user,
-            capabilities: ready.capabilities,
-            in_script: false,
-            reply: None,
-            securing: false,
-        }));
-        self.tell_success();
-    }
-
-    /// The OK of AUTHENTICATE, with the last word of the mechanism.
-    fn tell_success(&mut self) {
-        self.accepted = None;
-        self.last_input = Some(self.now);
-        let Some(message) = self.last_word.take() else { return self.tell(&[b"OK\r\n"]) };
-        let mut text = Vec::new();
-        sasl::base64_out(&mut text, &message);
-        self.tell(&[b"OK (SASL \"", &text, b"\")\r\n"]);
-    }
-
-    fn refuse(&mut self, arrival: &Arrival) {
-        match arrival {
-            Arrival::Absent => self.give_up("Mailbox does not exist"),
-            Arrival::Unknown => self.try_later("mailbox list temporarily unavailable"),
-            Arrival::Reserved => self.try_later("Mailbox is currently reserved"),
-            Arrival::Unreachable => self.try_later("Server(s) unavailable to complete operation"),
-            Arrival::Refused(_) => self.try_later("Authentication to backend server failed"),
-        }
-    }
-
-    fn give_up(&mut self, text: &str) {
-        self.be_guest();
-        self.no(text);
-    }
-
-    fn try_later(&mut self, text: &str) {
-        self.be_guest();
-        self.tell(&[b"NO (TRYLATER) \"", text.as_bytes(), b"\"\r\n"]);
-    }
-
-    fn be_guest(&mut self) {
-        self.entrance.leave_way(&mut self.desk);
-        if self.seat.take().is_some() || self.accepted.take().is_some() {
-            self.desk.tell_presence(b"");
-        }
-        self.last_word = None;
-        self.last_input = Some(self.now);
     }
 
     // ------------------------------------------------------------ the server
@@ -766,17 +425,4 @@ fn quoted(text: &str) -> Vec<u8> {
     }
     out.push(b'"');
     out
-}
-
-/// `authcid;user@` of a referral, for who is in the domain of the address that he came to: at the server he comes to
-/// another, and has to say the domain himself, behind a percent sign as Cyrus' referrals do.
-fn userinfo(authcid: &[u8], user: &[u8]) -> Vec<u8> {
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~@+".contains(byte);
-    if !authcid.iter().chain(user).all(is_plain) {
-        return Vec::new();
-    }
-    let mut info = [authcid, b";", user].concat();
-    info.iter_mut().filter(|byte| **byte == b'@').for_each(|byte| *byte = b'%');
-    info.push(b'@');
-    info
 }
