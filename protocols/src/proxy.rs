@@ -17,6 +17,8 @@
 mod directory;
 mod errand;
 mod home;
+mod list;
+mod notice;
 mod presence;
 mod timing;
 
@@ -27,7 +29,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::mailbox::{Groups, Identity, Rights};
+use crate::mailbox::Groups;
 use crate::secret::Secret;
 
 pub use directory::{
@@ -35,6 +37,11 @@ pub use directory::{
 };
 pub use errand::Errand;
 pub use home::{HomeCopy, HomeNews, SpecialUse};
+pub use list::{
+    Entry, Finding, Freshness, Knowledge, ListPage, ListQuery, ListedEntry, Location, PAGE_BYTES_MAX,
+    PAGE_NAMES_MAX, Reserved,
+};
+pub use notice::{Level, Notice};
 pub use presence::Presence;
 pub use timing::{Stamp, Timing, VerbName, Wait, Waits};
 
@@ -44,12 +51,6 @@ pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Bytes a machine may author for one side in one round of [`Session::poll_output`] calls; who has
 /// more waits for [`Event::Drained`].
 pub const AUTHORED_BYTES_MAX: usize = 16 * 1024;
-
-/// Names looked at for one page of a list.
-pub const PAGE_NAMES_MAX: usize = 10_000;
-
-/// Bytes of names and locations returned in one page of a list.
-pub const PAGE_BYTES_MAX: usize = 16 * 1024;
 
 /// A moment on the clock of one shard: nanoseconds since the shard started.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -415,44 +416,6 @@ pub enum Service {
     Mupdate,
 }
 
-/// How sure a look-up must be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Freshness {
-    /// The snapshot as it is.
-    Snapshot,
-    /// A name that the snapshot has is answered at once, "not there" only behind a barrier.
-    BarrierIfAbsent,
-    /// The same, and what a barrier showed to be "not there" is for a second: for mail, whose senders guess names.
-    BarrierOnce,
-    /// Behind a barrier; as far as the list goes where there can be none.
-    Barrier,
-    /// Behind a barrier; unknown where there can be none, whatever a stale list says. For who would take the
-    /// answer for the last word on what a server denies.
-    Proven,
-}
-
-/// A part of the list in hierarchy order.
-#[derive(Clone, Debug)]
-pub struct ListQuery {
-    /// The name behind which to go on; empty at the start.
-    pub after: Box<[u8]>,
-    /// Only names that begin with this.
-    pub prefix: Box<[u8]>,
-    /// Only mailboxes that this identity may look up (`l`, ownership, or admin); `None` is all.
-    pub visible_to: Option<Arc<Identity>>,
-    /// Whether reserved names are listed.
-    pub reserved: Reserved,
-}
-
-/// Whether reserved names are wanted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reserved {
-    /// Left out.
-    Hidden,
-    /// Listed.
-    Shown,
-}
-
 /// The hash of a SCRAM mechanism.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ScramHash {
@@ -527,99 +490,6 @@ pub enum OpenError {
     Limit,
 }
 
-/// What the list says of one name.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Finding {
-    /// An active mailbox.
-    Active(Entry),
-    /// Reserved: being created or moved.
-    Reserved {
-        /// Where.
-        location: Location,
-    },
-    /// Not there, proven as the question's freshness demanded.
-    Absent,
-    /// The list cannot tell: never synced, or stale and the name is not in it.
-    Unknown,
-}
-
-/// One mailbox of the list.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Entry {
-    /// The internal name.
-    pub name: Box<[u8]>,
-    /// Where it lives.
-    pub location: Location,
-    /// The ACL as it travels: `id TAB rights TAB ...`.
-    pub acl: Arc<[u8]>,
-}
-
-/// `server!partition` as it travels in MUPDATE; without `!` it is a partition alone.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Location(pub Arc<[u8]>);
-
-impl Location {
-    /// The server, `None` when the location names none (`mupdate_config: replicated`).
-    pub fn server(&self) -> Option<&[u8]> {
-        let bang = memchr::memchr(b'!', &self.0)?;
-        Some(&self.0[..bang])
-    }
-
-    /// The partition; empty when the location names none.
-    pub fn partition(&self) -> &[u8] {
-        match memchr::memchr(b'!', &self.0) {
-            Some(bang) => &self.0[bang + 1..],
-            None => &self.0,
-        }
-    }
-
-    /// Whether this is at a server, in any case of letters; its partition may be left out.
-    pub fn is_at(&self, server: &[u8]) -> bool {
-        self.server().is_some_and(|own| own.eq_ignore_ascii_case(server))
-    }
-
-    /// Whether both are at one server, or both name none.
-    pub fn shares_server(&self, other: &Location) -> bool {
-        match other.server() {
-            Some(server) => self.is_at(server),
-            None => self.server().is_none(),
-        }
-    }
-}
-
-/// A page of the list.
-#[derive(Clone, Debug)]
-pub struct ListPage {
-    /// In hierarchy order.
-    pub entries: Vec<ListedEntry>,
-    /// The `after` of the next page; `None` at the end.
-    pub next: Option<Box<[u8]>>,
-    /// What this frontend knew when the page was made.
-    pub knowledge: Knowledge,
-}
-
-/// One row of a page.
-#[derive(Clone, Debug)]
-pub struct ListedEntry {
-    /// The mailbox.
-    pub entry: Entry,
-    /// Reserved, not active.
-    pub reserved: bool,
-    /// The rights of the identity that asked; all when none did.
-    pub rights: Rights,
-}
-
-/// The three values of knowledge about the list (DESIGN: mailbox list).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Knowledge {
-    /// No list was ever complete here: nothing can be said.
-    NeverSynced,
-    /// A list that was complete once: what it has is believed, what it has not is unknown.
-    Stale,
-    /// Connected to the source and in step.
-    Live,
-}
-
 /// The service that was asked is not there at the moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("temporarily unavailable")]
@@ -660,79 +530,6 @@ pub struct BackendCapabilities {
     pub home: Vec<Box<str>>,
     /// Servers that `common` was made of; zero means none was seen yet.
     pub servers: usize,
-}
-
-/// What a machine tells without waiting for an answer.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Notice {
-    /// A line for the log, without a secret in it.
-    Log {
-        /// How much it matters.
-        level: Level,
-        /// Lower case, no period.
-        text: Box<str>,
-    },
-    /// A server of a protocol other than IMAP offered these, each one item that can be compared.
-    ServiceCapabilities {
-        /// The protocol.
-        service: Service,
-        /// The server as in the list.
-        server: Box<str>,
-        /// In its order.
-        capabilities: Vec<Box<str>>,
-    },
-    /// A line for the log that a client's session writes, without a secret in it.
-    Session {
-        /// How much it matters.
-        level: Level,
-        /// The service as in cyrus.conf.
-        service: Arc<str>,
-        /// The id that joins the lines of a session, also with those of backends.
-        session_id: Box<str>,
-        /// Lower case, no period.
-        text: Box<str>,
-    },
-    /// A server offered these capabilities after login.
-    Capabilities {
-        /// The server as in the list.
-        server: Box<str>,
-        /// In its order.
-        capabilities: Vec<Box<str>>,
-    },
-    /// Who the client is or what he has open has changed, for those who look at the process from outside.
-    Presence(Presence),
-    /// A server took a connection and did not log in in time.
-    Silent {
-        /// The server as in the list.
-        server: Box<str>,
-    },
-    /// How far it is with what [`Question::Intend`] announced.
-    Stage {
-        /// That question's.
-        id: QuestionId,
-        /// How far.
-        stage: Stage,
-    },
-    /// A user's home server told this of him.
-    Home {
-        /// The canonical user.
-        user: Box<[u8]>,
-        /// What.
-        news: HomeNews,
-    },
-}
-
-/// How much a line of the log matters.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Level {
-    /// A decision.
-    Debug,
-    /// A session.
-    Info,
-    /// Something was refused that an operator may ask about (failed login).
-    Notice,
-    /// Would wake someone.
-    Warn,
 }
 
 /// What a session is made with.
