@@ -66,7 +66,7 @@ const FRAGMENTS: [&str; 52] = [
     "RK1 OK [COPYUID 1 7 8] done\r\n",
 ];
 
-const ANSWERS: [&str; 14] = [
+const ANSWERS: [&str; 16] = [
     "accepted",
     "denied",
     "ask-backend",
@@ -81,58 +81,97 @@ const ANSWERS: [&str; 14] = [
     "barrier ok",
     "barrier failed",
     "capabilities",
+    "page user.user001 user.user001.x=be2!default",
+    "page",
 ];
 
 #[test]
 fn nothing_that_is_said_brings_a_session_down() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
     let mut relayed = 0;
-    for seed in 0..1500_u64 {
-        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut next = move |below: usize| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) as usize % below
-        };
-        let bulletin = Bulletin::default();
-        let mut world = World::new(Protocol::Imap.session(&[], &bulletin), bulletin, Cut::Random(seed + 1));
-        let begin = ["", "@ login user001", "@ inbox"][next(3)];
-        world.run(&folder, begin).unwrap();
-        for _ in 0..60 {
-            match next(10) {
-                0..4 => world.feed(Side::Client, FRAGMENTS[next(FRAGMENTS.len())].as_bytes()),
-                4..7 => {
-                    let backends: Vec<Side> = world
-                        .ends
-                        .iter()
-                        .filter(|end| end.side != Side::Client && !end.gone)
-                        .map(|end| end.side)
-                        .collect();
-                    if !backends.is_empty() {
-                        let side = backends[next(backends.len())];
-                        let reply = world.reply_fitting(side);
-                        let hostile = next(8) == 0;
-                        let said = if hostile { FRAGMENTS[next(FRAGMENTS.len())].to_owned() } else { reply };
-                        world.feed(side, said.as_bytes());
-                    }
-                }
-                7..9 => world.answer_fitting(next(64)),
-                _ => match next(12) {
-                    0 => world.happen("eof 1"),
-                    1 => world.happen("reset 2"),
-                    2 => world.pass_time(next(400) as u64),
-                    3 => world.happen("drain"),
-                    _ => {}
-                },
-            }
-        }
-        world.happen("eof client");
-        // What was left with LOGOUT has five minutes.
-        world.pass_time(300);
-        assert!(world.ends.iter().all(|end| end.closed || end.gone), "seed {seed}: {}", world.state());
-        let heard = &world.ends[0].output;
+    for seed in 0..1500 {
+        let heard = heard_by_client(seed, &["", "@ login user001", "@ inbox"], [&FRAGMENTS, &FRAGMENTS]);
         relayed += usize::from(heard.windows(6).any(|part| part == b"f OK d"));
     }
     assert!(relayed > 25, "only {relayed} sessions relayed a command");
+}
+
+/// What a client says who is told of mailboxes.
+const OF_NOTIFY: [&str; 7] = [
+    "a NOOP\r\n",
+    "e SELECT INBOX\r\n",
+    "g IDLE\r\n",
+    "DONE\r\n",
+    "l STATUS x (MESSAGES)\r\n",
+    "t NOTIFY SET STATUS (selected (MessageNew MessageExpunge)) (personal (MessageNew MessageExpunge))\r\n",
+    "u NOTIFY NONE\r\n",
+];
+
+/// What his servers say.
+const NEWS: [&str; 6] = [
+    "* STATUS INBOX (MESSAGES 3)\r\n",
+    "* STATUS INBOX (MESSAGES 3)\r\n",
+    "* LIST (\\NonExistent) \".\" {7}\r\nINBOX.x\r\n",
+    "* STATUS {5}\r\n",
+    "* OK [NOTIFICATIONOVERFLOW] x\r\n",
+    "\0",
+];
+
+#[test]
+fn nothing_that_is_said_brings_a_session_down_that_is_told_of_mailboxes() {
+    let (mut told, mut ended) = (0, 0);
+    for seed in 0..1000 {
+        let heard = heard_by_client(seed, &["@ listeners"], [&OF_NOTIFY, &NEWS]);
+        let has = |text: &[u8]| heard.windows(text.len()).any(|part| part == text);
+        told += usize::from(has(b"* STATUS INBOX (MESSAGES 3)"));
+        ended += usize::from(has(b"* OK [NOTIFICATIONOVERFLOW] not all"));
+    }
+    assert!(told > 25 && ended > 25, "news in {told} sessions, an end of it in {ended}");
+}
+
+/// Plays a session in which the client and the servers say some of these at random, and gives what the client heard.
+fn heard_by_client(seed: u64, begins: &[&str], [his, theirs]: [&[&str]; 2]) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
+    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = move |below: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize % below
+    };
+    let bulletin = Bulletin::default();
+    let mut world = World::new(Protocol::Imap.session(&[], &bulletin), bulletin, Cut::Random(seed + 1));
+    world.run(&folder, begins[next(begins.len())]).unwrap();
+    for _ in 0..60 {
+        match next(10) {
+            0..4 => world.feed(Side::Client, his[next(his.len())].as_bytes()),
+            4..7 => {
+                let backends: Vec<Side> = world
+                    .ends
+                    .iter()
+                    .filter(|end| end.side != Side::Client && !end.gone)
+                    .map(|end| end.side)
+                    .collect();
+                if !backends.is_empty() {
+                    let side = backends[next(backends.len())];
+                    let reply = world.reply_fitting(side);
+                    let hostile = next(8) == 0;
+                    let said = if hostile { theirs[next(theirs.len())].to_owned() } else { reply };
+                    world.feed(side, said.as_bytes());
+                }
+            }
+            7..9 => world.answer_fitting(next(64)),
+            _ => match next(12) {
+                0 => world.happen("eof 1"),
+                1 => world.happen("reset 2"),
+                2 => world.pass_time(next(400) as u64),
+                3 => world.happen("drain"),
+                _ => {}
+            },
+        }
+    }
+    world.happen("eof client");
+    // What was left with LOGOUT has five minutes.
+    world.pass_time(300);
+    assert!(world.ends.iter().all(|end| end.closed || end.gone), "seed {seed}: {}", world.state());
+    std::mem::take(&mut world.ends[0].output)
 }
 
 impl World {
@@ -158,6 +197,7 @@ impl World {
                 ("find", word) => ["active", "absent", "unknown", "reserved"].contains(&word),
                 ("password", word) => ["accepted", "denied", "ask-backend", "unavailable"].contains(&word),
                 ("barrier", word) => word == "barrier",
+                ("list", word) => word == "page",
                 ("capabilities", word) => word == "capabilities",
                 _ => false,
             };
