@@ -7,6 +7,7 @@ import subprocess
 import time
 import uuid
 
+from audit import Mupdate
 from daemon import write
 from moving import Moving, pause_for
 
@@ -243,6 +244,21 @@ def flows_directly_to_backends(world, messages):
     flows_while_its_user_moves(world, "postfix-f", lines, messages)
 
 
+def server_without_an_address_is_temporary(world):
+    """The list says where the mailbox is: that its server cannot be found is no reason to send mail back."""
+    master, user = Mupdate(f"{world.net}.1"), "ghost"
+    master.ok("ACTIVATE", f"user.{user}", "nowhere.invalid!default", f"{user}\tlrswipkxtecdan\t")
+    lines = printed(world).replace("static:NAME:PASSWORD", "static:mailproxy:pw-mailproxy")
+    try:
+        with Postfix(f"{world.bed.folder}/postfix-h", f"{world.net}.103", lines) as mta:
+            assert mta.send([f"{user}@murder.test"], uuid.uuid4().hex) == {}
+            mta.until(lambda: "status=" in mta.whole_log(), "an end of the delivery")
+            assert "dsn=4.4.4, status=deferred" in mta.whole_log(), mta.log()
+    finally:
+        master.ok("DELETE", f"user.{user}")
+        master.close()
+
+
 def tables_are_temporary_without_the_master(world):
     """Nobody is told to be unknown, neither by the tables nor by a Postfix that asks them; who is known is found."""
     names = ["exists nosuch@murder.test", "transport nosuch@murder.test", "home nosuch@murder.test"]
@@ -264,7 +280,8 @@ def tables_are_temporary_without_the_master(world):
 
 
 FLOWS = [flows_through_the_frontend, flows_directly_to_backends]
-TESTS = [tables_tell_what_the_list_has, tables_are_temporary_without_the_master, through_the_frontend, directly_to_backends, on_a_backend]
+TESTS = [tables_tell_what_the_list_has, tables_are_temporary_without_the_master, through_the_frontend, directly_to_backends,
+         on_a_backend, server_without_an_address_is_temporary]
 
 
 def run(report, world, a):

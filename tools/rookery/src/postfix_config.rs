@@ -37,10 +37,11 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, Failure> {
     Ok(Outcome::Fine)
 }
 
-/// What a server says who no longer has the mailbox. It was there when the recipient was taken, and is looked up anew
-/// when the message is tried again. Tables within main.cf need Postfix 3.7.
-const MOVED: &str =
-    "lmtp_delivery_status_filter = regexp:{{/^5\\.1\\.1 / 4.2.1 Mailbox is not where the list has it}}";
+/// What a server says who no longer has the mailbox, and Postfix of a server that has no address at the moment. It was
+/// there when the recipient was taken, and is looked up anew when the message is tried again. Tables within main.cf need
+/// Postfix 3.7.
+const MOVED: &str = "lmtp_delivery_status_filter = regexp:{{/^5\\.1\\.1 / 4.2.1 Mailbox is not where the list has it}, \
+                     {/^5\\.4\\.4 / 4.4.4 Server of the mailbox has no address}}";
 
 fn lines(options: &Options) -> String {
     let domains = options.domains.join(", ");
@@ -117,7 +118,10 @@ mod tests {
         let text = lines(&options());
         assert!(text.contains("relay_domains = a.test, b.test\n"), "{text}");
         assert!(text.contains("transport_maps = socketmap:inet:127.0.0.1:2425:transport\n"), "{text}");
-        assert!(text.contains("regexp:{{/^5\\.1\\.1 / 4.2.1 "), "{text}");
+        assert!(
+            text.contains("regexp:{{/^5\\.1\\.1 / 4.2.1 ") && text.contains("{/^5\\.4\\.4 / 4.4.4 "),
+            "{text}"
+        );
         let through = lines(&Options { frontend: Some("fe:24".into()), ..options() });
         assert!(through.contains("relay_transport = lmtp:inet:[fe]:24\n"), "{through}");
         assert!(!through.contains("transport_maps") && !through.contains(MOVED), "{through}");
