@@ -8,7 +8,7 @@ use protocols::proxy::Instant;
 use crate::boxes::{NAMES, STEM, identity};
 use crate::dice::Dice;
 use crate::flags::{Flags, date_of_seed};
-use crate::machines::{FAN_OUT_TIMEOUT, LOGIN_TIMEOUT};
+use crate::machines::{COMMAND_TIMEOUT, FAN_OUT_TIMEOUT, LOGIN_TIMEOUT};
 use crate::mailbox::{numbers, set_of};
 use crate::message;
 use crate::net::{Broken, EndId, Net};
@@ -21,10 +21,16 @@ use crate::units::{Unit, Units};
 /// Bytes of the largest body that is appended.
 const BODY_BYTES_MAX: usize = 200_000;
 
-/// How long what all backends are asked may take, the list and the way there included.
-/// The home is asked first, then all others, each for its time; so are connections to them.
-const FAN_OUT_MAX: Duration =
-    FAN_OUT_TIMEOUT.saturating_add(LOGIN_TIMEOUT).saturating_mul(2).saturating_add(Duration::from_secs(2));
+/// The list, the way to the client and the like.
+const WAYS: Duration = Duration::from_secs(1);
+
+/// How long a LIST with data of the backends may take: the way to the home and what that is asked, then what all
+/// others are, for which connecting to them counts.
+const LIST_STATUS_MAX: Duration =
+    LOGIN_TIMEOUT.saturating_add(FAN_OUT_TIMEOUT).saturating_add(FAN_OUT_TIMEOUT).saturating_add(WAYS);
+
+/// How long a search of several servers may take: the way to all at once, then the slowest of them.
+const SEARCH_MAX: Duration = LOGIN_TIMEOUT.saturating_add(COMMAND_TIMEOUT).saturating_add(WAYS);
 
 /// How long any other answer may take: longer than every deadline on its way together.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(120);
@@ -418,8 +424,11 @@ impl Client {
     fn check_time(&mut self, verb: Verb, since: Instant, now: Instant) {
         let took = now.since(since.max(self.answered));
         // A selected mailbox that is away is waited for before anything else is done.
-        let fans_out = matches!(verb, Verb::ListStatus | Verb::Search) && self.selected.is_none();
-        let limit = if fans_out { FAN_OUT_MAX } else { ANSWER_MAX };
+        let limit = match (&self.selected, verb) {
+            (None, Verb::ListStatus) => LIST_STATUS_MAX,
+            (None, Verb::Search) => SEARCH_MAX,
+            (Some(_) | None, _) => ANSWER_MAX,
+        };
         if took > limit && verb != Verb::Idle {
             self.violation(&format!("{verb:?} took {took:?}"));
         }

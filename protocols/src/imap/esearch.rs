@@ -32,6 +32,8 @@ pub(super) struct Esearch {
     parts: VecDeque<(Vec<u8>, SourceKind)>,
     servers: BTreeSet<Vec<u8>>,
     connected: Vec<BackendId>,
+    /// Those of them that have said something since time began to run.
+    heard: Vec<BackendId>,
     step: Step,
     /// The first answer that is no OK.
     refusal: Option<Vec<u8>>,
@@ -61,6 +63,7 @@ impl Esearch {
             parts: parts.collect(),
             servers: BTreeSet::new(),
             connected: Vec::new(),
+            heard: Vec::new(),
             step: Step::Start,
             refusal: None,
             agenda: Agenda::default(),
@@ -159,6 +162,22 @@ impl Esearch {
             let command = [cx.tag, b" ESEARCH IN (", &sources.join(&b' '), &self.rest, b"\r\n"].concat();
             self.agenda.send(id, command);
         }
+        self.agenda.want(Want::Wake(cx.config.timeouts.command));
+    }
+
+    /// Time is over for those who said nothing meanwhile, whatever the others do; but for the server of the
+    /// selected mailbox, which is waited for.
+    fn handle_time(&mut self, cx: &Context<'_>) {
+        let heard = std::mem::take(&mut self.heard);
+        let is_selected = |id: BackendId| cx.selected.is_some_and(|selected| selected.backend == id);
+        let silent = self.connected.iter().copied().filter(|id| !heard.contains(id) && !is_selected(*id));
+        for id in silent.collect::<Vec<_>>() {
+            self.agenda.want(Want::Abandon(id));
+            self.answered(id, Some(PARTLY.to_vec()), cx);
+        }
+        if self.step == Step::Searching {
+            self.agenda.want(Want::Wake(cx.config.timeouts.command));
+        }
     }
 
     /// One server has answered, or will not.
@@ -189,6 +208,7 @@ impl Task for Esearch {
             (Step::Searching, News::Lost(id)) if self.connected.contains(&id) => {
                 self.answered(id, Some(PARTLY.to_vec()), cx);
             }
+            (Step::Searching, News::Time) => self.handle_time(cx),
             _ => {}
         }
     }
@@ -197,6 +217,9 @@ impl Task for Esearch {
         let Side::Backend(id) = from else { return Line::Hold };
         if self.step != Step::Searching || !self.connected.contains(&id) {
             return aside_of(id, line, cx);
+        }
+        if !self.heard.contains(&id) {
+            self.heard.push(id);
         }
         match (result_of(line, cx.tag), response(line)) {
             (Some((Status::Ok, _)), _) => {
