@@ -84,9 +84,11 @@ impl Session {
             // Another connection could not say what was missed meanwhile.
             selected.bond = Bond::Fast;
         }
-        let Notified { selected, wishes, plan, .. } = notified;
-        let on =
-            On { selected, wishes, plan, check_at: now + CHECK_EVERY, loss: Loss::Nothing, judged: None };
+        let Notified { selected, wishes, plan, listeners, .. } = notified;
+        // One may be lost by now.
+        let is_whole = listeners.iter().all(|id| self.backend_at(*id).is_some());
+        let loss = if is_whole { Loss::Nothing } else { Loss::Untold };
+        let on = On { selected, wishes, plan, check_at: now + CHECK_EVERY, loss, judged: None };
         self.rare().notify = Some(Box::new(on));
     }
 
