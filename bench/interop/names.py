@@ -1,4 +1,5 @@
 """LIST and its family with the user's home away, SUBSCRIBE of what is elsewhere, and where new mailboxes go."""
+import concurrent.futures
 import contextlib
 import hashlib
 import os
@@ -8,6 +9,7 @@ import threading
 import time
 
 from bed import Bed
+from beside import Beside
 from daemon import ARGON2
 from lmtp import Lmtp
 
@@ -130,8 +132,10 @@ def with_autocreate(bed, users, *more):
     with open(path, "w") as f:
         f.writelines(f"{user}:{ARGON2}\n" for user in [*users, "cyrus", "user001"])
     os.chmod(path, 0o644)
-    configured(bed, f"sasl_passwd_file: {path}", "autocreate_quota: 5000", "autocreate_inbox_folders: Drafts | Sent",
-               "autocreate_subscribe_folders: Sent", *more, method="passwd_file")
+    options = [f"sasl_passwd_file: {path}", "autocreate_quota: 5000", "autocreate_inbox_folders: Drafts | Sent",
+               "autocreate_subscribe_folders: Sent", *more]
+    configured(bed, *options, method="passwd_file")
+    return options
 
 
 def entered(bed, user):
@@ -195,30 +199,42 @@ def no_home_on_a_dead_server(bed, how):
 
 
 def first_mail_while_a_server_is_dead(bed, whose):
-    """The first mail of users whose first choice is away makes their home on the other server, once: when that one is
-    back, logins and mails find it where it is."""
+    """The first mails of users whose first choice is away, by two frontends at once, make their home on the other
+    server, once: when that one is back, logins and mails find it where it is."""
     users = [user for user in (f"{whose}{n}" for n in range(80)) if first_choice(bed, user) == bed.backend_host(2)][:3]
 
-    def mailed(user):
-        client = Lmtp(bed.address)
+    def mailed(frontend, user):
+        client = Lmtp(frontend.address)
         try:
             return client.deliver([user])
         finally:
             client.close()
-    with away(bed, "backend2", "is dead"):
-        with_autocreate(bed, users, "autocreate_post: yes")
+
+    def mail(frontend, user):
+        end = time.monotonic() + 60
+        while "2" != (told := mailed(frontend, user))[1][0][:1]:
+            assert told[0][0].startswith("4") and time.monotonic() < end, told
+            time.sleep(0.2)
+    other = Beside(bed, bed.binaries)
+    try:
+        with away(bed, "backend2", "is dead"):
+            options = with_autocreate(bed, users, "autocreate_post: yes")
+            other.write_configuration("passwd_file", options)
+            other.start_frontend()
+            with concurrent.futures.ThreadPoolExecutor(2 * len(users)) as pool:
+                for job in [pool.submit(mail, frontend, user) for user in users for frontend in (bed, other)]:
+                    job.result()
         for user in users:
-            end = time.monotonic() + 60
-            while "2" != (told := mailed(user))[1][0][:1]:
-                assert told[0][0].startswith("4") and time.monotonic() < end, told
-                time.sleep(0.2)
-    for user in users:
-        s = entered(bed, user)
-        told = s.command("STATUS INBOX (MESSAGES)")
-        assert told.named("STATUS") == [b"* STATUS INBOX (MESSAGES 1)"] and home_of(s) == bed.backend_host(1), (told.lines, home_of(s))
-        s.close()
-        rcpt, data = mailed(user)
-        assert data[0].startswith("250"), (rcpt, data)
+            for frontend in (bed, other):
+                s = entered(frontend, user)
+                told = s.command("STATUS INBOX (MESSAGES)")
+                assert told.named("STATUS") == [b"* STATUS INBOX (MESSAGES 2)"], told.lines
+                assert home_of(s) == bed.backend_host(1), home_of(s)
+                s.close()
+            rcpt, data = mailed(other, user)
+            assert data[0].startswith("250"), (rcpt, data)
+    finally:
+        other.stop_frontend()
     configured(bed)
 
 
