@@ -15,6 +15,8 @@
 
 mod listening;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 
