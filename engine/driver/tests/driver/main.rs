@@ -1,0 +1,9 @@
+//! The driver under toy sessions and a carrier in memory, at random splits.
+
+mod forwards;
+mod layers;
+mod pipes;
+mod pool;
+mod toy;
+mod turns;
+mod world;
