@@ -196,7 +196,7 @@ def connections_past_the_limit_are_refused(bed):
         }, heard
         raw = socket.create_connection((bed.address, 993), WAIT_SECONDS)
         try:
-            bed.tls().wrap_socket(raw)
+            bed.tls().wrap_socket(raw, server_hostname="frontend")
             raise AssertionError("a handshake with who is full")
         except ssl.SSLError as error:
             assert "internal error" in str(error), error

@@ -43,7 +43,10 @@ def commands_are_timed_by_stage(bed):
         whole, parts = told["NOOP", "total"]["mean_us"], noop["mean_us"] + own["mean_us"]
         assert abs(whole - parts) <= 0.05 * whole + 2, (whole, parts)
         backends = {row["name"] for row in rows(bed, daemon, "latency") if row["kind"] == "backend"}
-        assert len(backends) == 2, backends
+        assert len(backends) == 3, (backends, "two servers, and the master")
+        # Its own shard asks the master for the list once.
+        assert told["SLAVE UPDATE", "total"]["count"] == 1, told
+        assert any(row["shard"] == 9999 for row in rows(bed, daemon, "top", "--every", "1")[0]["shards"])
         s.close()
         metrics_are_told(bed)
         top(bed, daemon)
@@ -54,9 +57,11 @@ def metrics_are_told(bed):
     with urllib.request.urlopen(f"http://{bed.address}:{METRICS_PORT}/metrics", timeout=10) as answer:
         text = answer.read().decode()
     assert 'rookery_command_seconds_count{verb="NOOP",stage="total"} 20' in text, text
+    assert 'rookery_sessions{shard="directory"}' in text and 'rookery_refused_clients_total{shard="0"} 0' in text, text
     assert "rookery_list_knowledge 2\n" in text, text
     for line in text.splitlines():
-        assert line.startswith("# ") or len(line.split(" ")) == 2, line
+        name, _, value = line.rpartition(" ")
+        assert line.startswith("# ") or (name.startswith("rookery_") and float(value) >= 0), line
     try:
         urllib.request.urlopen(f"http://{bed.address}:{METRICS_PORT}/", timeout=10)
         raise AssertionError("another page is there")
@@ -68,6 +73,9 @@ def top(bed, daemon):
     """A sample without a terminal, and the picture."""
     view = rows(bed, daemon, "top", "--every", "1")[0]
     assert view["status"]["knowledge"] == "live" and view["shards"], view
+    for _ in range(2):                         # whoever looked before, and however often
+        slowest = [slow["verb"] for slow in rows(bed, daemon, "top", "--every", "1")[0]["slowest"]]
+        assert "LOGIN" in slowest, slowest
     picture = f"{bed.folder}/latency.svg"
     rookery(bed, daemon, "latency", "--svg", picture)
     with open(picture) as f:

@@ -210,9 +210,10 @@ impl Driver {
 
     /// Whether there is place for one more client, with what is kept for those who are there.
     pub fn has_room_for_client(&self) -> bool {
-        let less = |most: usize| most - most / limits::KEPT_FROM_CLIENTS;
-        self.conns.len() < less(self.limits.connections_max)
-            && self.spilled < less(self.limits.spill_bytes_max)
+        let Limits { connections_max, spill_bytes_max, .. } = self.limits;
+        let kept = (connections_max / limits::KEPT_FROM_CLIENTS).min(limits::CONNECTIONS_KEPT_MAX);
+        let spilled_max = spill_bytes_max - spill_bytes_max / limits::KEPT_FROM_CLIENTS;
+        self.conns.len() < connections_max - kept && self.spilled < spilled_max
     }
 
     /// Runs a session without a client.

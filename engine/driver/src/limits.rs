@@ -58,6 +58,9 @@ pub const POOLED_PER_SERVER_MAX: usize = 64;
 /// reach his server. One of so many.
 pub const KEPT_FROM_CLIENTS: usize = 16;
 
+/// The most connections that are kept so: as many as log in at a time.
+pub const CONNECTIONS_KEPT_MAX: usize = 128;
+
 /// What the surroundings choose.
 #[derive(Clone, Debug)]
 pub struct Limits {

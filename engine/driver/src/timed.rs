@@ -27,6 +27,11 @@ impl Driver {
         self.timed.drain(..)
     }
 
+    /// Exchanges them for an empty list, whose memory is used for those to come.
+    pub fn swap_timed(&mut self, empty: &mut Vec<Timed>) {
+        std::mem::swap(&mut self.timed, empty);
+    }
+
     /// Whether there are any.
     pub fn has_timed(&self) -> bool {
         !self.timed.is_empty()

@@ -42,6 +42,8 @@ const SLOWEST_WINDOW: u64 = 30_000_000_000;
 pub(super) struct Measures {
     recorder: Recorder,
     turns: TurnLog,
+    /// Empty between two turns.
+    timed: Vec<Timed>,
 }
 
 impl Measures {
@@ -56,16 +58,20 @@ impl Measures {
     /// A turn has handed what it had to the kernel: the commands answered in it are counted.
     pub(super) fn turn_ended(&mut self, began: Instant, ended: Instant, driver: &mut Driver) {
         let took_us = began.stamp().until(ended.stamp());
-        let mut answered = 0_u32;
-        self.recorder.age(began.0 / SLOWEST_WINDOW);
-        let timed: smallvec::SmallVec<[Timed; 8]> = driver.take_timed().collect();
-        for timed in timed {
-            answered += 1;
-            let split = self.split(&timed, began, took_us);
+        let mut timed = std::mem::take(&mut self.timed);
+        driver.swap_timed(&mut timed);
+        if !timed.is_empty() {
+            self.recorder.age(began.0 / SLOWEST_WINDOW);
+        }
+        for timed in &timed {
+            let split = self.split(timed, began, took_us);
             let server = timed.server.map(ServerId);
             self.recorder.record(timed.timing.verb, server, &split);
-            tell_tracer(&timed, driver, &split);
+            tell_tracer(timed, driver, &split);
         }
+        let answered = timed.len();
+        timed.clear();
+        self.timed = timed;
         // Behind the commands: one that came and was answered in this turn has only this turn.
         self.turns.ended(began.stamp().0, took_us);
         #[allow(unsafe_code, reason = "the probe is a nop with its arguments described beside it")]

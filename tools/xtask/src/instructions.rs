@@ -21,10 +21,11 @@ const RECORD: &str = "perf/record/instructions.txt";
 const TOLERANCE_PERCENT: i64 = 3;
 
 /// Programs with their packages and cases.
-const CASES: [(&str, &str, &[&str]); 3] = [
+const CASES: [(&str, &str, &[&str]); 4] = [
     ("protocols", "grammar_instructions", &["commands", "responses"]),
     ("mupdate", "list_instructions", &["lookup", "scan", "publish"]),
     ("driver", "turn_instructions", &["noop"]),
+    ("engine", "measure_instructions", &["noop"]),
 ];
 
 /// Whether the counts are written down instead of compared.
