@@ -567,6 +567,11 @@ impl Client {
         let old = digit.filter(|_| turn.dice.per_mille(800)).unwrap_or(old);
         let (old, new) = (format!("{stem}{old}"), format!("{stem}{}", (old + new) % NAMES));
         let number = turn.truth.boxes.asked(&inner(&self.user, &old), &inner(&self.user, &new));
+        if let Some(picture) =
+            self.selected.as_mut().filter(|picture| picture.mailbox() == inner(&self.user, &old))
+        {
+            picture.rename();
+        }
         self.say(Verb::Rename, &format!("RENAME {old} {new}"), turn.now);
         self.names(&old);
         self.names(&new);

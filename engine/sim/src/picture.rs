@@ -14,6 +14,8 @@ pub struct Picture {
     uids: Vec<Option<u32>>,
     /// When it was asked for.
     since: Instant,
+    /// Its client gives it another name himself.
+    is_renamed: bool,
     /// Vanished messages are told by UID, of which some may be unknown: numbers are not kept.
     by_uid: bool,
 }
@@ -21,7 +23,21 @@ pub struct Picture {
 impl Picture {
     /// Of a mailbox that is being selected.
     pub fn new(mailbox: &str, by_uid: bool, since: Instant) -> Picture {
-        Picture { mailbox: mailbox.to_owned(), uids: Vec::new(), since, by_uid }
+        Picture { mailbox: mailbox.to_owned(), uids: Vec::new(), since, is_renamed: false, by_uid }
+    }
+
+    /// Its client gives it another name: for him its messages go.
+    pub fn rename(&mut self) {
+        self.is_renamed = true;
+    }
+
+    /// Whether he may be told that a message is gone. That somebody else gave the mailbox another name is no
+    /// reason once the list can say so: its messages are there.
+    fn may_seem_gone(&self, uid: u32, truth: &Truth) -> bool {
+        let (name, since, now) = (&self.mailbox, self.since, truth.now);
+        truth.is_gone(name, uid)
+            || (self.is_renamed && truth.boxes.was_away(name, since, now))
+            || truth.boxes.may_seem_there(name, since, now)
     }
 
     /// When it was asked for.
@@ -75,7 +91,7 @@ impl Picture {
             return Err(format!("EXPUNGE of {number}, of {} there are", self.uids.len()));
         }
         match self.uids.remove(number - 1) {
-            Some(uid) if !truth.may_seem_gone(&self.mailbox, uid, self.since) => {
+            Some(uid) if !self.may_seem_gone(uid, truth) => {
                 Err(format!("EXPUNGE of {uid} of {}, which is there", self.mailbox))
             }
             Some(_) | None => Ok(()),
@@ -91,7 +107,7 @@ impl Picture {
             return Err("VANISHED without QRESYNC".into());
         }
         for uid in numbers(set) {
-            if !truth.may_seem_gone(&self.mailbox, uid, self.since) {
+            if !self.may_seem_gone(uid, truth) {
                 return Err(format!("VANISHED {uid} of {}, which is there", self.mailbox));
             }
             self.uids.retain(|known| *known != Some(uid));
@@ -133,8 +149,8 @@ impl Picture {
     /// # Errors
     /// One that is.
     pub fn told_all(&mut self, told: &[u32], truth: &Truth) -> Result<(), String> {
-        let is_gone = |uid: u32| truth.may_seem_gone(&self.mailbox, uid, self.since);
-        let missing = self.known().into_iter().find(|uid| !told.contains(uid) && !is_gone(*uid));
+        let missing =
+            self.known().into_iter().find(|uid| !told.contains(uid) && !self.may_seem_gone(*uid, truth));
         if self.by_uid {
             self.uids = told.iter().copied().map(Some).collect();
         }

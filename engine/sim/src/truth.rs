@@ -107,12 +107,6 @@ impl Truth {
         self.gone.contains(&key(mailbox, uid))
     }
 
-    /// Whether who has selected a mailbox at some moment may be told that a copy is gone: it was expunged, or
-    /// the mailbox was renamed meanwhile.
-    pub fn may_seem_gone(&self, mailbox: &str, uid: u32, selected: Instant) -> bool {
-        self.is_gone(mailbox, uid) || self.boxes.was_away(mailbox, selected, self.now)
-    }
-
     /// The seed of a copy.
     pub fn seed(&self, mailbox: &str, uid: u32) -> Option<u64> {
         self.born.get(&key(mailbox, uid)).copied()
