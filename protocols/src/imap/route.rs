@@ -52,7 +52,15 @@ pub(super) struct Route {
     has_asked_again: bool,
     /// The server that it was moved back to was asked once more.
     has_come_back: bool,
+    /// How often a connection was lost before it was answered.
+    losses: u8,
+    /// When the last one stood.
+    arrived: Instant,
 }
+
+/// How often a command that may be sent again is, when its connection is lost: a server that ends the sessions of a
+/// user who moves does so once.
+const LOSSES_MAX: u8 = 2;
 
 #[derive(Debug)]
 enum Stage {
@@ -96,6 +104,8 @@ impl Route {
             next_server: 0,
             has_asked_again: false,
             has_come_back: false,
+            losses: 0,
+            arrived: Instant(0),
         }
     }
 
@@ -108,6 +118,8 @@ impl Route {
             next_server: usize::MAX,
             has_asked_again: false,
             has_come_back: false,
+            losses: 0,
+            arrived: Instant(0),
         }
     }
 
@@ -128,6 +140,24 @@ impl Route {
     pub(super) fn again(&mut self) {
         self.has_asked_again = true;
         self.stage = Stage::Find(Freshness::Proven);
+    }
+
+    /// The connection that it ended at is used from now on.
+    pub(super) fn arrived(&mut self, now: Instant) {
+        self.arrived = now;
+    }
+
+    /// Goes on where the connection was lost before the answer: where the mailbox is behind a barrier, be it the same
+    /// server; whether it does. One that was given up because it said nothing is not asked again.
+    pub(super) fn resume(&mut self, cx: &Context<'_>, now: Instant) -> bool {
+        let is_silent = self.arrived + cx.config.timeouts.command <= now;
+        if self.name.is_empty() || is_silent || self.losses == LOSSES_MAX {
+            return false;
+        }
+        self.losses += 1;
+        self.tried = None;
+        self.stage = Stage::Find(Freshness::Proven);
+        true
     }
 
     /// Whether it has looked again.
@@ -417,6 +447,10 @@ impl Routed {
         }
     }
 
+    fn resume(&mut self, cx: &Context<'_>, now: Instant) {
+        self.step = if self.route.resume(cx, now) { Step::Routing } else { Step::Refuse(UNREACHABLE) };
+    }
+
     fn arrive(&mut self, arrival: &Arrival) {
         self.step = match arrival {
             Arrival::At(id) => Step::Send(*id),
@@ -427,20 +461,20 @@ impl Routed {
 }
 
 impl Task for Routed {
-    fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, _now: Instant) {
+    fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, now: Instant) {
         match (&self.step, &news) {
             (Step::Routing, _) => {
                 if let Some(arrival) = self.route.handle_news(&news, cx) {
+                    self.route.arrived(now);
                     self.arrive(&arrival);
                 }
             }
-            (Step::Send(at), News::Lost(id)) if at == id => self.step = Step::Refuse(UNREACHABLE),
-            (Step::ExpectReply(at), News::Lost(id)) if at == id => {
-                self.step = Step::Refuse(match self.effect {
-                    Effect::Reads => UNREACHABLE,
-                    Effect::Writes | Effect::ChangesList => MAY_BE_DONE,
-                });
+            // Nothing was done: where the mailbox moves, its server ends all sessions of its user.
+            (Step::Send(at), News::Lost(id)) if at == id => self.resume(cx, now),
+            (Step::ExpectReply(at), News::Lost(id)) if at == id && self.effect == Effect::Reads => {
+                self.resume(cx, now)
             }
+            (Step::ExpectReply(at), News::Lost(id)) if at == id => self.step = Step::Refuse(MAY_BE_DONE),
             (Step::ExpectReply(_), News::Time) => self.step = Step::Refuse(MAY_BE_DONE),
             // A success is never turned into NO: it goes out whatever became of the barrier. Behind one
             // the list has what the backend told the master, and a deletion may not be told.

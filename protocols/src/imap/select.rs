@@ -23,6 +23,8 @@ pub(super) struct Select {
     bond: Bond,
     step: Step,
     held: Vec<u8>,
+    /// The client was told something of the mailbox.
+    has_told: bool,
 }
 
 enum Step {
@@ -63,7 +65,14 @@ impl Select {
             bond: parameters.map_or(Bond::Loose, bond),
             step: Step::Routing,
             held: Vec::new(),
+            has_told: false,
         }
+    }
+
+    /// Goes on where the mailbox is when its connection was lost: a server ends all sessions of a user who moves.
+    fn resume(&mut self, cx: &Context<'_>, now: Instant) {
+        let resumes = !self.has_told && self.route.resume(cx, now);
+        self.step = if resumes { Step::Routing } else { Step::Leave(Then::Refuse(UNREACHABLE)) };
     }
 
     fn arrive(&mut self, arrival: &Arrival) {
@@ -136,10 +145,11 @@ impl Select {
 }
 
 impl Task for Select {
-    fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, _now: Instant) {
+    fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, now: Instant) {
         match (&self.step, &news) {
             (Step::Routing, _) => {
                 if let Some(arrival) = self.route.handle_news(&news, cx) {
+                    self.route.arrived(now);
                     self.arrive(&arrival);
                 }
             }
@@ -149,7 +159,7 @@ impl Task for Select {
                 | Step::Leave(Then::Send(at))
                 | Step::Closed(Then::Send(at)),
                 News::Lost(id),
-            ) if at == id => self.step = Step::Leave(Then::Refuse(UNREACHABLE)),
+            ) if at == id => self.resume(cx, now),
             _ => {}
         }
     }
@@ -159,7 +169,10 @@ impl Task for Select {
             (Response::Tagged { tag, status, text }, Step::ExpectReply(id)) if tag == cx.tag => {
                 self.handle_reply(*id, status, text, line)
             }
-            (Response::Untagged { .. }, _) => Line::Relay,
+            (Response::Untagged { .. }, _) => {
+                self.has_told = true;
+                Line::Relay
+            }
             (Response::Tagged { .. } | Response::Continuation { .. } | Response::Invalid, _) => Line::Drop,
         }
     }
@@ -207,8 +220,9 @@ impl Task for Select {
         }
     }
 
+    /// Behind the first, which is to be known of.
     fn relays_untagged(&self, backend: BackendId) -> bool {
-        matches!(&self.step, Step::ExpectReply(at) if *at == backend)
+        self.has_told && matches!(&self.step, Step::ExpectReply(at) if *at == backend)
     }
 }
 
