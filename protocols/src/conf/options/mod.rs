@@ -98,8 +98,8 @@ const PATTERNS: &[(Pattern, Known)] = &[
     (Pattern::Host("pop3_port"), pattern("rookery_HOST_pop3_port", Honoured)),
     (Pattern::Host("lmtp_port"), pattern("rookery_HOST_lmtp_port", Honoured)),
     (Pattern::Host("sieve_port"), pattern("rookery_HOST_sieve_port", Honoured)),
-    (Pattern::Host("http_port"), pattern("rookery_HOST_http_port", Honoured)),
-    (Pattern::Host("nntp_port"), pattern("rookery_HOST_nntp_port", Honoured)),
+    (Pattern::Host("http_port"), pattern("rookery_HOST_http_port", Ignored)),
+    (Pattern::Host("nntp_port"), pattern("rookery_HOST_nntp_port", Ignored)),
     (Pattern::Suffix("_password"), Known { security: true, ..pattern("HOST_password", Honoured) }),
     (Pattern::Suffix("_mechs"), Known { security: true, ..pattern("HOST_mechs", Honoured) }),
     (Pattern::Suffix("_client_cert"), Known { security: true, ..pattern("HOST_client_cert", Honoured) }),
@@ -368,6 +368,21 @@ mod tests {
             assert_eq!(find(unknown), None, "{unknown}");
         }
         assert_eq!(service_option("lmtp_admins").map(|(service, _)| service), Some("lmtp"));
+    }
+
+    #[test]
+    fn ports_of_services_that_are_not_served_are_told_to_be_ignored() {
+        for (service, standing) in [
+            ("imap", Honoured),
+            ("lmtp", Honoured),
+            ("pop3", Honoured),
+            ("sieve", Honoured),
+            ("http", Ignored),
+            ("nntp", Ignored),
+        ] {
+            let option = find(&format!("rookery_be1_{service}_port"));
+            assert_eq!(option.map(|option| option.standing), Some(standing), "{service}");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The table of options says the truth: what it calls honoured is read, and what is read it calls so; and
-//! what was read into the configuration of sessions is asked for by one.
+//! The table of options says the truth: what it calls honoured is read, and what is read it calls so;
+//! what was read into the configuration of sessions is asked for by one; and operators can read of our own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,6 +17,12 @@ const SESSIONS: &str = "protocols/src/imap/config.rs";
 
 /// Where the configuration is read.
 const READERS: [&str; 2] = ["engine/src", "tools"];
+
+/// Where operators read of our own options.
+const MANUALS: [&str; 2] = ["README.md", "perf/README.md"];
+
+/// What our own options begin with.
+const OWN: &str = "rookery_";
 
 /// How the table rates an option.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +51,11 @@ pub(super) fn check(root: &Path, findings: &mut Vec<Finding>) -> Result<()> {
         }
     }
     findings.extend(complaints(&declared, &read));
+    let mut manuals = String::new();
+    for manual in MANUALS {
+        manuals.push_str(&fs::read_to_string(root.join(manual))?);
+    }
+    findings.extend(undocumented(&declared, &manuals));
     let fields = fields(code(&fs::read_to_string(root.join(SESSIONS))?));
     let mut sources = String::new();
     for path in files(&root.join("protocols/src"), "rs")? {
@@ -86,6 +97,14 @@ fn complaints(declared: &BTreeMap<String, Rated>, read: &BTreeMap<String, String
         }
     }
     complaints
+}
+
+/// Our own options of which no manual speaks.
+fn undocumented(declared: &BTreeMap<String, Rated>, manuals: &str) -> Vec<Finding> {
+    let own = declared.keys().filter(|option| option.starts_with(OWN));
+    own.filter(|option| !manuals.contains(&format!("`{option}")))
+        .map(|option| format!("{}: {option} stands in none of {}", TABLES[1], MANUALS.join(", ")))
+        .collect()
 }
 
 /// `o("name", Kind, Standing),` or `own("name", Kind),` as it stands in a table.
@@ -150,6 +169,19 @@ mod tests {
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].contains("admins is called honoured"));
         assert!(found[1].contains("engine/src/x.rs: serverinfo is read"));
+    }
+
+    #[test]
+    fn own_option_that_no_manual_has_is_found() {
+        let declared = [
+            "own(\"rookery_a\", Kind::Text),",
+            "own(\"rookery_b\", Kind::Text),",
+            "o(\"c\", Text, Ignored),",
+        ];
+        let declared = declared.into_iter().filter_map(declaration).collect();
+        let found = undocumented(&declared, "`rookery_a: yes`, rookery_b");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("rookery_b stands in none"));
     }
 
     #[test]
