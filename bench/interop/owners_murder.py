@@ -112,13 +112,20 @@ class World(master_murder.World):
             rows = client.ok("FIND", name)
         return (rows[0][1].decode(), rows[0][3].decode()) if rows else None
 
-    def conflicts(self, name):
-        """What the master remembers of a name: (asked, outcome)."""
+    def claims(self):
+        """What the master remembers of who claimed what."""
         done = subprocess.run([f"{self.bed.binaries}/rookery", "-C", f"{self.master.folder}/imapd.conf", "--json",
                                "conflicts"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=30, check=False)
-        rows = [json.loads(line) for line in done.stdout.splitlines()]
-        return [(row["conflict"]["asked"], row["conflict"]["outcome"]) for row in rows
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def conflicts(self, name):
+        """What the master remembers of a name: (asked, outcome)."""
+        return [(row["conflict"]["asked"], row["conflict"]["outcome"]) for row in self.claims()
                 if row.get("conflict", {}).get("name") == name]
+
+    def unfinished(self):
+        """Names of moves that broke off, each with what to do."""
+        return {row["unfinished_move"]["name"]: row["repair"] for row in self.claims() if "unfinished_move" in row}
 
     def at(self, n):
         return f"{self.hosts[n - 1]}!default"
@@ -245,6 +252,13 @@ def a_move_whose_source_died_is_found_and_repaired(world):
                  if name.startswith("user.user002") and problem != "stale-frontend"}
         assert found and {problem for _, problem in found} <= {
             "move-interrupted", "move-not-announced", "not-activated"}, found
+        assert world.unfinished() == {}, "its source has not asked for its list yet"
+        world.tool("backend2", "ctl_mboxlist", "-mw")
+        told = world.unfinished()
+        reserved = {name for name, (kind, _, _) in world.told().items() if kind == "RESERVE"}
+        assert reserved and told.keys() == reserved, (told, reserved)
+        assert {repair for repair in told.values()} == {
+            f"ctl_mboxlist -m on {world.hosts[1]} first, then at its destination"}, told
     finally:
         with open(push, "w") as f:
             f.write(wrapper)

@@ -64,7 +64,7 @@ fn write_json(out: &mut impl Write, claims: &Claims) -> std::io::Result<()> {
         output::json(out, &Reserved { reservation })?;
     }
     for unfinished_move in &claims.unfinished {
-        output::json(out, &Unfinished { unfinished_move })?;
+        output::json(out, &Unfinished { unfinished_move, repair: repair(unfinished_move) })?;
     }
     Ok(())
 }
@@ -82,6 +82,8 @@ struct Reserved<'a> {
 #[derive(Serialize)]
 struct Unfinished<'a> {
     unfinished_move: &'a UnfinishedMove,
+    /// What to do, in the safe order.
+    repair: String,
 }
 
 fn write(out: &mut impl Write, form: Form, claims: &Claims, now: u64) -> std::io::Result<()> {
@@ -114,13 +116,16 @@ fn write(out: &mut impl Write, form: Form, claims: &Claims, now: u64) -> std::io
     table.finish()?;
     let mut table = Table::new(&mut *out, form, &["MAILBOX", "UNFINISHED MOVE FROM", "BEGUN", "REPAIR"]);
     for broken in &claims.unfinished {
-        let source = shown(broken.source.as_bytes());
-        let server = source.split('!').next().unwrap_or_default().to_owned();
-        let repair = format!("ctl_mboxlist -m on {server} first, then at its destination");
-        let name = shown(broken.name.as_bytes());
-        table.row(vec![name, source, ago(broken.deactivated_unix, now), repair])?;
+        let (name, source) = (shown(broken.name.as_bytes()), shown(broken.source.as_bytes()));
+        table.row(vec![name, source, ago(broken.deactivated_unix, now), repair(broken)])?;
     }
     table.finish()
+}
+
+/// The source first: at the destination first, Cyrus' tool would delete the only copy there is.
+fn repair(broken: &UnfinishedMove) -> String {
+    let server = broken.source.split('!').next().unwrap_or_default();
+    format!("ctl_mboxlist -m on {} first, then at its destination", shown(server.as_bytes()))
 }
 
 /// Who else says that it has the mailbox, as well as that is known.
@@ -176,6 +181,14 @@ mod tests {
             text,
             "user.fred\tactivate\trefused\tbackend1!default\tbackend2!default (10.0.0.2)\t3\t1 min ago\n\
              user.joe\tbackend1!default\tunknown\tctl_mboxlist -m on backend1 first, then at its destination\n"
+        );
+        let mut out = Vec::new();
+        write_json(&mut out, &claims).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let last = text.lines().last().unwrap();
+        assert!(
+            last.contains("\"repair\":\"ctl_mboxlist -m on backend1 first, then at its destination\""),
+            "{last}"
         );
     }
 }
