@@ -1,7 +1,9 @@
 """Our `mupdate` without -m: slaves behind slaves, their kick sockets, and what a master asks of who connects."""
+import json
 import os
 import signal
 import socket
+import subprocess
 import time
 
 from daemon import Saslauthd
@@ -126,6 +128,33 @@ def one_goes_and_comes(writer, one, two):
     raise AssertionError(f"the last slave is behind: {two.log()}")
 
 
+def a_slave_goes_on_where_it_was(a):
+    """Not a list again, but what it missed: behind its own restart, and behind a crash of the master."""
+    place = f"{a.folder}/resume"
+    with Master(a.binaries, f"{place}/master", f"{a.net}.9") as master:
+        slave = Slave(a.binaries, f"{place}/slave", f"{a.net}.8", master.address)
+        with slave:
+            with master.client() as writer:
+                for n in range(50):
+                    writer.ok("ACTIVATE", f"user.r{n}", "be1!p", "r\tl\t")
+                assert kick(slave) == b"ok"
+                assert slave.stop() == 0, slave.log()
+                writer.ok("DELETE", "user.r1")
+                writer.ok("ACTIVATE", "user.s", "be1!p", "s\tl\t")
+                writer.ok("RESERVE", "user.t", "be2!p")
+            for restart in (slave.start, lambda: (master.kill(), master.start())):
+                os.truncate(f"{slave.folder}/log", 0)
+                restart()
+                with master.client() as writer:
+                    expected = writer.entries()
+                end = time.monotonic() + 60
+                while "in step with the mupdate master again: 51 mailboxes" not in slave.log():
+                    assert time.monotonic() < end and " new, " not in slave.log(), slave.log()
+                    time.sleep(0.05)
+                with slave.client() as reader:
+                    assert reader.entries() == expected
+
+
 def a_unified_server_keeps_its_own_without_a_server(a):
     """What is at the host itself has no server in its list, in any case of letters; the rest has."""
     place = f"{a.folder}/unified"
@@ -162,6 +191,25 @@ def no_more_connections_than_allowed(a):
             client.ok("NOOP")
 
 
+def takeovers_may_be_allowed(a):
+    """`rookery_takeover: allowed` is Cyrus' rule, the last one is right; without it the owner is. Both are shown."""
+    for value, answer, outcome in (("allowed", b"OK", "done"), (None, b"NO", "refused")):
+        folder, options = f"{a.folder}/takeover-{outcome}", {"rookery_takeover": value} if value else {}
+        with Master(a.binaries, folder, f"{a.net}.9", options=options) as master, master.client() as client:
+            client.ok("ACTIVATE", "user.taken", "be1!p", "t\tlrs\t")
+            client.ok("ACTIVATE", "user.moved", "be1!p", "m\tlrs\t")
+            assert client.command("ACTIVATE", "user.taken", "be2!q", "t\tl\t")[-1][1] == answer, outcome
+            assert client.command("DEACTIVATE", "user.moved", "be2!q")[-1][1] == answer, outcome
+            place = ("MAILBOX", "be2!q", "t\tl\t") if value else ("MAILBOX", "be1!p", "t\tlrs\t")
+            assert client.entries()["user.taken"] == place, client.entries()
+            done = subprocess.run([f"{a.binaries}/rookery", "-C", f"{folder}/imapd.conf", "--json", "conflicts"],
+                                  stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+            rows = [json.loads(line)["conflict"] for line in done.stdout.splitlines() if b'"conflict"' in line]
+            found = {(row["name"], row["asked"], row["outcome"], row["owner"], row["claimed"]) for row in rows}
+            assert found == {("user.taken", "activate", outcome, "be1!p", "be2!q"),
+                             ("user.moved", "deactivate", outcome, "be1!p", "be2!q")}, (found, done)
+
+
 def passwords_by_saslauthd(a):
     """As on a frontend; `mupdate_admins` takes the place of `admins`."""
     folder = f"{a.folder}/sasl"
@@ -184,6 +232,8 @@ def passwords_by_saslauthd(a):
 def run(report, a):
     """All of it."""
     report.check("slave/behind a slave", slaves_behind_slaves, a)
+    report.check("slave/goes on where it was", a_slave_goes_on_where_it_was, a)
     report.check("slave/unified", a_unified_server_keeps_its_own_without_a_server, a)
     report.check("master/connections_max", no_more_connections_than_allowed, a)
+    report.check("master/takeovers may be allowed", takeovers_may_be_allowed, a)
     report.check("master/saslauthd", passwords_by_saslauthd, a)
