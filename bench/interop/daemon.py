@@ -1,5 +1,6 @@
 """rookeryd as a daemon: what it says at start, logins, signals, restarts and TLS, with a real murder behind it."""
 import base64
+import errno
 import hashlib
 import hmac
 import os
@@ -9,6 +10,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import sys
 import threading
 import time
 
@@ -207,6 +209,27 @@ def unknown_option_is_a_warning(bed):
 def missing_certificate_is_named(bed):
     Daemon(bed, {"tls_server_cert": "/nowhere/cert.pem"}).refused(78, "/nowhere/cert.pem")
     Daemon(bed, {"tls_client_ca_file": "/nowhere/ca.pem"}).refused(78, "/nowhere/ca.pem")
+
+
+# Answers io_uring_setup(2), number 425, with an error by seccomp(2), and becomes another program.
+WITHOUT_RING = """
+import ctypes, os, struct, sys
+steps = [(0x20, 0, 0, 0), (0x15, 0, 1, 425), (0x06, 0, 0, 0x00050000 | int(sys.argv[1])), (0x06, 0, 0, 0x7fff0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(steps), ctypes.addressof(code)))
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.byref(program), 0, 0):
+    sys.exit("no seccomp")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def what_the_system_forbids_is_named(bed):
+    """Each says what to set. (Locked memory: the part plumbing.)"""
+    Daemon(bed, prefix=["prlimit", "--nofile=200:200"]).refused(69, "descriptor limit is 200, at least 256", "LimitNOFILE=")
+    for error, expected in ((errno.EPERM, "kernel.io_uring_disabled=0"), (errno.ENOSYS, "allow the io_uring_* system calls"),
+                            (errno.ENOMEM, "LimitMEMLOCK=infinity")):
+        Daemon(bed, prefix=[sys.executable, "-c", WITHOUT_RING, str(int(error))]).refused(69, expected)
 
 
 def second_daemon_is_refused(bed):
@@ -672,7 +695,7 @@ def runs_without_root(bed):
 
 TESTS = [
     method_must_be_one_of_ours, broken_lines_are_named, unknown_option_is_a_warning, missing_certificate_is_named,
-    second_daemon_is_refused, logins_from_a_passwd_file, logins_by_saslauthd, logins_at_the_home_server,
+    what_the_system_forbids_is_named, second_daemon_is_refused, logins_from_a_passwd_file, logins_by_saslauthd, logins_at_the_home_server,
     ready_only_with_a_live_list, serves_its_copy_while_the_master_is_down, hangup_reads_everything_again,
     drain_has_an_end, descriptors_come_back, tls_of_both_versions, sessions_are_resumed, backends_are_verified,
     runs_without_root,
