@@ -40,7 +40,6 @@ fn choose(cli: &Cli, wire: &Wire) -> Option<Mechanism> {
 }
 
 fn credentials(cli: &Cli, mechanism: Mechanism) -> anyhow::Result<Credentials> {
-    let login_name = || std::env::var("LOGNAME").or_else(|_| std::env::var("USER")).unwrap_or_default();
     let authname = cli.authname.clone().unwrap_or_else(login_name);
     let password = match (&cli.password, mechanism) {
         (Some(password), _) => Secret::new(password.as_bytes()),
@@ -57,9 +56,26 @@ fn credentials(cli: &Cli, mechanism: Mechanism) -> anyhow::Result<Credentials> {
     })
 }
 
+/// Who runs the program, by `/etc/passwd`, else by what the environment says.
+fn login_name() -> String {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = name_of(&passwd, rustix::process::getuid().as_raw());
+    let said = || std::env::var("LOGNAME").or_else(|_| std::env::var("USER"));
+    name.map_or_else(|| said().unwrap_or_default(), str::to_owned)
+}
+
+/// `name:password:uid:...`.
+fn name_of(passwd: &str, uid: u32) -> Option<&str> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
+    })
+}
+
 /// Asks for the password; on a terminal it is not shown.
 fn ask() -> anyhow::Result<Secret> {
-    say("Password: ")?;
+    say("Please enter your password: ")?;
     let before = rustix::termios::tcgetattr(stdin()).ok();
     if let Some(before) = &before {
         let mut quiet = before.clone();
@@ -161,5 +177,16 @@ fn response(client: &mut Client, step: ClientStep) -> Result<Secret, sasl::SaslE
             let step = client.salted_password(&salted)?;
             response(client, step)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_is_that_of_the_user_id() {
+        let passwd = "root:x:0:0::/root:/bin/sh\nbroken\ncyrus:x:106:8:Cyrus:/var/spool/cyrus:/bin/sh\n";
+        assert_eq!([0, 106, 8].map(|uid| name_of(passwd, uid)), [Some("root"), Some("cyrus"), None]);
     }
 }

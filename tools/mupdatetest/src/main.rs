@@ -35,6 +35,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
+    if cli.timing {
+        bail!("stress test can only be run for IMAP\n");
+    }
     if let Some(path) = &cli.background_socket {
         return start_behind(path);
     }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Parser;
 
 /// Log in at a MUPDATE server, show what is said, and pass on lines by hand or from a file
+///
+/// Mechanisms are PLAIN, LOGIN, SCRAM-SHA-256, SCRAM-SHA-1 and EXTERNAL (with the certificate of -t).
 #[derive(Parser, Clone, Debug)]
 #[command(name = "mupdatetest", version)]
 pub(crate) struct Cli {
@@ -50,6 +52,9 @@ pub(crate) struct Cli {
     /// Send no initial response
     #[arg(short = 'i')]
     pub no_initial_response: bool,
+    /// Time commands; as in Cyrus' program, not those of MUPDATE
+    #[arg(short = 'z')]
+    pub timing: bool,
     /// Number of logins, one after the other
     #[arg(short = 'n', value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub logins: u32,
@@ -77,8 +82,7 @@ mod tests {
 
     #[test]
     fn command_lines_of_imtest_are_understood() {
-        let line =
-            "mupdatetest -m SCRAM-SHA-256 -u a -a b -w c -p 3905 -k 0 -l 128 -v -t= -q -n 2 -o x=y -r r host";
+        let line = "mupdatetest -m SCRAM-SHA-256 -u a -a b -w c -p 3905 -k 0 -l 128 -v -t= -q -z -n 2 -o x=y -r r host";
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
         assert_eq!((cli.host.as_deref(), cli.logins), (Some("host"), 2));
         assert!(Cli::try_parse_from(["mupdatetest", "-t", "", "-m", "PLAIN", "host"]).is_ok());
