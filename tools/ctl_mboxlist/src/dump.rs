@@ -10,7 +10,7 @@ use protocols::proxy::Change;
 use store::Opened;
 
 use crate::options::Cli;
-use crate::place::{self, Place};
+use crate::place::{self, IsCyrus, Place};
 
 /// Changes that are written to a list at once.
 const BATCH: usize = 10_000;
@@ -18,9 +18,7 @@ const BATCH: usize = 10_000;
 pub(crate) fn run(cli: &Cli, place: &Place) -> anyhow::Result<()> {
     let out = BufWriter::new(stdout().lock());
     match place {
-        Place::Cyrus(_) if cli.remove_dumped => bail!(
-            "-x would change Cyrus' own database, which is not done here: use Cyrus' ctl_mboxlist -d -x"
-        ),
+        Place::Cyrus(_) if cli.remove_dumped => bail!(IsCyrus { options: "-d -x" }),
         Place::Cyrus(path) => cyrus(cli, path, out),
         Place::Ours(path) => ours(cli, path, out),
     }

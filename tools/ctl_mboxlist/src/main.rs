@@ -17,7 +17,7 @@ use store::StoreError;
 
 use options::{Cli, Operation};
 
-/// What a wrong command line exits with, as in Cyrus; a damaged list too.
+/// What a wrong command line exits with, as in Cyrus; a damaged list or dump too.
 const EX_WRONG: u8 = 1;
 
 /// `--check` found differences.
@@ -40,11 +40,16 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("ctl_mboxlist: {error:#}");
-            // No waiting mends it.
-            let is_damage = matches!(error.downcast_ref(), Some(StoreError::Damaged { .. }));
-            if is_damage { EX_WRONG.into() } else { EX_TEMPFAIL.into() }
+            if is_final(&error) { EX_WRONG.into() } else { EX_TEMPFAIL.into() }
         }
     }
+}
+
+/// Whether no waiting mends it.
+fn is_final(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(StoreError::Damaged { .. }))
+        || error.is::<undump::BrokenDump>()
+        || error.is::<place::IsCyrus>()
 }
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {

@@ -11,8 +11,9 @@ use client::conf::IMAPD_CONF;
 /// master it is the list of rookeryd or mupdate, which must not be running.
 ///
 /// Exit status: 0 when the work was done, also when -m leaves something that only a person may
-/// decide; 1 for a wrong command line, for a damaged list of ours and for differences with --check; 75
-/// when the list or the master cannot be used at the moment.
+/// decide; 1 for a wrong command line, for a damaged list of ours, a broken dump, what would change Cyrus'
+/// own database, and for differences with --check; 75 when the list or the master cannot be used at the
+/// moment.
 #[derive(Parser, Debug)]
 #[command(name = "ctl_mboxlist", version, group = ArgGroup::new("operation").required(true).multiple(true))]
 pub(crate) struct Cli {
@@ -56,7 +57,8 @@ pub(crate) struct Cli {
     #[arg(long, group = "operation", conflicts_with = "verify")]
     pub check: bool,
 
-    /// Compare the list with the folders of the partitions
+    /// Compare the list with the folders of the partitions, also those named by ids, which Cyrus 3.6's own
+    /// program does not find; of a list of ours: whether it can be read whole
     #[arg(short, long, group = "operation")]
     pub verify: bool,
 

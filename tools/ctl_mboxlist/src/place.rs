@@ -1,5 +1,6 @@
 //! Which list is meant: Cyrus' database on a backend, or a list of ours.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -16,6 +17,25 @@ pub(crate) enum Place {
     /// The list of a master or a frontend of ours.
     Ours(PathBuf),
 }
+
+/// What was asked for would change Cyrus' own database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct IsCyrus {
+    /// The options of Cyrus' program that do it.
+    pub options: &'static str,
+}
+
+impl fmt::Display for IsCyrus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options = self.options;
+        write!(
+            f,
+            "{options} would change Cyrus' own database, which is not done here: use Cyrus' ctl_mboxlist {options}"
+        )
+    }
+}
+
+impl std::error::Error for IsCyrus {}
 
 /// Chooses by `-f`, else by what this server is.
 pub(crate) fn choose(imapd: &Imapd, named: Option<&Path>) -> anyhow::Result<Place> {

@@ -1,5 +1,6 @@
 //! `-u`: a dump into a list of ours.
 
+use std::fmt;
 use std::io::{BufRead, BufReader, Read, stdin};
 
 use anyhow::bail;
@@ -11,22 +12,42 @@ use protocols::proxy::{Change, Entry, Location};
 use store::{Opened, Store};
 
 use crate::options::Cli;
-use crate::place::{self, Place};
+use crate::place::{self, IsCyrus, Place};
 
 /// Changes that are written at once.
 const BATCH: usize = 10_000;
 
 pub(crate) fn run(cli: &Cli, place: &Place) -> anyhow::Result<()> {
     let Place::Ours(path) = place else {
-        bail!("-u would change Cyrus' own database, which is not done here: use Cyrus' ctl_mboxlist -u");
+        bail!(IsCyrus { options: "-u" });
     };
     let Opened { store, loaded, .. } = place::open_ours(path)?;
     let mut restore = Restore::new(store, loaded.list, loaded.sequence);
     let input = stdin().lock();
     let read = if cli.legacy { read_lines(input, &mut restore) } else { read_json(input, &mut restore) };
-    restore.finish()?;
-    read
+    let taken = restore.finish()?;
+    read.map_err(|why| anyhow::Error::new(BrokenDump { taken, why: format!("{why:#}") }))
 }
+
+/// A dump that cannot be read to its end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct BrokenDump {
+    /// Mailboxes before that, which are in the list.
+    taken: u64,
+    why: String,
+}
+
+impl fmt::Display for BrokenDump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BrokenDump { taken, why } = self;
+        write!(
+            f,
+            "the dump is broken: {why}; the {taken} mailboxes before that were taken, the list is not complete"
+        )
+    }
+}
+
+impl std::error::Error for BrokenDump {}
 
 fn read_json(input: impl Read, restore: &mut Restore) -> anyhow::Result<()> {
     dump::read(input, |told| match told {
@@ -58,13 +79,15 @@ struct Restore {
     store: Store,
     list: Editor,
     sequence: u64,
+    /// Mailboxes that were written.
+    taken: u64,
     batch: Vec<Change>,
     failure: Option<store::StoreError>,
 }
 
 impl Restore {
     fn new(store: Store, list: Editor, sequence: u64) -> Restore {
-        Restore { store, list, sequence, batch: Vec::new(), failure: None }
+        Restore { store, list, sequence, taken: 0, batch: Vec::new(), failure: None }
     }
 
     fn take(&mut self, mailbox: &Mailbox) {
@@ -96,15 +119,19 @@ impl Restore {
         }
         let list = self.list.publish();
         match self.store.write(&StoreWrite::Append { changes, sequence, beside: Beside::default(), list }) {
-            Ok(()) => self.sequence = sequence,
+            Ok(()) => {
+                self.taken += sequence - self.sequence;
+                self.sequence = sequence;
+            }
             Err(error) => self.failure = Some(error),
         }
     }
 
-    fn finish(mut self) -> anyhow::Result<()> {
+    /// Writes the rest; how many mailboxes were written in all.
+    fn finish(mut self) -> anyhow::Result<u64> {
         // A list that has a sequence number was complete once: also after a dump of no mailbox.
         self.write();
-        self.failure.map_or(Ok(()), |error| Err(error.into()))
+        self.failure.map_or(Ok(self.taken), |error| Err(error.into()))
     }
 }
 
