@@ -13,7 +13,7 @@ const TIME_US_MAX: u64 = 600_000_000;
 /// Significant digits.
 const DIGITS: u8 = 2;
 
-/// Bytes of one histogram: 128 counters for every doubling up to [`TIME_US_MAX`].
+/// Bytes of one histogram: 128 counters for every doubling up to ten minutes of microseconds.
 pub const HISTOGRAM_BYTES: usize = 24 * 128 * size_of::<u32>();
 
 /// Bytes of all histograms of a shard. What comes up when they are used up is not kept, but counted.

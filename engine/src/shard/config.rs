@@ -20,7 +20,7 @@ pub struct ShardConfig {
     pub limits: Limits,
     /// Keepalive of accepted and connected TCP sockets; `None` leaves it off.
     pub keepalive: Option<Keepalive>,
-    /// Pipes for splicing, made by [`pipes`](super::pipes) before privileges are dropped. Without
+    /// Pipes for splicing, made by [`pipes`](super::pipes()) before privileges are dropped. Without
     /// any all is copied.
     pub pipes: Vec<Pipe>,
     /// Provided receive buffers of 4 KiB; a power of two, at most 32,768.

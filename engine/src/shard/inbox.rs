@@ -54,7 +54,7 @@ pub enum ToShard {
         socket: OwnedFd,
     },
     /// Accept what is queued, close the listeners, tell every session; whoever is still there after
-    /// this time is ended. [`run`](super::run) returns when the last session has ended.
+    /// this time is ended. [`run`](super::run()) returns when the last session has ended.
     Drain {
         /// The time that sessions have.
         within: Duration,
@@ -83,7 +83,7 @@ struct Shared {
 pub struct Inbox(Arc<Shared>);
 
 impl Inbox {
-    /// A way into a shard and its reading end, which [`run`](super::run) takes.
+    /// A way into a shard and its reading end, which [`run`](super::run()) takes.
     ///
     /// # Errors
     /// No descriptor is left for the pipe.

@@ -1,6 +1,6 @@
 //! One core of the data path: an io_uring of its own inside a glommio executor.
 //!
-//! [`run`] drives session machines (`driver`) over sockets on the calling thread. It knows no
+//! [`run()`] drives session machines (`driver`) over sockets on the calling thread. It knows no
 //! protocol; what a session wants beyond bytes and time is asked of a [`Host`], and other threads
 //! reach it through an [`Inbox`].
 

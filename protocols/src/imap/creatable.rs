@@ -1,7 +1,7 @@
 //! Whether a mailbox that is not there could be created, which is what `[TRYCREATE]` says.
 //!
 //! "Unless it is certain that the destination mailbox cannot be created, the server MUST send the
-//! response code [TRYCREATE]" (RFC 9051 section 6.3.12). It is certain where the nearest parent does
+//! response code \[TRYCREATE\]" (RFC 9051 section 6.3.12). It is certain where the nearest parent does
 //! not give the right `k`, and where there is no parent: only administrators create at the top.
 
 use super::task::{Context, Want};

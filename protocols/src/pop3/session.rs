@@ -102,7 +102,7 @@ impl Session {
         session
     }
 
-    /// Tells which address of ours the client came to, as [`Guest::came_to`].
+    /// Tells which address of ours the client came to, as IMAP sessions are told.
     pub fn came_to(&mut self, address: &str) {
         let (entrance, mut around) = parts!(self);
         entrance.guest.came_to(address, &mut around);

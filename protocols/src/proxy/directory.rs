@@ -44,7 +44,7 @@ pub enum DirectoryQuestion {
     DumpEnds,
     /// Slave: changes from the stream, in order.
     Learn(Vec<Change>),
-    /// Slave: a NOOP that was sent for [`Event::BarrierWanted`] came back.
+    /// Slave: a NOOP that was sent for [`Event::BarrierWanted`](crate::proxy::Event::BarrierWanted) came back.
     BarrierReached,
     /// Slave: the source is gone. An unfinished dump is dropped, the list stays, stale.
     SourceLost {

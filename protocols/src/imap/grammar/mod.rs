@@ -1,7 +1,7 @@
 //! IMAP as it stands on the wire: what a frontend reads of commands and responses.
 //!
 //! Read is only what decides a route or must be changed on its way: [`Command`] finds tag and verb,
-//! and each verb that is routed by its arguments has a parser in [`args`]. [`response`] sorts what
+//! and each verb that is routed by its arguments has a parser in [`args`]. [`mod@response`] sorts what
 //! servers say. Everything else is forwarded unread.
 //!
 //! ```text
