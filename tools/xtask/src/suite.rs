@@ -13,7 +13,7 @@ use crate::instructions::{self, Against};
 use crate::tally::Tally;
 use crate::{cargo, root, target_folder};
 
-/// Seeds of the short form of the simulation of a murder: 90 s of CPU, two worlds side by side.
+/// Seeds of the short form of the simulation of a murder: 100 s of CPU, two worlds side by side.
 const MURDER_SEEDS: &str = "2000";
 
 /// The same of a master and its slaves.
