@@ -143,9 +143,9 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
     let telemetry = Telemetry::start(&configuration.process.directory, log.clone())?;
     let shared = Arc::new(Shared {
         telemetry,
-        presence: Sessions::kept(cores.len(), &configuration.process.presence, &log),
+        presence: sessions_kept(&configuration, cores.len(), &log),
         backends: known_backends(&configuration, &log),
-        intents: Intents::new(&configuration.process.directory, &log),
+        intents: intents(&configuration, &log),
         log,
         tls,
         helpers,
@@ -192,8 +192,30 @@ fn connections_of_a_shard(fit: &Fit, shards: usize) -> usize {
     share.saturating_sub(shard::EXCHANGES_MAX).max(share / 2)
 }
 
+/// Whether anything is written to files. Who keeps no list has no folder: the demo.
+fn keeps_files(configuration: &Configuration) -> bool {
+    configuration.directory.store.is_some()
+}
+
+fn sessions_kept(configuration: &Configuration, shards: usize, log: &Log) -> Sessions {
+    match keeps_files(configuration) {
+        true => Sessions::kept(shards, &configuration.process.presence, log),
+        false => Sessions::new(shards),
+    }
+}
+
+fn intents(configuration: &Configuration, log: &Log) -> Intents {
+    match keeps_files(configuration) {
+        true => Intents::new(&configuration.process.directory, log),
+        false => Intents::nowhere(),
+    }
+}
+
 /// What earlier processes knew of the backends.
 fn known_backends(configuration: &Configuration, log: &Log) -> Backends {
+    if !keeps_files(configuration) {
+        return Backends::new(Offered::default());
+    }
     let path = configuration.process.directory.join("rookery-capabilities");
     let (offered, error) = Offered::kept_in(path.clone());
     if let Some(error) = error {

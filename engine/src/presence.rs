@@ -62,7 +62,7 @@ struct Client {
 
 impl Sessions {
     /// Of so many shards.
-    fn new(shards: usize) -> Sessions {
+    pub(crate) fn new(shards: usize) -> Sessions {
         Sessions((0..shards).map(|_| Mutex::default()).collect())
     }
 
