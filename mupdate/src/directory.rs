@@ -37,7 +37,7 @@ pub use ledger::{
     ADDRESSES_MAX, CONFLICTS_MAX, Conflict, ConflictKind, ConflictOutcome, KeptNote, Note, RESERVATIONS_MAX,
     Reservation, ReservationCause, SERVERS_OF_ADDRESS_MAX, UnfinishedMove,
 };
-pub use log::LOG_CHANGES_MAX;
+pub use log::{LOG_BYTES_MAX, LOG_CHANGES_MAX, keep_newest};
 pub use snapshot::{Published, Snapshot, WaitForBarrier};
 pub use wait::Wait;
 

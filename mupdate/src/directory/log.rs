@@ -8,7 +8,7 @@ use protocols::proxy::{Change, ChangePage, PAGE_BYTES_MAX};
 pub const LOG_CHANGES_MAX: usize = 65_536;
 
 /// Octets of names, locations and ACLs that are kept.
-const LOG_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const LOG_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A ring of changes. The last one has the number `newest`.
 pub(super) struct Log {
@@ -75,6 +75,18 @@ impl Log {
         }
         Some(ChangePage { changes, upto, complete: upto == published })
     }
+}
+
+/// Forgets the oldest changes, so that no more are left than are kept.
+pub fn keep_newest(changes: &mut Vec<Change>) {
+    let mut left = LOG_BYTES_MAX;
+    let fits = |change: &Change| {
+        let is_small = size(change) <= left;
+        left = left.saturating_sub(size(change));
+        is_small
+    };
+    let kept = changes.iter().rev().take(LOG_CHANGES_MAX).map(fits).take_while(|fits| *fits).count();
+    changes.drain(..changes.len() - kept);
 }
 
 fn size(change: &Change) -> usize {

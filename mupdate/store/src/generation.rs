@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-use mupdate::directory::{Beside, History, KeptNote, LOG_CHANGES_MAX, Loaded};
+use mupdate::directory::{Beside, History, KeptNote, LOG_BYTES_MAX, LOG_CHANGES_MAX, Loaded, keep_newest};
 use protocols::proxy::Change;
 
 use crate::record::Batch;
@@ -125,6 +125,7 @@ impl Generation {
 
     /// Applies the batches to the list of the image.
     fn replay(&mut self, folder: &Path, loaded: &mut Loaded) -> Result<(), StoreError> {
+        let mut fresh = 0;
         for row in self.log.iter() {
             let (key, value) = row.into_inner().map_err(|error| damaged(folder, &error.to_string()))?;
             let key: Option<[u8; 8]> = (*key).try_into().ok();
@@ -136,8 +137,9 @@ impl Generation {
             self.bytes += value.len();
             self.changes += batch.changes.len();
             take(batch, loaded);
+            shorten(&mut loaded.log, &mut fresh, value.len());
         }
-        end_log(&mut loaded.log);
+        keep_newest(&mut loaded.log);
         Ok(())
     }
 
@@ -205,7 +207,7 @@ impl Reader {
         sequence_before: u64,
         upto: u64,
     ) -> io::Result<Vec<Change>> {
-        let (mut log, mut sequence) = (before, sequence_before);
+        let (mut log, mut sequence, mut fresh) = (before, sequence_before, 0);
         for row in self.log.iter() {
             let (_, value) = row.into_inner().map_err(io::Error::other)?;
             let batch =
@@ -216,9 +218,9 @@ impl Reader {
             follow(&batch, &mut log, sequence);
             sequence = batch.sequence;
             log.extend(batch.changes);
-            shorten(&mut log);
+            shorten(&mut log, &mut fresh, value.len());
         }
-        end_log(&mut log);
+        keep_newest(&mut log);
         let is_long = |change: &Change| record::encode_change(change).len() > LOGGED_BYTES_MAX;
         if let Some(last) = log.iter().rposition(is_long) {
             log.drain(..=last);
@@ -234,7 +236,6 @@ fn take(batch: Batch, loaded: &mut Loaded) {
         loaded.list.apply(change);
     }
     loaded.log.extend(batch.changes);
-    shorten(&mut loaded.log);
     loaded.sequence = batch.sequence;
     loaded.source = batch.source;
     loaded.was_complete = true;
@@ -247,16 +248,14 @@ fn follow(batch: &Batch, log: &mut Vec<Change>, sequence: u64) {
     }
 }
 
-/// Forgets what is older than the log may be, not at every batch.
-fn shorten(log: &mut Vec<Change>) {
-    if log.len() >= 2 * LOG_CHANGES_MAX {
-        log.drain(..log.len() - LOG_CHANGES_MAX);
+/// Forgets what is older than the log may be, not at every batch: of `fresh` octets since it did so last, `more` are
+/// those of the last batch.
+fn shorten(log: &mut Vec<Change>, fresh: &mut usize, more: usize) {
+    *fresh += more;
+    if log.len() >= 2 * LOG_CHANGES_MAX || *fresh >= LOG_BYTES_MAX {
+        keep_newest(log);
+        *fresh = 0;
     }
-}
-
-/// Forgets what is older than the log may be.
-fn end_log(log: &mut Vec<Change>) {
-    log.drain(..log.len().saturating_sub(LOG_CHANGES_MAX));
 }
 
 fn open_database(path: &Path, folder: &Path) -> Result<Database, StoreError> {

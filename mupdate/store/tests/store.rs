@@ -6,10 +6,10 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use mupdate::directory::{Beside, LOG_CHANGES_MAX, StoreWrite};
+use mupdate::directory::{Beside, LOG_BYTES_MAX, LOG_CHANGES_MAX, StoreWrite};
 use mupdate::list::generate::Generator;
 use mupdate::list::{Applied, Editor, List};
-use protocols::proxy::{Change, Position};
+use protocols::proxy::{Change, Entry, Location, Position};
 use store::{OnDamage, Opened, Store, StoreError};
 
 fn changes(seed: u64, count: usize) -> Vec<Change> {
@@ -119,6 +119,40 @@ fn the_log_reaches_back_as_far_as_it_may_and_not_over_a_replacement() {
     opened.store.append(&all[..3], newest + 10).unwrap();
     drop(opened);
     assert!(open(folder.path()).loaded.log == all[..3], "what led to the replacement is not known");
+}
+
+/// Changes with large ACLs: few, and many octets.
+#[test]
+fn the_log_keeps_no_more_octets_than_it_may_in_memory_and_on_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut opened = open(folder.path());
+    let each = 3 * 1024;
+    let change = |n: usize| {
+        let name = format!("user.u{}", n % 10).into_bytes().into();
+        let acl = format!("{}{n}\tl\t", "x".repeat(each)).into_bytes().into();
+        Change::Active(Entry { name, location: Location(b"be1!p"[..].into()), acl })
+    };
+    let count = 3 * LOG_BYTES_MAX / each / 64 * 64;
+    let list = applied(&(0..10).map(change).collect::<Vec<_>>()).publish();
+    for n in (0..count).step_by(64) {
+        let batch: Vec<Change> = (n..n + 64).map(change).collect();
+        let (sequence, beside) = ((n + 64) as u64, Beside::default());
+        let append = StoreWrite::Append { changes: batch, sequence, beside, list: list.clone() };
+        opened.store.write(&append).unwrap();
+    }
+    drop(opened);
+    let opened = open(folder.path());
+    let kept = &opened.loaded.log;
+    assert!(
+        kept.len() * each <= LOG_BYTES_MAX && kept.len() * each > LOG_BYTES_MAX / 2,
+        "{} are kept",
+        kept.len()
+    );
+    assert_eq!(kept.last(), Some(&change(count - 1)));
+    let images =
+        std::fs::read_dir(folder.path()).unwrap().flatten().filter_map(|entry| entry.metadata().ok());
+    let largest = images.filter(|at| at.is_file()).map(|at| at.len()).max().unwrap_or(0);
+    assert!(largest < 2 * LOG_BYTES_MAX as u64, "an image of {largest} octets");
 }
 
 #[test]
