@@ -112,15 +112,15 @@ class World(master_murder.World):
             rows = client.ok("FIND", name)
         return (rows[0][1].decode(), rows[0][3].decode()) if rows else None
 
-    def claims(self):
-        """What the master remembers of who claimed what."""
-        done = subprocess.run([f"{self.bed.binaries}/rookery", "-C", f"{self.master.folder}/imapd.conf", "--json",
+    def claims(self, master=None):
+        """What a master remembers of who claimed what."""
+        done = subprocess.run([f"{self.bed.binaries}/rookery", "-C", f"{(master or self.master).folder}/imapd.conf", "--json",
                                "conflicts"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=30, check=False)
         return [json.loads(line) for line in done.stdout.splitlines()]
 
-    def conflicts(self, name):
-        """What the master remembers of a name: (asked, outcome)."""
-        return [(row["conflict"]["asked"], row["conflict"]["outcome"]) for row in self.claims()
+    def conflicts(self, name, master=None):
+        """What a master remembers of a name: (asked, outcome)."""
+        return [(row["conflict"]["asked"], row["conflict"]["outcome"]) for row in self.claims(master)
                 if row.get("conflict", {}).get("name") == name]
 
     def unfinished(self):
@@ -444,7 +444,42 @@ def unified_and_replicated_masters(world):
                 assert answer[1] == (b"NO" if mode == "standard" else b"OK"), (mode, answer)
                 assert client.command("RESERVE", "user.user001.Sent", "other!default")[-1][1] == (
                     b"NO" if mode == "standard" else b"OK"), mode
+            outcome = "refused" if mode == "standard" else "done"
+            assert world.conflicts("user.user001", master) == [("activate", outcome)], (mode, world.claims(master))
             assert master.stop() == 0
+
+
+def a_delete_goes_by_who_asks(world):
+    """It has no location: what counts is for which servers its address activates."""
+    with Master(world.bed.binaries, f"{world.folder}/deletes", f"{world.net}.4") as master:
+        one, both, stranger = (source_of(master, f"{world.net}.{n}") for n in (21, 22, 23))
+        for name in ("user.a", "user.b"):
+            one.ok("ACTIVATE", name, "be1!default", "a\tlrs\t")
+        for name, server in (("user.c", "be2"), ("user.d", "be3")):
+            both.ok("ACTIVATE", name, f"{server}!default", "a\tlrs\t")
+        assert one.command("DELETE", "user.c")[-1][1] == b"NO"         # known for be1 alone
+        assert one.command("DELETE", "user.unknown")[-1][1] == b"NO"
+        both.ok("DELETE", "user.a")                                    # two servers share it
+        stranger.ok("DELETE", "user.b")                                # nobody knows it
+        one.ok("ACTIVATE", "user.e", "be1!default", "a\tlrs\t")
+        one.ok("DEACTIVATE", "user.e", "BE1!default")                  # servers have no case
+        both.ok("DELETE", "user.e")                                    # it is not active
+        assert set(one.entries()) == {"user.c", "user.d"}
+        found = {name: world.conflicts(name, master) for name in ("user.a", "user.b", "user.c", "user.e", "user.unknown")}
+        assert found == {"user.a": [("delete", "done")], "user.b": [("delete", "done")], "user.c": [("delete", "refused")],
+                         "user.e": [], "user.unknown": []}, found
+        for client in (one, both, stranger):
+            client.close()
+
+
+def source_of(master, address):
+    """A client that connects from an address of its own."""
+    connect = socket.create_connection
+    socket.create_connection = lambda place, timeout: connect(place, timeout, (address, 0))
+    try:
+        return master.client()
+    finally:
+        socket.create_connection = connect
 
 
 def dash_a_is_the_master_where_it_is_named(world):
@@ -460,7 +495,7 @@ def dash_a_is_the_master_where_it_is_named(world):
 
 TESTS = [dash_a_is_the_master_where_it_is_named, a_leftover_copy_steals_nothing, a_move_onto_a_leftover_copy_ends_with_one_owner,
          our_ctl_mboxlist_does_what_debians_does, mupdatetest_of_both_on_our_master, scram_sha_1_of_both, mupdatetest_begins_tls,
-         unified_and_replicated_masters, a_stale_cyrus_frontend_is_found, a_dead_backend_is_replaced_by_ma,
+         unified_and_replicated_masters, a_delete_goes_by_who_asks, a_stale_cyrus_frontend_is_found, a_dead_backend_is_replaced_by_ma,
          a_move_whose_source_died_is_found_and_repaired, a_master_is_restored_from_its_own_dump]
 
 
