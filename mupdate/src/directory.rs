@@ -373,6 +373,11 @@ impl Directory {
         Some(write)
     }
 
+    /// Whether a write is out.
+    pub fn is_storing(&self) -> bool {
+        self.backlog.writing
+    }
+
     /// Says what became of the write that is out: durable, or one sentence why not.
     pub fn stored(&mut self, result: Result<(), Box<str>>) {
         self.backlog.writing = false;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
+use std::thread;
 use std::time::Duration;
 
 use driver::deflate::Deflaters;
@@ -38,7 +39,13 @@ const WORK_NAMES: usize = 10_000;
 /// How long a dump may stand still: a master under load pauses for seconds.
 const DUMP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The host of the directory shard.
+/// How long the end waits for a disk that is to take what it has not got yet.
+const LAST_WRITES: Duration = Duration::from_secs(10);
+
+/// How often the end looks whether the disk has taken a write.
+const LAST_WRITES_LOOK: Duration = Duration::from_millis(1);
+
+/// The host of the directory shard. When it is dropped, the store has all that the directory knows.
 pub(super) struct DirectoryHost {
     directory: Directory,
     requests: Arc<Requests>,
@@ -90,6 +97,28 @@ pub(super) fn slave(settings: &config::Directory) -> io::Result<MakeSession> {
     let origin = crate::origin::origin(&PeerAddress::Unix, false)
         .ok_or_else(|| io::Error::other("the system has no random bytes"))?;
     Ok(Box::new(move || Box::new(Slave::new(config, &origin))))
+}
+
+impl Drop for DirectoryHost {
+    fn drop(&mut self) {
+        // What a panic has left of the directory is no list.
+        if thread::panicking() {
+            return;
+        }
+        let end = std::time::Instant::now() + LAST_WRITES;
+        self.write_store();
+        while self.directory.is_storing() && std::time::Instant::now() < end {
+            for request in self.requests.take() {
+                let Request::Stored(result) = request else { continue };
+                let is_stored = result.is_ok();
+                self.directory.stored(result);
+                if is_stored {
+                    self.write_store();
+                }
+            }
+            thread::sleep(LAST_WRITES_LOOK);
+        }
+    }
 }
 
 impl DirectoryHost {
