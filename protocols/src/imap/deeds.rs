@@ -9,6 +9,8 @@
 //!                      └──────> kept: look-ups and pages of the list are corrected by it
 //!                                  └── the list says something new of the name: forgotten
 //! ```
+//!
+//! What was done before a command of unknown fate, and would be untrue if that was done, is forgotten.
 
 use std::cmp::Ordering;
 
@@ -30,6 +32,20 @@ pub enum Deed {
         /// The server that it was moved away from.
         moved_from: Option<Vec<u8>>,
     },
+    /// A mailbox was deleted, or renamed away.
+    Gone {
+        /// The internal name.
+        name: Vec<u8>,
+        /// Whether those below it went too.
+        below: Below,
+    },
+}
+
+/// Something that a backend was asked for, and may have done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Doubt {
+    /// A mailbox of this internal name was made, or moved to another server.
+    Made(Vec<u8>),
     /// A mailbox was deleted, or renamed away.
     Gone {
         /// The internal name.
@@ -105,6 +121,16 @@ impl Deeds {
         }
     }
 
+    /// Forgets the deeds that are untrue if this was done too. With what is renamed those below it come, whose
+    /// names nobody told.
+    pub(super) fn doubt(&mut self, doubt: &Doubt) {
+        self.kept.retain(|kept| match (doubt, &kept.deed) {
+            (Doubt::Made(name), Deed::Made { name: made, .. }) => made != name,
+            (Doubt::Made(name), Deed::Gone { name: gone, .. }) => !is_of(gone, name, Below::Goes),
+            (Doubt::Gone { name, below }, deed) => !is_of(deed.name(), name, *below),
+        });
+    }
+
     /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.kept.is_empty()
@@ -170,11 +196,14 @@ impl Deeds {
 fn hides(deed: &Deed, name: &[u8]) -> bool {
     match deed {
         Deed::Made { .. } => false,
-        Deed::Gone { name: gone, below } => {
-            let rest = name.strip_prefix(gone.as_slice());
-            rest.is_some_and(|rest| rest.is_empty() || (*below == Below::Goes && rest[0] == b'.'))
-        }
+        Deed::Gone { name: gone, below } => is_of(name, gone, *below),
     }
+}
+
+/// Whether a name is this one, or below it where those go along.
+fn is_of(name: &[u8], this: &[u8], below: Below) -> bool {
+    let rest = name.strip_prefix(this);
+    rest.is_some_and(|rest| rest.is_empty() || (below == Below::Goes && rest[0] == b'.'))
 }
 
 /// A mailbox that this user made. Who may do what there only its server knows yet; it is his.
@@ -302,6 +331,25 @@ mod tests {
         let mut other = page(&["team"], None);
         deeds.correct_page(&asked("", "team"), &mut other, &who());
         assert_eq!(names(&other), ["team"]);
+    }
+
+    #[test]
+    fn what_may_be_untrue_is_forgotten_and_nothing_else() {
+        let all =
+            [made_at("a", "be1"), made_at("a.x", "be1"), gone("b", Below::Stays), gone("b.x", Below::Stays)];
+        let left = |doubt: Doubt| -> Vec<String> {
+            let mut deeds = Deeds::default();
+            for deed in &all {
+                deeds.keep(deed.clone());
+            }
+            deeds.doubt(&doubt);
+            deeds.kept.iter().map(|kept| String::from_utf8_lossy(kept.deed.name()).into_owned()).collect()
+        };
+        assert_eq!(left(Doubt::Made(b"b".to_vec())), ["a", "a.x"]);
+        assert_eq!(left(Doubt::Made(b"a".to_vec())), ["a.x", "b", "b.x"], "it may have moved");
+        assert_eq!(left(Doubt::Gone { name: b"a".to_vec(), below: Below::Stays }), ["a.x", "b", "b.x"]);
+        assert_eq!(left(Doubt::Gone { name: b"a".to_vec(), below: Below::Goes }), ["b", "b.x"]);
+        assert_eq!(left(Doubt::Made(b"c".to_vec())).len(), all.len());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::deeds::{Below, DEEDS_MAX, Deed};
+use super::deeds::{Below, DEEDS_MAX, Deed, Doubt};
 use super::grammar::{Response, Status, UntaggedKind, code, response};
 use super::relocate::Relocation;
 use super::renamed::Renamed;
@@ -350,6 +350,14 @@ impl Does {
             Does::Take { name, below } => Deed::Gone { name, below },
         })
     }
+
+    /// It may have been done, or not.
+    fn doubt(self) -> Want {
+        Want::Doubt(match self {
+            Does::Make(name) | Does::Move { name, .. } | Does::Listed(name) => Doubt::Made(name),
+            Does::Take { name, below } => Doubt::Gone { name, below },
+        })
+    }
 }
 
 enum Step {
@@ -363,6 +371,8 @@ enum Step {
     ExpectBarrier(BackendId),
     /// What the list may not show is remembered.
     Remember(BackendId),
+    /// What may have been done makes doubtful what was remembered.
+    Doubt,
     /// The held line is the answer.
     Answer,
     /// This text is the answer.
@@ -474,8 +484,8 @@ impl Task for Routed {
             (Step::ExpectReply(at), News::Lost(id)) if at == id && self.effect == Effect::Reads => {
                 self.resume(cx, now)
             }
-            (Step::ExpectReply(at), News::Lost(id)) if at == id => self.step = Step::Refuse(MAY_BE_DONE),
-            (Step::ExpectReply(_), News::Time) => self.step = Step::Refuse(MAY_BE_DONE),
+            (Step::ExpectReply(at), News::Lost(id)) if at == id => self.step = Step::Doubt,
+            (Step::ExpectReply(_), News::Time) => self.step = Step::Doubt,
             // A success is never turned into NO: it goes out whatever became of the barrier. Behind one
             // the list has what the backend told the master, and a deletion may not be told.
             (Step::ExpectBarrier(at), News::Barrier(Ok(()))) => {
@@ -543,6 +553,14 @@ impl Task for Routed {
                 self.step = Step::Over;
                 out.extend_from_slice(&self.held);
                 Some(Want::Reply)
+            }
+            Step::Doubt => {
+                let Some(does) = self.does.pop() else {
+                    self.step = Step::Refuse(MAY_BE_DONE);
+                    return self.poll_want(cx, out);
+                };
+                self.step = Step::Doubt;
+                Some(does.doubt())
             }
             Step::Answer => {
                 self.step = Step::Over;

@@ -181,6 +181,7 @@ impl Session {
                 }
             }
             Want::Remember(deed) => self.remember(deed),
+            Want::Doubt(doubt) => self.deeds.iter_mut().for_each(|deeds| deeds.doubt(&doubt)),
             Want::IsThere(name) => self.deeds.iter_mut().for_each(|deeds| deeds.is_there(&name)),
             Want::Keep(news) => self.keep(news),
             Want::Recall => self.recall(),

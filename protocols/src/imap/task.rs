@@ -20,7 +20,7 @@ use crate::proxy::{
 
 use super::backend::{Backend, Extensions, Offer};
 use super::config::Config;
-use super::deeds::Deed;
+use super::deeds::{Deed, Doubt};
 use super::login::Release;
 use super::lost::Bond;
 use super::notify::Notified;
@@ -186,6 +186,8 @@ pub enum Want {
     Unselect,
     /// The session remembers what a backend did, until the mailbox list shows it.
     Remember(Deed),
+    /// This was asked of a backend, and may have been done: the session forgets what it would make untrue.
+    Doubt(Doubt),
     /// The list has this mailbox, which the session may have deleted before.
     IsThere(Vec<u8>),
     /// Keep what the user's home told of him.

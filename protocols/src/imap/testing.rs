@@ -170,6 +170,7 @@ fn described(want: &Want, out: &[u8]) -> String {
         | Want::Unselect
         | Want::Wake(_)
         | Want::Remember(_)
+        | Want::Doubt(_)
         | Want::IsThere(_)
         | Want::Dismiss(_)
         | Want::Leave(_)
