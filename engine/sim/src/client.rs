@@ -65,8 +65,8 @@ pub struct Client {
     told: BTreeMap<u32, Flags>,
     /// Names that a LIST told of.
     rows: Vec<String>,
-    /// The new name of the box that it renamed, and when it was told so.
-    renamed: Option<(String, Instant)>,
+    /// The old and the new name of the box that it renamed, and when it was told so.
+    renamed: Option<(String, String, Instant)>,
     /// The quota that was told last: its root and limit.
     quota: Option<(String, u64)>,
     /// COPYUID of a MOVE that is not over.
@@ -344,7 +344,10 @@ impl Client {
         }
         if let Some(number) = renames {
             turn.truth.boxes.told(number, self.outcome(ok, rest).0);
-            self.renamed = named.last().filter(|_| ok).map(|new| (new.clone(), turn.now));
+            self.renamed = match named.as_slice() {
+                [old, new] if ok => Some((old.clone(), new.clone(), turn.now)),
+                _ => None,
+            };
         }
         let absent = named.iter().find(|name| !turn.truth.boxes.was_there(name, since, turn.now));
         if let (true, Some(name)) = (ok, absent) {
@@ -399,11 +402,15 @@ impl Client {
         }
     }
 
-    /// It sees what it did: the box has the name that it was given, unless somebody else gave it another.
+    /// It sees what it did: the box has the name that it was given and not the one before, unless somebody else
+    /// gave it another. A stale list may show beside it a name that others took from it, and none that it never had.
     fn check_renamed(&mut self, rows: &[String], since: Instant, truth: &Truth) {
-        let Some((new, told)) = self.renamed.clone().filter(|(_, told)| *told <= since) else { return };
+        let Some((old, new, told)) = self.renamed.clone().filter(|(.., told)| *told <= since) else { return };
         let is_last = truth.boxes.current(&new).is_some_and(|(at, name)| *at <= told && *name == new);
-        let shown: Vec<&String> = rows.iter().filter(|row| identity(row) == identity(&new)).collect();
+        let may_be_stale =
+            |row: &str| row != old && row != new && truth.boxes.was_there(row, Instant(0), told);
+        let names = rows.iter().filter(|row| identity(row) == identity(&new));
+        let shown: Vec<&String> = names.filter(|row| !may_be_stale(row)).collect();
         if is_last && shown != [&new] {
             self.violation(&format!("renamed a mailbox {new}, and LIST tells of {shown:?}"));
         }
