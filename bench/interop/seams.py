@@ -210,12 +210,20 @@ OF_MESSAGES = ["SORT (DATE) UTF-8 ALL", "UID SORT (REVERSE SUBJECT) UTF-8 ALL", 
                "STORE 1", "SEARCH", "SORT", "THREAD", "COPY 1", "UID COPY 1 INBOX.Nosuch"]
 
 
+def counted(answer):
+    """What an XSTATS counts, without the numbers."""
+    return [re.sub(rb"\d+", b"N", line) for line in ok(answer).lines if line.startswith(b"* XSTATS ")]
+
+
 def rare_verbs_answer_as_one_server_does(bed, ours):
     """Where Cyrus' frontend has nothing to answer from: as the server of the user and his mailbox, asked directly."""
     direct, s, wrong = Session(bed.backend(1)).login("user001", bed.password("user001")), ours.session("user001"), []
     for command in [*RARE, "EXAMINE INBOX", *RARE, *OF_MESSAGES]:
-        text = normalise.difference(direct.command(command), s.command(command))
-        if text:
+        one, other = direct.command(command), s.command(command)
+        if command == "XSTATS":                # counts what this server's process has done
+            assert counted(one) == counted(other) != [], (one.lines, other.lines)
+            continue
+        if text := normalise.difference(one, other):
             wrong.append(f"{command}\n{text}")
         for one in (direct, s):            # who says nothing but what is none is sent away
             ok(one.command("NOOP"))
