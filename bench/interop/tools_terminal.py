@@ -153,7 +153,9 @@ def typed(words):
     """One session: its exit status and lines, without what is random or a library's own words."""
     terminal = Terminal(words)
     terminal.says("Please enter your password: ")
-    assert not terminal.shows_what_is_typed(), "the password is shown"
+    end = time.monotonic() + SECONDS
+    while terminal.shows_what_is_typed():      # Debian's asks before it hides what is typed; ours does not
+        assert time.monotonic() < end and "/usr/lib/" in words[0], "the password is shown"
     terminal.types("pw-postman")
     terminal.says('Z01 OK "DEFLATE active"' if "-q" in words else "Security strength factor: ")
     for line, answer in (("N1 NOOP", 'N1 OK "Noop done"'), ('F1 FIND "user.x"', 'F1 OK "Search completed"'),

@@ -75,7 +75,7 @@ fn name_of(passwd: &str, uid: u32) -> Option<&str> {
 
 /// Asks for the password; on a terminal it is not shown.
 fn ask() -> anyhow::Result<Secret> {
-    say("Please enter your password: ")?;
+    // Before it is asked for: who types quickly is not shown either.
     let before = rustix::termios::tcgetattr(stdin()).ok();
     if let Some(before) = &before {
         let mut quiet = before.clone();
@@ -83,7 +83,8 @@ fn ask() -> anyhow::Result<Secret> {
         rustix::termios::tcsetattr(stdin(), rustix::termios::OptionalActions::Flush, &quiet)?;
     }
     let mut line = String::new();
-    let read = stdin().lock().read_line(&mut line);
+    let asked = say("Please enter your password: ");
+    let read = asked.and_then(|()| stdin().lock().read_line(&mut line));
     if let Some(before) = &before {
         rustix::termios::tcsetattr(stdin(), rustix::termios::OptionalActions::Flush, before)?;
         say("\n")?;
