@@ -302,6 +302,9 @@ def a_master_that_guards_owners_tells_claims_and_is_repaired(bed):
         fates = {row["applied"]: row["fate"] for row in rows if "applied" in row}
         assert fates == {"user.a": "done", "user.b": "done", "user.c": "skipped"}, rows
         assert set(client.entries()) == {"user.a", "user.c", "user.new"}
+        shown = rookery(bed, "conflicts", "--forget", conf="guard.conf")
+        assert {row["conflict"]["name"] for row in shown if "conflict" in row} >= {"user.a"}, shown
+        assert [list(row) for row in rookery(bed, "conflicts", conf="guard.conf")] == [["reservation"]]
         assert client.entries()["user.a"] == ("MAILBOX", "be2!default", acl)
 
 

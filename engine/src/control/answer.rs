@@ -9,7 +9,7 @@ use protocols::mailbox::Pattern;
 use protocols::proxy::{Knowledge, Level, Location};
 use serde::Serialize;
 
-use super::protocol::{Accepted, Ask, HeldBackDump, Mailbox, State, Status, text};
+use super::protocol::{Accepted, Ask, Forgotten, HeldBackDump, Mailbox, State, Status, text};
 use super::server::Shared;
 use super::{ANSWER_MAX, claims, latency};
 
@@ -78,6 +78,7 @@ pub(super) fn answer<W: Write>(
         Ask::List { pattern } => list(&shared.watched.directory.snapshot(), pattern.as_bytes(), answering),
         Ask::Accept => answering.row(&accept(shared)?),
         Ask::Conflicts => claims(shared, answering, Directory::conflicts, claims::conflict),
+        Ask::ForgetConflicts { until_unix } => answering.row(&forget(shared, *until_unix)?),
         Ask::Reservations => claims(shared, answering, Directory::reservations, claims::reservation),
         Ask::Shards => {
             let shards = (shared.watched.measure)();
@@ -111,11 +112,24 @@ fn claims<W: Write, T: Send + 'static, R: Serialize>(
     look: fn(&Directory) -> Vec<T>,
     row: fn(&T) -> R,
 ) -> Result<(), Refused> {
-    if shared.watched.source.is_some() {
-        return Err(Refused::Why("this is no master: it keeps no record of claims".into()));
-    }
+    masters_only(shared)?;
     let claims = shared.watched.directory.inspect(look, DIRECTORY_MAX).ok_or_else(no_answer)?;
     claims.iter().try_for_each(|claim| answering.row(&row(claim)))
+}
+
+fn forget(shared: &Shared, until_unix: u64) -> Result<Forgotten, Refused> {
+    masters_only(shared)?;
+    let directory = &shared.watched.directory;
+    let conflicts = directory.forget_conflicts(until_unix, DIRECTORY_MAX).ok_or_else(no_answer)?;
+    shared.watched.log.write(Level::Notice, &format!("control socket: {conflicts} conflicts are forgotten"));
+    Ok(Forgotten { conflicts: conflicts as u64 })
+}
+
+fn masters_only(shared: &Shared) -> Result<(), Refused> {
+    match shared.watched.source {
+        Some(_) => Err(Refused::Why("this is no master: it keeps no record of claims".into())),
+        None => Ok(()),
+    }
 }
 
 /// The directory shard has ended or stands still.

@@ -19,7 +19,8 @@
 //!   locate                 name       one Mailbox, also for a name that is not there
 //!   list                   pattern    a Mailbox for every name that matches (`*`, `%`)
 //!   accept                            one Accepted; refused when no dump is held back
-//!   conflicts                         a Conflict for each (a master's, as the next two)
+//!   conflicts                         a Conflict for each (a master's, as the next three)
+//!   forget_conflicts       until_unix one Forgotten
 //!   reservations                      a Reservation for each
 //!   unfinished_moves                  an UnfinishedMove for each
 //!   shards                            a ShardLoad for each
@@ -48,8 +49,8 @@ pub use client::{AskError, Connection};
 pub use latency::measure;
 pub use metrics::Metrics;
 pub use protocol::{
-    Accepted, Ask, Conflict, HeldBackDump, Latency, Mailbox, Reservation, ShardLoad, SlowCommand, State,
-    Status, UnfinishedMove,
+    Accepted, Ask, Conflict, Forgotten, HeldBackDump, Latency, Mailbox, Reservation, ShardLoad, SlowCommand,
+    State, Status, UnfinishedMove,
 };
 pub use server::{Control, Watched, start, start_if};
 

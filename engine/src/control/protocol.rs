@@ -24,6 +24,11 @@ pub enum Ask {
     Accept,
     /// A master's conflicts.
     Conflicts,
+    /// Forget a master's conflicts, but for those that came up later.
+    ForgetConflicts {
+        /// Seconds since 1970.
+        until_unix: u64,
+    },
     /// A master's reservations.
     Reservations,
     /// A master's moves that came to no end.
@@ -198,6 +203,13 @@ pub struct Conflict {
     pub last_unix: u64,
     /// How often.
     pub times: u64,
+}
+
+/// Conflicts that a master has forgotten.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// How many.
+    pub conflicts: u64,
 }
 
 /// A name that is reserved.

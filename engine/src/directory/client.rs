@@ -22,12 +22,12 @@ pub(super) enum Request {
     Stored(Result<(), Box<str>>),
     /// An operator takes the dump that was held back.
     Accept,
-    /// Somebody looks at what only the directory knows.
+    /// Somebody looks at what only the directory knows, or tidies it up.
     Look(Look),
 }
 
 /// A look at the directory, on its own thread.
-pub(super) type Look = Box<dyn FnOnce(&Directory) + Send>;
+pub(super) type Look = Box<dyn FnOnce(&mut Directory) + Send>;
 
 /// The queue in front of the directory shard.
 pub(super) struct Requests {
@@ -152,6 +152,21 @@ impl Client {
         look: impl FnOnce(&Directory) -> T + Send + 'static,
         within: Duration,
     ) -> Option<T> {
+        self.visit(|directory| look(directory), within)
+    }
+
+    /// Forgets a master's conflicts, but for those that came up after a time (seconds since 1970);
+    /// how many there were. `None` when the directory does not answer in time. Blocks: never called
+    /// on a shard.
+    pub fn forget_conflicts(&self, until_unix: u64, within: Duration) -> Option<usize> {
+        self.visit(move |directory| directory.forget_conflicts(until_unix), within)
+    }
+
+    fn visit<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut Directory) -> T + Send + 'static,
+        within: Duration,
+    ) -> Option<T> {
         let (sender, receiver) = mpsc::sync_channel(1);
         self.requests.push(Request::Look(Box::new(move |directory| {
             // Who asked may have given up.
@@ -199,7 +214,7 @@ impl Client {
             while Arc::strong_count(&requests) > 1 {
                 for request in requests.take() {
                     match request {
-                        Request::Look(look) => look(&directory),
+                        Request::Look(look) => look(&mut directory),
                         Request::Accept => {
                             directory.accept();
                         }

@@ -164,7 +164,7 @@ impl DirectoryHost {
                     self.directory.wait(ticket, wait, now);
                 }
                 Request::Stored(result) => self.directory.stored(result),
-                Request::Look(look) => look(&self.directory),
+                Request::Look(look) => look(&mut self.directory),
                 Request::Accept => {
                     if !self.directory.accept() {
                         self.around.log.write(Level::Notice, "no list is held back");

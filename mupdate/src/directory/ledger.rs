@@ -312,6 +312,14 @@ impl Ledger {
         }
     }
 
+    fn forget(&mut self, until_unix: u64) -> usize {
+        let old = self.conflicts.extract_if(.., |_, conflict| conflict.last_unix <= until_unix);
+        let old: Vec<ConflictKey> = old.map(|(key, _)| key).collect();
+        let count = old.len();
+        self.unwritten.extend(old.into_iter().map(What::Conflict));
+        count
+    }
+
     /// A server asked for the list of its mailboxes.
     pub(super) fn listed(&mut self, server: &[u8], unix_time: u64) {
         for (name, reservation) in &mut self.reservations {
@@ -375,6 +383,15 @@ impl Directory {
         let mut conflicts: Vec<Conflict> = self.ledger.conflicts.values().cloned().collect();
         conflicts.sort_by_key(|conflict| (conflict.last_unix, conflict.sequence));
         conflicts
+    }
+
+    /// Forgets conflicts, but for those that came up after a time, seconds since 1970; how many.
+    pub fn forget_conflicts(&mut self, until_unix: u64) -> usize {
+        let count = self.ledger.forget(until_unix);
+        if !self.config.has_store {
+            self.ledger.discard_notes();
+        }
+        count
     }
 
     /// Names that are reserved, in order of their names.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{audit, check, demo, latency, list, locate, postfix_config, top};
+use crate::{audit, check, conflicts, demo, latency, list, locate, postfix_config, top};
 
 /// What every command ends with.
 const EXIT_STATUS: &str = "\
@@ -56,7 +56,7 @@ pub(crate) enum Task {
     /// Take the list that was held back because it would delete too much
     Accept,
     /// Show what a Rookery master refused or overrode, old reservations, and unfinished moves
-    Conflicts,
+    Conflicts(conflicts::Options),
     /// Show how long commands took, and for whom they waited
     ///
     /// Since the daemon was started, over all shards, by verb and by backend, in the stages of a command: own is the

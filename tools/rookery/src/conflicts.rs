@@ -3,13 +3,24 @@
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use engine::control::{Ask, AskError, Conflict, Connection, Program, Reservation, UnfinishedMove};
+use engine::control::{Ask, AskError, Conflict, Connection, Forgotten, Program, Reservation, UnfinishedMove};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::cli::Common;
 use crate::exit::{Failure, Outcome};
 use crate::output::{self, Form, Table, shown, span};
 use crate::socket;
+
+/// Options of `rookery conflicts`.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Let the master forget the conflicts that are shown
+    ///
+    /// For when they are settled: as long as it remembers one, the exit status is 1. Reservations and unfinished moves
+    /// end by themselves, with the mailbox.
+    #[arg(long)]
+    forget: bool,
+}
 
 /// A reservation that is younger is a creation or a move under way.
 const RESERVATION_OLD_SECONDS: u64 = 600;
@@ -31,7 +42,7 @@ impl Claims {
 ///
 /// # Errors
 /// No master answers.
-pub(crate) fn run(common: &Common, form: Form) -> Result<Outcome, Failure> {
+pub(crate) fn run(options: &Options, common: &Common, form: Form) -> Result<Outcome, Failure> {
     let mut master = socket::open(common, &[Program::Mupdate])?;
     let claims = Claims {
         conflicts: rows(&mut master, &Ask::Conflicts)?,
@@ -45,10 +56,14 @@ pub(crate) fn run(common: &Common, form: Form) -> Result<Outcome, Failure> {
         Form::Terminal | Form::Plain => write(&mut out, form, &claims, now)?,
     }
     out.flush()?;
+    let mut is_settled = claims.conflicts.is_empty();
+    if let (true, Some(newest)) = (options.forget, claims.conflicts.iter().map(|known| known.last_unix).max())
+    {
+        let _: Forgotten = master.ask_one(&Ask::ForgetConflicts { until_unix: newest })?;
+        is_settled = true;
+    }
     let is_old = |reservation: &Reservation| age(reservation.since_unix, now) >= RESERVATION_OLD_SECONDS;
-    let is_fine = claims.conflicts.is_empty()
-        && claims.unfinished.is_empty()
-        && !claims.reservations.iter().any(is_old);
+    let is_fine = is_settled && claims.unfinished.is_empty() && !claims.reservations.iter().any(is_old);
     Ok(if is_fine { Outcome::Fine } else { Outcome::Differences })
 }
 

@@ -52,7 +52,7 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Task::Locate(options) => locate::run(options, common, form),
         Task::List(options) => list::run(options, common, form),
         Task::Accept => list::accept(common, form),
-        Task::Conflicts => conflicts::run(common, form),
+        Task::Conflicts(options) => conflicts::run(options, common, form),
         Task::Latency(options) => latency::run(options, common, form),
         Task::Top(options) => top::run(options, common, form),
         Task::Check(options) => check::run(options, common, form),

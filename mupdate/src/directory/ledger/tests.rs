@@ -115,6 +115,21 @@ fn a_conflict_is_kept_with_both_claimants_and_counted() {
 }
 
 #[test]
+fn conflicts_are_forgotten_for_good_but_those_that_came_up_later() {
+    let mut master = master();
+    assert!(master.asks(BE1, 10, activate("user.a", "be1!p")));
+    assert!(master.asks(BE1, 10, activate("user.b", "be1!p")));
+    assert!(!master.asks(BE2, 20, activate("user.a", "be2!p")));
+    assert!(!master.asks(BE2, 21, activate("user.b", "be2!p")));
+    assert_eq!(master.directory.forget_conflicts(20), 1);
+    master.settle();
+    master.restart();
+    let names: Vec<_> = master.directory.conflicts().into_iter().map(|known| known.name).collect();
+    assert_eq!(names, [Box::from(b"user.b".as_slice())]);
+    assert_eq!(master.directory.forget_conflicts(20), 0);
+}
+
+#[test]
 fn a_delete_by_the_loser_of_a_double_is_refused_also_after_a_restart() {
     let mut master = master();
     master.asks(BE1, 1, activate("user.a", "be1!p"));
