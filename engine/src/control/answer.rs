@@ -10,7 +10,7 @@ use protocols::proxy::{Knowledge, Level, Location};
 use serde::Serialize;
 
 use super::protocol::{Accepted, Ask, Forgotten, HeldBackDump, Mailbox, State, Status, text};
-use super::server::Shared;
+use super::watched::Shared;
 use super::{ANSWER_MAX, claims, latency};
 
 /// How long the directory may take to answer: it applies a resync in slices of about a millisecond.

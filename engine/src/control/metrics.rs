@@ -14,7 +14,8 @@ use perf::Snapshot;
 use perf::prometheus::{self, Number};
 use protocols::proxy::{Knowledge, Level};
 
-use super::server::{PAUSE, Wake, Watched, wait};
+use super::server::{PAUSE, Wake, wait};
+use super::watched::Watched;
 
 /// Bytes of a request head.
 const HEAD_BYTES_MAX: usize = 8 * 1024;

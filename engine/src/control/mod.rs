@@ -39,6 +39,7 @@ mod latency;
 mod metrics;
 mod protocol;
 mod server;
+mod watched;
 
 use std::time::Duration;
 
@@ -52,7 +53,8 @@ pub use protocol::{
     Accepted, Ask, Conflict, Forgotten, HeldBackDump, Latency, Mailbox, Reservation, ShardLoad, SlowCommand,
     State, Status, UnfinishedMove,
 };
-pub use server::{Control, Watched, start, start_if};
+pub use server::{Control, start, start_if};
+pub use watched::Watched;
 
 /// The name of a shard by its number in [`ShardLoad`].
 pub fn shard_name(shard: u64) -> String {

@@ -16,30 +16,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::answer::{Answering, answer};
 use super::protocol::{Ask, End};
+use super::watched::{Shared, Watched};
 use super::{CONNECTIONS_MAX, IDLE_MAX, REQUEST_BYTES_MAX, WRITE_TIMEOUT};
-use crate::directory::Client;
-use crate::log::Log;
-use crate::program::Program;
-use crate::shard::Measured;
 
 /// How long accepting pauses when the process has no descriptor left.
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
-
-/// What a daemon lets an operator look at.
-pub struct Watched {
-    /// Which program it is.
-    pub program: Program,
-    /// The MUPDATE server that the list comes from; `None` for the master itself.
-    pub source: Option<Box<str>>,
-    /// The list and its writer.
-    pub directory: Client,
-    /// Sessions that stand, shard by shard.
-    pub sessions: Box<dyn Fn() -> Vec<u64> + Send + Sync>,
-    /// What every shard measured.
-    pub measure: Box<dyn Fn() -> Vec<Measured> + Send + Sync>,
-    /// The log.
-    pub log: Log,
-}
 
 /// A running control socket; dropping it closes it.
 pub struct Control {
@@ -49,14 +30,6 @@ pub struct Control {
     /// Closing it ends the threads.
     stop: Option<OwnedFd>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// What the threads share.
-pub(super) struct Shared {
-    pub(super) watched: Arc<Watched>,
-    pub(super) started: Instant,
-    connections: AtomicUsize,
-    stop: OwnedFd,
 }
 
 /// Listens on a path in the place of what a dead process left there.
