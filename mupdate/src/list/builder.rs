@@ -1,17 +1,10 @@
 //! Building a list from a stream of entries, in order or not.
 
-use std::sync::Arc;
-
 use protocols::proxy::Change;
 
 use super::finish::{Finish, STRAYS_SORTED_MAX, Stray};
-use super::leaf::{Encoder, LEAF_BYTES_MAX, LEAF_ENTRIES_MAX, Leaf, Value};
-use super::node::{Node, PAGE_LEAVES_MAX};
+use super::tree::Tree;
 use super::{Acl, Editor, is_storable_change, key};
-
-/// How full leaves and pages are made: a little room is left for what is created later.
-const FILL_LEAF: usize = LEAF_ENTRIES_MAX * 15 / 16;
-const FILL_PAGE: usize = PAGE_LEAVES_MAX * 15 / 16;
 
 /// Makes a list of entries as a dump brings them.
 ///
@@ -83,7 +76,7 @@ impl Builder {
     /// Entries so far; those that came twice or were deleted are counted.
     pub fn len(&self) -> usize {
         let strays = self.strays.iter().flatten().filter(|stray| stray.value.is_some());
-        self.tree.len + strays.count()
+        self.tree.len() + strays.count()
     }
 
     /// Whether no entry came.
@@ -107,68 +100,5 @@ impl Builder {
         let (root, len) = self.tree.finish();
         let (locations, acls) = self.values.into_interners();
         Finish::new(Editor::assemble(root, len, locations, acls), self.strays)
-    }
-}
-
-/// A tree that grows at its right end.
-pub(super) struct Tree {
-    root: Node<Arc<Node<Leaf>>>,
-    page: Node<Leaf>,
-    page_fence: Vec<u8>,
-    leaf: Encoder,
-    leaf_fence: Vec<u8>,
-    len: usize,
-}
-
-impl Tree {
-    pub(super) fn new() -> Tree {
-        Tree {
-            root: Node::new(),
-            page: Node::new(),
-            page_fence: Vec::new(),
-            leaf: Encoder::default(),
-            leaf_fence: Vec::new(),
-            len: 0,
-        }
-    }
-
-    fn is_behind(&self, key: &[u8]) -> bool {
-        self.len == 0 || self.leaf.last() < key
-    }
-
-    pub(super) fn push(&mut self, key: &[u8], value: Value) {
-        if self.leaf.len() >= FILL_LEAF || self.leaf.bytes() > LEAF_BYTES_MAX / 2 {
-            let fence = key[key::fence(self.leaf.last(), key)].to_vec();
-            self.end_leaf();
-            self.leaf_fence = fence;
-        }
-        self.leaf.push(key, value);
-        self.len += 1;
-    }
-
-    fn end_leaf(&mut self) {
-        let leaf = self.leaf.finish();
-        if self.page.children.len() >= FILL_PAGE {
-            self.end_page();
-        }
-        if self.page.children.is_empty() {
-            self.page_fence.clone_from(&self.leaf_fence);
-        }
-        self.page.push(&self.leaf_fence, leaf);
-    }
-
-    fn end_page(&mut self) {
-        let page = std::mem::replace(&mut self.page, Node::new());
-        self.root.push(&self.page_fence, Arc::new(page));
-    }
-
-    pub(super) fn finish(mut self) -> (Node<Arc<Node<Leaf>>>, usize) {
-        if self.leaf.len() > 0 {
-            self.end_leaf();
-        }
-        if !self.page.children.is_empty() {
-            self.end_page();
-        }
-        (self.root, self.len)
     }
 }

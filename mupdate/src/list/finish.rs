@@ -7,9 +7,9 @@ use std::vec::IntoIter;
 
 use protocols::proxy::Location;
 
-use super::builder::Tree;
 use super::leaf::Value;
 use super::table::Interner;
+use super::tree::Tree;
 use super::{Acl, Cursor, Editor, List};
 
 /// Strays that are sorted at once: a quarter of a millisecond.

@@ -23,6 +23,7 @@ mod leaf;
 mod node;
 mod page;
 mod table;
+mod tree;
 
 #[cfg(test)]
 mod tests;
