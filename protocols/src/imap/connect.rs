@@ -224,6 +224,8 @@ impl Session {
         self.identify(id);
         if self.is_guest_at(id) {
             self.home_accepted(id, now);
+        } else if self.is_heard(id) {
+            self.ask_witness(at, now);
         } else {
             self.task_backend(id, Ok(()), now);
         }
@@ -242,6 +244,8 @@ impl Session {
     fn login_failed(&mut self, id: BackendId, end: Tried, now: Instant) {
         if self.is_guest_at(id) {
             self.home_tried(end, now);
+        } else if self.is_heard(id) {
+            self.server_is_silent(now);
         } else {
             self.task_backend(id, Err(Unavailable), now);
         }
@@ -273,10 +277,15 @@ impl Session {
 
     /// Sends a command of ours whose answer nobody wants.
     pub(super) fn send_own(&mut self, at: usize, command: &[u8]) {
+        self.send_own_as(at, Verb::Unknown, command);
+    }
+
+    /// Sends a command of ours, which is kept under this verb.
+    pub(super) fn send_own_as(&mut self, at: usize, verb: Verb, command: &[u8]) {
         let tag = self.new_own_tag();
         let side = self.backends[at].side();
         self.outbox.write(side, &[&tag, b" ", command, b"\r\n"]);
-        self.backends[at].sent(&tag, Whose::Ours, Verb::Unknown, self.now);
+        self.backends[at].sent(&tag, Whose::Ours, verb, self.now);
     }
 
     /// Leaves the selected mailbox without a word to the client.
@@ -296,6 +305,7 @@ impl Session {
     /// Takes the next step with what a connection says.
     pub(super) fn look_at_backend(&mut self, id: BackendId, input: &[u8], now: Instant) -> Progress {
         let Some(at) = self.backend_at(id) else { return Progress::Took(input.len()) };
+        let is_heard = self.is_heard(id);
         let backend = &mut self.backends[at];
         backend.last_use = now;
         match &backend.phase {
@@ -309,6 +319,8 @@ impl Session {
             self.look_at_listener(at, input, now)
         } else if backend.flow != Flow::Start {
             self.pass_rest(at, input)
+        } else if is_heard {
+            self.look_at_witness(at, input, now)
         } else if backend.answers_us() {
             self.look_at_own_answer(at, input, now)
         } else if backend.serves_task {
@@ -474,6 +486,8 @@ impl Session {
         }
         if was_selected {
             self.selected_gone(backend, "lost", now);
+        } else if self.is_heard(backend.id()) {
+            self.server_is_silent(now);
         }
     }
 

@@ -100,6 +100,7 @@ impl Session {
         let server = backend.server().escape_ascii().to_string();
         self.log(Level::Warn, format!("imap backend {server}: {how} with a mailbox selected"));
         self.forget_questions(Purpose::Selected);
+        self.dismiss_witness();
         if self.can_rejoin(backend) {
             self.be_away(backend, now);
         } else {

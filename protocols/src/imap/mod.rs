@@ -23,6 +23,7 @@ mod lost;
 mod numbers;
 mod rejoin;
 mod withheld;
+mod witness;
 
 mod agenda;
 mod running;

@@ -318,7 +318,7 @@ impl Session {
 
     /// Whether a connection speaks to the client as he was promised by ENABLED. One that does not is of a
     /// server that came, or went back to an older release, behind his login.
-    fn keeps_promises(&mut self, id: BackendId) -> bool {
+    pub(super) fn keeps_promises(&mut self, id: BackendId) -> bool {
         let (Some(at), Some(user)) = (self.backend_at(id), self.user()) else { return true };
         let is_kept = user.enabled.are_kept_by(self.backends[at].offer());
         if !is_kept {

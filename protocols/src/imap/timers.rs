@@ -58,7 +58,7 @@ impl Session {
                     }
                 }
                 Due::Idle(id) => self.close_backend(id, Close::Flush),
-                Due::Withheld => self.end_run(),
+                Due::Withheld => self.withheld_is_due(now),
                 Due::Find => self.find_again(now),
                 Due::CheckNotify => self.check_notify(now),
                 Due::Stir(id) => self.stir(id, now),

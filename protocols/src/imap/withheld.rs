@@ -11,10 +11,12 @@
 //!
 //! ```text
 //!  Nothing ──* 1 EXPUNGE──> Counting ──another line, time──> Passing ──> Nothing
-//!     │                        └── all ──> Asking ──it is still there──^
+//!     │                        └── all ──> Asking ──> Hearing ──it was emptied──^
 //!     └──* VANISHED of all, NO ──────────────^ └── it is elsewhere: followed, the lines are dropped
 //! ```
-//! Where the list is not known either, a command that may have emptied the mailbox is asked: its result.
+//! A list that has the mailbox where it was, or is not known, proves nothing: a server tells the master behind
+//! the deed. Then the result of a command that may have emptied the mailbox says, or its server on a second
+//! connection (`witness.rs`).
 
 use std::time::Duration;
 
@@ -25,6 +27,7 @@ use super::grammar::{Response, Status, UntaggedKind, Verb, response};
 use super::numbers::vanished;
 use super::route::is_elsewhere;
 use super::session::{Progress, Purpose, Session};
+use super::witness::Hearing;
 use crate::proxy::{
     Answer, Finding, Freshness, Instant, Level, ListPage, ListQuery, Question, Reserved, Side,
 };
@@ -34,6 +37,11 @@ pub(super) const PAUSE_MAX: Duration = Duration::from_millis(250);
 
 /// The line that is counted.
 const FIRST_GONE: &[u8] = b"* 1 EXPUNGE\r\n";
+
+/// How often the list is asked again that has a mailbox where its server has none, and after what time each:
+/// 9 s, longer than a server takes to tell the master what it did.
+const ASKED_AGAIN_MAX: u8 = 30;
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(300);
 
 /// Lines authored at once; what is more waits until they went out. 11,700 bytes.
 const LINES_AT_ONCE: u32 = 900;
@@ -49,9 +57,14 @@ pub(super) enum Withheld {
     Nothing,
     /// So many EXPUNGEs of the first message, the last at this moment.
     Counting(u32, Instant),
-    /// Lines that would empty the mailbox: so many EXPUNGEs, or a VANISHED that stands in the input.
-    Asking(Emptying),
-    /// The list is not known, and a command of the client may have emptied the mailbox: its result says.
+    /// Lines that would empty the mailbox: so many EXPUNGEs, or a VANISHED that stands in the input. So often the
+    /// list was asked since its server said that it has no mailbox of that name.
+    Asking(Emptying, u8),
+    /// The list is asked again then.
+    AskingAgain(Emptying, u8, Instant),
+    /// Its server is asked on another connection.
+    Hearing(Hearing),
+    /// A command of the client may have emptied the mailbox: its result says.
     Unproven(Emptying),
     /// The mailbox is still there: they are true.
     Passing(Emptying),
@@ -74,11 +87,11 @@ pub(super) enum Emptying {
 }
 
 impl Session {
-    fn withheld(&self) -> Withheld {
+    pub(super) fn withheld(&self) -> Withheld {
         self.selected.as_deref().map(|selected| selected.withheld).unwrap_or_default()
     }
 
-    fn withhold(&mut self, withheld: Withheld) {
+    pub(super) fn withhold(&mut self, withheld: Withheld) {
         if let Some(selected) = self.selected.as_deref_mut() {
             selected.withheld = withheld;
         }
@@ -117,9 +130,11 @@ impl Session {
     /// its way.
     pub(super) fn look_at_withheld(&mut self, at: usize, input: &[u8], now: Instant) -> Option<Progress> {
         match self.withheld() {
-            Withheld::Asking(_) | Withheld::Draining(_) | Withheld::Passing(Emptying::Expunges(_)) => {
-                Some(Progress::Hold)
-            }
+            Withheld::Asking(..)
+            | Withheld::AskingAgain(..)
+            | Withheld::Hearing(_)
+            | Withheld::Draining(_)
+            | Withheld::Passing(Emptying::Expunges(_)) => Some(Progress::Hold),
             Withheld::Passing(Emptying::Vanished | Emptying::Refused) => {
                 self.withhold(Withheld::Nothing);
                 None
@@ -147,7 +162,7 @@ impl Session {
             return self.behind_gone(at, before, input);
         }
         if count >= messages {
-            self.ask_what_became(Emptying::Expunges(count));
+            self.ask_what_became(Emptying::Expunges(count), 0);
         } else {
             self.withhold(Withheld::Counting(count, now));
         }
@@ -161,7 +176,7 @@ impl Session {
         }
         if count == 0 {
             let vanishes = self.empties(at, first_line(input));
-            self.ask_what_became(if vanishes { Emptying::Vanished } else { Emptying::Refused });
+            self.ask_what_became(if vanishes { Emptying::Vanished } else { Emptying::Refused }, 0);
             return Progress::Hold;
         }
         self.withhold(Withheld::Passing(Emptying::Expunges(count)));
@@ -190,8 +205,8 @@ impl Session {
         if self.withheld() == Withheld::Gone { Progress::Took(0) } else { Progress::Took(input.len()) }
     }
 
-    fn ask_what_became(&mut self, emptying: Emptying) {
-        self.withhold(Withheld::Asking(emptying));
+    fn ask_what_became(&mut self, emptying: Emptying, asked: u8) {
+        self.withhold(Withheld::Asking(emptying, asked));
         let Some(name) = self.selected.as_deref().map(|selected| selected.name.clone()) else { return };
         self.ask(Purpose::Selected, Question::Find { name, freshness: Freshness::Proven });
     }
@@ -199,16 +214,18 @@ impl Session {
     /// The list says what became of a mailbox that its server says to be empty.
     pub(super) fn handle_became(&mut self, answer: Answer, now: Instant) {
         match (self.withheld(), answer) {
-            (Withheld::Asking(emptying), Answer::Found(finding)) => self.became(emptying, finding, now),
-            (Withheld::Asking(emptying), Answer::Page(page)) if self.is_deletion(&page) => {
+            (Withheld::Asking(emptying, asked), Answer::Found(finding)) => {
+                self.became(emptying, asked, finding, now);
+            }
+            (Withheld::Asking(emptying, _), Answer::Page(page)) if self.is_deletion(&page) => {
                 self.believe(emptying);
             }
-            (Withheld::Asking(_), Answer::Page(_)) => self.end_vanished(),
+            (Withheld::Asking(..), Answer::Page(_)) => self.end_vanished(),
             _ => {}
         }
     }
 
-    fn became(&mut self, emptying: Emptying, finding: Finding, now: Instant) {
+    fn became(&mut self, emptying: Emptying, asked: u8, finding: Finding, now: Instant) {
         let here = self.selected_backend().map(|backend| backend.server().to_vec());
         match finding {
             // Its server does not have it, whatever the list says.
@@ -216,7 +233,7 @@ impl Session {
             Finding::Active(entry)
                 if entry.location.server().is_none() || entry.location.server() == here.as_deref() =>
             {
-                self.believe(emptying);
+                self.seems_here(emptying, asked, now);
             }
             Finding::Active(_) | Finding::Reserved { .. } => self.be_gone(now),
             Finding::Absent if self.config.commands.disconnect_on_vanished => self.end_vanished(),
@@ -224,9 +241,37 @@ impl Session {
             // He gives it another name himself, and knows.
             Finding::Absent if self.is_under_way(Verb::Rename) => self.believe(emptying),
             Finding::Absent => self.ask_whether_deleted(),
-            Finding::Unknown if self.has_emptied() => self.withhold(Withheld::Unproven(emptying)),
-            Finding::Unknown => self.end(b"* BYE [UNAVAILABLE] mailbox temporarily unavailable\r\n"),
+            Finding::Unknown if asked == 0 => self.ask_who_knows(emptying, now),
+            Finding::Unknown => self.be_gone(now),
         }
+    }
+
+    /// The list has the mailbox where it was, which may be so no more.
+    fn seems_here(&mut self, emptying: Emptying, asked: u8, now: Instant) {
+        match asked {
+            0 => self.ask_who_knows(emptying, now),
+            1..=ASKED_AGAIN_MAX => {
+                self.withhold(Withheld::AskingAgain(emptying, asked, now + ASK_AGAIN_AFTER))
+            }
+            _ => self.be_gone(now),
+        }
+    }
+
+    fn ask_who_knows(&mut self, emptying: Emptying, now: Instant) {
+        if self.has_emptied() {
+            self.withhold(Withheld::Unproven(emptying));
+        } else {
+            self.ask_server(emptying, now);
+        }
+    }
+
+    /// Its server has no mailbox of that name, and the list does not say so yet.
+    pub(super) fn is_unknown_to_server(&mut self, emptying: Emptying, now: Instant) {
+        if self.is_under_way(Verb::Rename) {
+            // He gives it another name himself, and knows.
+            return self.believe(emptying);
+        }
+        self.withhold(Withheld::AskingAgain(emptying, 0, now + ASK_AGAIN_AFTER));
     }
 
     /// A mailbox that is no more was deleted, and its messages are gone, or it has another name, and they are
@@ -254,8 +299,8 @@ impl Session {
         self.end(b"* BYE mailbox has been moved or removed\r\n");
     }
 
-    /// The mailbox is elsewhere: followed, when its old connection serves nobody else.
-    fn be_gone(&mut self, now: Instant) {
+    /// The mailbox is elsewhere, or nobody knows: followed, when its old connection serves nobody else.
+    pub(super) fn be_gone(&mut self, now: Instant) {
         if self.selected_backend().is_some_and(|backend| backend.serves_task) {
             self.withhold(Withheld::Gone);
         } else {
@@ -281,17 +326,19 @@ impl Session {
         }
     }
 
-    fn believe(&mut self, emptying: Emptying) {
+    pub(super) fn believe(&mut self, emptying: Emptying) {
         self.withhold(Withheld::Passing(emptying));
         self.pass_withheld();
     }
 
-    /// Whether a command of the client is under way that may have emptied the mailbox.
+    /// Whether the command that is being answered is one of the client that may have emptied the mailbox.
     fn has_emptied(&self) -> bool {
         let writes = Whose::Client(Nature::Writes);
         let is_task = self.task.as_ref().is_some_and(|running| running.task.expunges());
         self.selected_backend().is_some_and(|backend| {
-            (backend.serves_task && is_task) || backend.flights.iter().any(|flight| flight.whose == writes)
+            let first = backend.flights.front();
+            (backend.serves_task && is_task)
+                || first.is_some_and(|flight| flight.whose == writes && flight.verb == Verb::Expunge)
         })
     }
 
@@ -320,12 +367,14 @@ impl Session {
         }
     }
 
-    /// When a run of EXPUNGEs is taken for ended.
+    /// When a run of EXPUNGEs is taken for ended, or somebody is asked again, or no more.
     pub(super) fn withheld_until(&self) -> Option<Instant> {
         match self.withheld() {
             Withheld::Counting(_, since) => Some(since + PAUSE_MAX),
+            Withheld::AskingAgain(_, _, at) => Some(at),
+            Withheld::Hearing(hearing) => Some(hearing.until),
             Withheld::Nothing
-            | Withheld::Asking(_)
+            | Withheld::Asking(..)
             | Withheld::Unproven(_)
             | Withheld::Passing(_)
             | Withheld::Draining(_)
@@ -333,10 +382,19 @@ impl Session {
         }
     }
 
-    /// Nothing followed for a while: what was counted is true.
-    pub(super) fn end_run(&mut self) {
-        if let Withheld::Counting(count, _) = self.withheld() {
-            self.believe(Emptying::Expunges(count));
+    /// It is time.
+    pub(super) fn withheld_is_due(&mut self, now: Instant) {
+        match self.withheld() {
+            // Nothing followed for a while: what was counted is true.
+            Withheld::Counting(count, _) => self.believe(Emptying::Expunges(count)),
+            Withheld::AskingAgain(emptying, asked, _) => self.ask_what_became(emptying, asked + 1),
+            Withheld::Hearing(_) => self.server_is_silent(now),
+            Withheld::Nothing
+            | Withheld::Asking(..)
+            | Withheld::Unproven(_)
+            | Withheld::Passing(_)
+            | Withheld::Draining(_)
+            | Withheld::Gone => {}
         }
     }
 }
