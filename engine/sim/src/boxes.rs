@@ -1,14 +1,10 @@
 //! Mailboxes that change their names: each user has one, which is his box whatever it is called.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use protocols::proxy::Instant;
 
 use crate::truth::Outcome;
-
-/// How long what was asked of the list, or told by it, may be on its way to a client.
-const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// Names that a box can have.
 pub const NAMES: usize = 4;
@@ -34,8 +30,6 @@ pub fn names_of(user: &str) -> Vec<String> {
 pub struct Boxes {
     /// By what they are: the names that they had, and from when on.
     had: BTreeMap<String, Vec<(Instant, String)>>,
-    /// Names that the master knows to be gone, and since when.
-    known: Vec<(String, Instant)>,
     /// Old and new name of each RENAME, and what came of it.
     asked: Vec<(String, String, Outcome)>,
 }
@@ -49,22 +43,6 @@ impl Boxes {
     /// Its server renames a box.
     pub fn renamed(&mut self, name: &str, now: Instant) {
         self.had.entry(identity(name).to_owned()).or_default().push((now, name.to_owned()));
-    }
-
-    /// The master knows that a name is gone.
-    pub fn is_known(&mut self, old: &str, now: Instant) {
-        self.known.push((old.to_owned(), now));
-    }
-
-    /// Whether a mailbox of this name was renamed since some moment, and the list may have said all the while that
-    /// it is where it was: its server tells the master behind the deed.
-    pub fn may_seem_there(&self, name: &str, since: Instant, now: Instant) -> bool {
-        let had = self.had.get(identity(name)).map_or(&[][..], Vec::as_slice);
-        let mut left = had.windows(2).filter(|pair| pair[0].1 == name && pair[1].0 >= since);
-        left.any(|pair| {
-            let known = self.known.iter().find(|(old, at)| old == name && *at >= pair[1].0);
-            known.is_none_or(|(_, at)| now <= *at + ON_ITS_WAY)
-        })
     }
 
     /// What it is called, and since when.
@@ -149,20 +127,6 @@ mod tests {
         assert!(there("user.a.Box0", 5, 15) && away("user.a.Box0", 5, 15));
         assert!(!there("user.a.Box0", 11, 15) && !away("user.a.Box1", 11, 15));
         assert!(there("shared0", 0, 9) && !away("shared0", 0, 9), "it is no box");
-    }
-
-    #[test]
-    fn old_name_may_seem_there_until_the_master_knows() {
-        let mut boxes = Boxes::default();
-        boxes.begin("user.a.Box0");
-        boxes.renamed("user.a.Box1", Instant(10));
-        let later = Instant(20) + ON_ITS_WAY + ON_ITS_WAY;
-        assert!(boxes.may_seem_there("user.a.Box0", Instant(5), later));
-        boxes.is_known("user.a.Box0", Instant(20));
-        assert!(boxes.may_seem_there("user.a.Box0", Instant(5), Instant(30)));
-        assert!(!boxes.may_seem_there("user.a.Box0", Instant(5), later));
-        assert!(!boxes.may_seem_there("user.a.Box0", Instant(11), Instant(30)), "it is selected since");
-        assert!(!boxes.may_seem_there("user.a.Box1", Instant(5), Instant(30)));
     }
 
     #[test]

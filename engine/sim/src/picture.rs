@@ -32,12 +32,10 @@ impl Picture {
     }
 
     /// Whether he may be told that a message is gone. That somebody else gave the mailbox another name is no
-    /// reason once the list can say so: its messages are there.
+    /// reason: its messages are there.
     fn may_seem_gone(&self, uid: u32, truth: &Truth) -> bool {
         let (name, since, now) = (&self.mailbox, self.since, truth.now);
-        truth.is_gone(name, uid)
-            || (self.is_renamed && truth.boxes.was_away(name, since, now))
-            || truth.boxes.may_seem_there(name, since, now)
+        truth.is_gone(name, uid) || (self.is_renamed && truth.boxes.was_away(name, since, now))
     }
 
     /// When it was asked for.

@@ -106,7 +106,6 @@ impl Renamer {
             }
             Step::Activating => Step::Deleting,
             Step::Deleting => {
-                truth.boxes.is_known(&job.old, truth.now);
                 self.job = None;
                 self.renamed += 1;
                 return backend.end_rename();
