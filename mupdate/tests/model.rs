@@ -34,6 +34,8 @@ struct Murder {
     shared_address: bool,
     /// Backends push with `-a`.
     authoritative: bool,
+    /// The source of a move activates the mailbox once more while it deletes it, as Cyrus 3.8 to 3.12.
+    strays: bool,
     /// The master may be restored from an old copy.
     restores: bool,
     /// What is recorded as a contradiction excuses what it leads to.
@@ -115,7 +117,13 @@ struct Slave {
 enum Ask {
     Reserve,
     Activate,
-    Deactivate { to: usize },
+    Deactivate {
+        to: usize,
+    },
+    /// ACTIVATE at the source in the middle of its move, on another connection.
+    Stray {
+        to: usize,
+    },
     Delete,
 }
 
@@ -174,7 +182,9 @@ fn request(ask: Ask, from: usize, version: u8) -> MasterRequest {
     let location = place(from, version);
     match ask {
         Ask::Reserve => MasterRequest::Reserve { name, location },
-        Ask::Activate => MasterRequest::Activate(Entry { name, location, acl: b"".as_slice().into() }),
+        Ask::Activate | Ask::Stray { .. } => {
+            MasterRequest::Activate(Entry { name, location, acl: b"".as_slice().into() })
+        }
         Ask::Deactivate { .. } => MasterRequest::Deactivate { name, location },
         Ask::Delete => MasterRequest::Delete { name },
     }
@@ -203,7 +213,11 @@ impl State {
         let mind = &mut self.master.mind;
         let address = if murder.shared_address { 0 } else { n };
         let own = server(n);
-        let claim = Claim { listed: backend.listed.then_some(&*own), servers: &mind.known[address] };
+        let claim = Claim {
+            listed: backend.listed.then_some(&*own),
+            servers: &mind.known[address],
+            amid_move: matches!(ask, Ask::Stray { .. }),
+        };
         backend.taken = backend.copy.unwrap_or(0);
         let request = request(ask, n, backend.taken);
         let decision = rules::decide(mind.standing(), &request, claim, &murder.rules);
@@ -266,7 +280,7 @@ impl State {
         }
     }
 
-    fn hear(&mut self, n: usize) {
+    fn hear(&mut self, murder: &Murder, n: usize) {
         let Some((ask, Stage::Answered { ok })) = self.backends[n].asked.take() else { return };
         if !ok {
             return self.backends[n].failed(ask);
@@ -280,7 +294,8 @@ impl State {
             }
             Ask::Activate => self.backends[n].owns = Some(self.backends[n].taken),
             Ask::Delete => self.backends[n].copy = None,
-            Ask::Deactivate { to } => {
+            Ask::Deactivate { to } if murder.strays => self.backends[n].send(Ask::Stray { to }),
+            Ask::Deactivate { to } | Ask::Stray { to } => {
                 let copy = self.backends[n].copy.take();
                 let destination = &mut self.backends[to];
                 destination.copy = copy;
@@ -428,7 +443,7 @@ impl Model for Murder {
             }
             Action::Take(n) => state.take(self, n),
             Action::Store => state.store(),
-            Action::Hear(n) => state.hear(n),
+            Action::Hear(n) => state.hear(self, n),
             Action::Follow => state.follow(),
             Action::CopyDisk => {
                 state.master.copy = Some((state.master.disk.clone(), state.master.history.clone()));
@@ -518,6 +533,7 @@ const SMALL: Murder = Murder {
     backends: 2,
     shared_address: false,
     authoritative: false,
+    strays: false,
     restores: false,
     excuses: true,
     commands: 3,
@@ -545,6 +561,11 @@ fn nor_with_three_servers_at_one_address() {
 #[test]
 fn a_push_with_authority_is_recorded_when_it_takes_a_mailbox() {
     check(Murder { authoritative: true, ..SMALL }, &[MOVED]);
+}
+
+#[test]
+fn a_mailbox_moves_though_its_source_activates_it_once_more() {
+    check(Murder { strays: true, ..SMALL }, &[MOVED]);
 }
 
 #[test]

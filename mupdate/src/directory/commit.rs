@@ -45,7 +45,8 @@ impl Directory {
         let standing = self.editor.locate(request.name());
         let standing = standing.map(|(location, reserved)| Standing { location, reserved });
         let servers = self.ledger.servers(requester.address);
-        let claim = Claim { listed: requester.listed.as_deref(), servers };
+        let amid_move = self.ledger.is_moved_by_another(request.name(), requester);
+        let claim = Claim { listed: requester.listed.as_deref(), servers, amid_move };
         let decision = rules::decide(standing.as_ref(), request, claim, policy);
         if let (true, Some(standing)) = (decision.conflict, &standing) {
             self.contradicted(request, standing, matches!(decision.change, Ok(Some(_))), requester);

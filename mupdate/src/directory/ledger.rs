@@ -41,6 +41,10 @@ pub const ADDRESSES_MAX: usize = 4_096;
 /// Servers that are remembered of one address: two are as good as many.
 pub const SERVERS_OF_ADDRESS_MAX: usize = 16;
 
+/// How long a move may take from the DEACTIVATE to the destination's ACTIVATE: the last copying of what is new, the
+/// user's other data, the deletion at the source. A name that is reserved longer is left of a move that broke off.
+const MOVE_SECONDS_MAX: u64 = 3_600;
+
 /// A request that contradicted the server where a mailbox is active.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Conflict {
@@ -147,6 +151,8 @@ struct ConflictKey {
 pub(super) struct Ledger {
     conflicts: BTreeMap<ConflictKey, Conflict>,
     reservations: BTreeMap<Box<[u8]>, Reservation>,
+    /// Of those by DEACTIVATE, which connection it was. No connection outlives the master, so it is not kept.
+    movers: BTreeMap<Box<[u8]>, u64>,
     addresses: BTreeMap<IpAddr, Vec<Box<[u8]>>>,
     /// What the store has not heard of.
     unwritten: BTreeSet<What>,
@@ -200,6 +206,8 @@ impl Ledger {
             });
             self.reservations.insert(name, reservation);
         }
+        let reservations = &self.reservations;
+        self.movers.retain(|name, _| reservations.contains_key(name));
         for name in known.into_keys() {
             self.unwritten.insert(What::Reservation(name));
         }
@@ -232,12 +240,24 @@ impl Ledger {
                     listed_unix: None,
                 };
                 self.reservations.insert(name.clone(), reservation);
+                match cause {
+                    ReservationCause::Deactivate => self.movers.insert(name.clone(), requester.connection),
+                    ReservationCause::Reserve => self.movers.remove(name),
+                };
                 self.unwritten.insert(What::Reservation(name.clone()));
             }
         }
     }
 
+    /// Whether another connection has deactivated a name, and its move may not be over.
+    pub(super) fn is_moved_by_another(&self, name: &[u8], requester: &Requester) -> bool {
+        let is_another = self.movers.get(name).is_some_and(|mover| *mover != requester.connection);
+        let since = self.reservations.get(name).and_then(|reservation| reservation.since_unix);
+        is_another && since.is_some_and(|since| requester.unix_time.saturating_sub(since) <= MOVE_SECONDS_MAX)
+    }
+
     fn release(&mut self, name: &[u8]) {
+        self.movers.remove(name);
         if self.reservations.remove(name).is_some() {
             self.unwritten.insert(What::Reservation(name.into()));
         }

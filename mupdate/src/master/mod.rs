@@ -273,9 +273,11 @@ impl Connection {
     /// Who asks, for the rules of the master.
     fn requester(&mut self, now: Instant) -> Requester {
         let began = *self.began.get_or_insert(now);
+        let (number, _) = self.origin.random.split_at(8);
         Requester {
             address: self.address,
             listed: self.listed.clone(),
+            connection: number.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
             unix_time: self.origin.started_unix + now.since(began).as_secs(),
         }
     }

@@ -4,7 +4,7 @@
 //!              unknown      reserved            active, same server    active, another server
 //!   RESERVE    reserve      same place: done    same place: done       NO exists
 //!                           elsewhere: NO       elsewhere: NO
-//!   ACTIVATE   activate     activate            activate               NO, recorded (1)
+//!   ACTIVATE   activate     activate (3)        activate               NO, recorded (1)
 //!   DEACTIVATE NO unknown   NO not active       reserve                NO, recorded (1)
 //!   DELETE     NO unknown   delete              delete                 NO, recorded (2)
 //!
@@ -15,6 +15,11 @@
 //!       alone; done and recorded when the address is unknown or shared, or as under (1). From who
 //!       has sent LIST with another server's prefix it is about a name that has left that server
 //!       since: OK, nothing is done, recorded
+//!   (3) OK, nothing is done: for the server that is moving the mailbox away, on another connection
+//!       than the one that deactivated it. Cyrus 3.8 to 3.12 activates mailboxes with annotations, so
+//!       those with a special use, once more at the source when XFER deletes them there: the
+//!       destination's ACTIVATE would find them active elsewhere. XFER itself takes a move back on
+//!       the connection that it began it on
 //! ```
 //!
 //! Servers are compared in any case of letters. `server!` without a partition, which Cyrus 3.6 sends
@@ -84,6 +89,8 @@ pub struct Claim<'a> {
     pub listed: Option<&'a [u8]>,
     /// Servers that have activated mailboxes from its address.
     pub servers: &'a [Box<[u8]>],
+    /// Another connection has deactivated the name a while ago: a move may be under way.
+    pub amid_move: bool,
 }
 
 /// What becomes of a request.
@@ -129,6 +136,9 @@ pub fn decide(
         },
         MasterRequest::Activate(entry) => {
             let pushes = claim.listed.is_some_and(|server| entry.location.is_at(server));
+            if claim.amid_move && !pushes && is_leaving(standing, &entry.location, rules) {
+                return Decision::nothing_to_do();
+            }
             let contradicts = is_active_elsewhere(standing, &entry.location);
             contest(Change::Active(entry.clone()), contradicts, pushes || rules.is_lenient())
         }
@@ -178,6 +188,12 @@ fn is_same_place(a: &Location, b: &Location) -> bool {
     let (one, other) = (a.partition(), b.partition());
     let is_left_out = a.server().is_some() && (one.is_empty() || other.is_empty());
     a.shares_server(b) && (one == other || is_left_out)
+}
+
+/// Whether the mailbox is reserved at the server that activates it.
+fn is_leaving(standing: Option<&Standing>, location: &Location, rules: &Rules) -> bool {
+    rules.mode == Mode::Standard
+        && standing.is_some_and(|there| there.reserved && there.location.shares_server(location))
 }
 
 fn is_active_elsewhere(standing: Option<&Standing>, location: &Location) -> bool {

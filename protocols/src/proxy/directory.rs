@@ -135,6 +135,8 @@ pub struct Requester {
     /// The server that it has said to be: it sent LIST with the prefix `server!`, which of Cyrus'
     /// programs only ctl_mboxlist does.
     pub listed: Option<Box<[u8]>>,
+    /// Which connection it is: a number that no other has.
+    pub connection: u64,
     /// Wall clock, seconds since 1970: kept with what is recorded.
     pub unix_time: u64,
 }

@@ -18,7 +18,7 @@ fn master() -> Master {
 impl Master {
     /// Asks at a time; whether it was done.
     fn asks(&mut self, who: &str, unix_time: u64, request: MasterRequest) -> bool {
-        let requester = Requester { address: who.parse().ok(), listed: None, unix_time };
+        let requester = Requester { address: who.parse().ok(), unix_time, ..Requester::default() };
         self.asks_as(requester, request)
     }
 
@@ -28,7 +28,8 @@ impl Master {
     }
 
     fn lists(&mut self, server: &str, unix_time: u64) {
-        let requester = Requester { address: None, listed: Some(server.as_bytes().into()), unix_time };
+        let requester =
+            Requester { listed: Some(server.as_bytes().into()), unix_time, ..Requester::default() };
         self.directory.handle(Ticket(0), DirectoryQuestion::Listed { requester });
         self.settle();
     }
@@ -148,8 +149,12 @@ fn a_delete_by_the_loser_of_a_double_is_refused_also_after_a_restart() {
 fn a_push_of_the_own_list_takes_over_and_is_recorded() {
     let mut master = master();
     master.asks(BE1, 1, activate("user.a", "be1!p"));
-    let pusher =
-        Requester { address: BE2.parse().ok(), listed: Some(b"be2".as_slice().into()), unix_time: 2 };
+    let pusher = Requester {
+        address: BE2.parse().ok(),
+        listed: Some(b"be2".as_slice().into()),
+        unix_time: 2,
+        connection: 0,
+    };
     assert!(master.asks_as(pusher, activate("user.a", "be2!p")));
     let conflicts = master.directory.conflicts();
     assert_eq!((conflicts.len(), conflicts[0].outcome), (1, ConflictOutcome::Done));
@@ -251,7 +256,7 @@ fn a_unified_master_does_and_records() {
 fn a_lost_write_leaves_no_reservation_behind_that_the_list_has_not() {
     let mut master = master();
     master.asks(BE1, 1, reserve("user.a", "be1!p"));
-    let requester = Requester { address: BE1.parse().ok(), listed: None, unix_time: 2 };
+    let requester = Requester { address: BE1.parse().ok(), unix_time: 2, ..Requester::default() };
     let request = reserve("user.b", "be1!p");
     master.directory.handle(Ticket(0), DirectoryQuestion::Commit { request, requester });
     assert!(master.directory.poll_store().is_some());
@@ -273,4 +278,43 @@ fn notes_that_make_no_sense_are_left_out() {
             assert_eq!(directory.conflicts(), []);
         }
     }
+}
+
+/// A connection of a server.
+fn on(connection: u64, unix_time: u64) -> Requester {
+    Requester { address: BE1.parse().ok(), unix_time, connection, ..Requester::default() }
+}
+
+/// Cyrus 3.8 to 3.12 activates mailboxes with annotations once more while XFER deletes them at the source.
+#[test]
+fn a_move_ends_at_its_destination_though_the_source_activates_in_between() {
+    let mut master = master();
+    let [moves, changes, destination] = [1, 2, 3];
+    assert!(master.asks_as(on(changes, 1), activate("user.a.Sent", "be1!p")));
+    assert!(master.asks_as(on(moves, 10), deactivate("user.a.Sent", "be1!p")));
+    assert!(master.asks_as(on(changes, 11), activate("user.a.Sent", "be1!")));
+    assert_eq!(master.directory.reservations().len(), 1, "it is reserved still");
+    assert!(master.asks_as(on(destination, 12), activate("user.a.Sent", "be2!p")));
+    assert!(master.directory.conflicts().is_empty() && master.directory.reservations().is_empty());
+    // What has arrived is nobody's in between any more.
+    assert!(!master.asks_as(on(changes, 13), activate("user.a.Sent", "be1!p")));
+}
+
+#[test]
+fn a_move_is_taken_back_by_who_began_it_or_when_it_is_too_old() {
+    let [moves, changes] = [1, 2];
+    for (connection, unix_time, is_back) in [(moves, 11, true), (changes, 11, false), (changes, 4_000, true)]
+    {
+        let mut master = master();
+        assert!(master.asks_as(on(changes, 1), activate("user.a", "be1!p")));
+        assert!(master.asks_as(on(moves, 10), deactivate("user.a", "be1!p")));
+        assert!(master.asks_as(on(connection, unix_time), activate("user.a", "be1!p")));
+        assert_eq!(master.directory.reservations().is_empty(), is_back, "{connection} at {unix_time}");
+    }
+    let mut master = master();
+    assert!(master.asks_as(on(moves, 10), activate("user.b", "be1!p")));
+    assert!(master.asks_as(on(moves, 11), deactivate("user.b", "be1!p")));
+    master.restart();
+    assert!(master.asks_as(on(changes, 12), activate("user.b", "be1!p")));
+    assert!(master.directory.reservations().is_empty(), "no connection outlives the master");
 }

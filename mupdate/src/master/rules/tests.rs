@@ -60,12 +60,12 @@ fn said(standing: Option<Standing>, request: MasterRequest, rules: &Rules) -> St
 /// What a client is told from an address that activates for these servers.
 fn said_to(servers: &[&str], standing: Option<Standing>, request: MasterRequest) -> String {
     let servers: Vec<Box<[u8]>> = servers.iter().map(|server| server.as_bytes().into()).collect();
-    text(&decide(standing.as_ref(), &request, Claim { listed: None, servers: &servers }, &STANDARD))
+    text(&decide(standing.as_ref(), &request, Claim { servers: &servers, ..Claim::default() }, &STANDARD))
 }
 
 /// What a client is told that has sent LIST with this server's prefix.
 fn said_to_lister(server: &str, standing: Option<Standing>, request: MasterRequest) -> String {
-    let claim = Claim { listed: Some(server.as_bytes()), servers: &[] };
+    let claim = Claim { listed: Some(server.as_bytes()), ..Claim::default() };
     text(&decide(standing.as_ref(), &request, claim, &STANDARD))
 }
 
@@ -153,7 +153,7 @@ fn delete_is_refused_only_to_who_is_known_as_another_server_alone() {
 #[test]
 fn who_pushes_its_list_deletes_nothing_of_others() {
     let servers: [Box<[u8]>; 2] = [b"be1".as_slice().into(), b"be2".as_slice().into()];
-    let claim = Claim { listed: Some(b"be2"), servers: &servers };
+    let claim = Claim { listed: Some(b"be2"), servers: &servers, amid_move: false };
     let there = active_at("be1!p");
     assert_eq!(text(&decide(there.as_ref(), &delete(), claim, &STANDARD)), "done already, recorded");
     assert_eq!(text(&decide(there.as_ref(), &delete(), claim, &SHARED)), "deleted, recorded");
@@ -162,7 +162,7 @@ fn who_pushes_its_list_deletes_nothing_of_others() {
 #[test]
 fn the_old_behaviour_deletes_for_everybody() {
     let servers: [Box<[u8]>; 1] = [b"be2".as_slice().into()];
-    let claim = Claim { listed: None, servers: &servers };
+    let claim = Claim { servers: &servers, ..Claim::default() };
     for rules in [SHARED, LENIENT] {
         let there = active_at("be1!p");
         assert_eq!(text(&decide(there.as_ref(), &delete(), claim, &rules)), "deleted, recorded");
@@ -183,4 +183,25 @@ fn a_name_that_cannot_be_stored_is_refused() {
         let request = MasterRequest::Reserve { name: name.as_bytes().into(), location: place("be1!p") };
         assert!(said(None, request, &STANDARD).starts_with("NO mailbox name"));
     }
+}
+
+/// Cyrus 3.8 to 3.12 activates a mailbox with annotations at the source while it moves it away.
+#[test]
+fn source_of_a_move_does_not_activate_what_it_has_deactivated() {
+    let amid = Claim { amid_move: true, ..Claim::default() };
+    let said = |standing: Option<Standing>, request: MasterRequest, claim: Claim<'_>, rules: &Rules| {
+        text(&decide(standing.as_ref(), &request, claim, rules))
+    };
+    for rules in [STANDARD, LENIENT] {
+        for at in ["be1!p", "be1!", "BE1!p"] {
+            assert_eq!(said(reserved_at("be1!p"), activate(at), amid, &rules), "done already");
+        }
+        assert_eq!(said(reserved_at("be1!p"), activate("be2!p"), amid, &rules), "active be2!p");
+    }
+    assert_eq!(said(active_at("be1!p"), activate("be1!q"), amid, &STANDARD), "active be1!q");
+    assert_eq!(said(reserved_at("p"), activate("p"), amid, &SHARED), "active p");
+    let pushes = Claim { listed: Some(b"be1"), ..amid };
+    assert_eq!(said(reserved_at("be1!p"), activate("be1!p"), pushes, &STANDARD), "active be1!p");
+    let mover = Claim::default();
+    assert_eq!(said(reserved_at("be1!p"), activate("be1!p"), mover, &STANDARD), "active be1!p");
 }
