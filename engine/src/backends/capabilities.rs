@@ -25,6 +25,9 @@ const CAPABILITIES_MAX: usize = 512;
 /// Bytes of the file that are read: what `SERVERS_MAX` servers of the longest kind that is known need.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
+/// RFC 7889: the largest message.
+const APPEND_LIMIT: &str = "APPENDLIMIT=";
+
 /// First line of the file.
 const HEADER: &str = "rookery capabilities 1";
 
@@ -162,9 +165,27 @@ fn common(
     let default = default();
     for other in others.iter().copied().chain((!unseen.is_empty()).then_some(&default)) {
         let other = as_served(other);
-        common.retain(|name| other.iter().any(|offered| offered.eq_ignore_ascii_case(name)));
+        common.retain_mut(|name| is_common(name, &other));
     }
     BackendCapabilities { common, home: Vec::new(), servers: offers.len() }
+}
+
+/// Whether another server offers it, too. Of limits the lower one is common: what both take (RFC 7889). Cyrus 3.6
+/// says 4294967295 where nothing is configured, newer ones 2147483647.
+fn is_common(name: &mut Box<str>, other: &[Box<str>]) -> bool {
+    let Some(limit) = append_limit(name) else {
+        return other.iter().any(|offered| offered.eq_ignore_ascii_case(name));
+    };
+    let lower = other.iter().find_map(|offered| append_limit(offered)).map(|theirs| theirs.min(limit));
+    if let Some(lower) = lower {
+        *name = format!("{APPEND_LIMIT}{lower}").into();
+    }
+    lower.is_some()
+}
+
+fn append_limit(name: &str) -> Option<u64> {
+    let (keyword, limit) = name.split_at_checked(APPEND_LIMIT.len())?;
+    keyword.eq_ignore_ascii_case(APPEND_LIMIT).then(|| limit.parse().ok())?
 }
 
 /// What is told to the users of each server that offers something to them alone.
@@ -259,6 +280,17 @@ mod tests {
     }
 
     #[test]
+    fn lowest_limit_of_messages_is_common() {
+        let offered = Offered::default();
+        offered.seen("be1", names("IMAP4rev1 APPENDLIMIT=4294967295"));
+        offered.seen("be2", names("appendlimit=2147483647 IMAP4rev1"));
+        assert_eq!(told_of(&offered, &["be1", "be2"]), names("IMAP4rev1 APPENDLIMIT=2147483647"));
+        assert_eq!(told_of(&offered, &["be2"]), names("appendlimit=2147483647 IMAP4rev1"));
+        offered.seen("be1", names("IMAP4rev1 APPENDLIMIT"));
+        assert_eq!(told_of(&offered, &["be1", "be2"]), names("IMAP4rev1"));
+    }
+
+    #[test]
     fn server_that_was_never_seen_counts_as_cyrus_3_6() {
         let offered = Offered::default();
         offered.seen("be1", names("MOVE NOTIFY QRESYNC IMAP4rev2"));
@@ -301,7 +333,7 @@ mod tests {
 
     /// The oldest of them decides what is told.
     const SINCE: [(&str, &[&str]); 3] = [
-        ("3.8.6", &["SEARCHRES", "MULTISEARCH", "URL-PARTIAL"]),
+        ("3.8.7", &["SEARCHRES", "MULTISEARCH", "URL-PARTIAL"]),
         ("3.10.3", &["REPLACE", "NOTIFY", "UIDONLY", "QUOTASET", "QUOTA=RES-STORAGE", "IMAP4rev2"]),
         ("3.12.3", &["UTF8=ACCEPT", "PARTIAL", "INPROGRESS"]),
     ];
@@ -309,7 +341,7 @@ mod tests {
     fn check(offered: &Offered, runs: &[&str], servers: &[&str]) {
         let common = common_of(offered, servers);
         let has = |name: &str| common.iter().any(|known| **known == *name);
-        let order = ["3.6.1", "3.8.6", "3.10.3", "3.12.3"];
+        let order = ["3.6.1", "3.8.7", "3.10.3", "3.12.3"];
         let age = |release: &str| order.iter().position(|known| *known == release).unwrap();
         let oldest = runs.iter().map(|release| age(release)).min().unwrap();
         for (since, names) in SINCE {
@@ -326,7 +358,7 @@ mod tests {
     #[test]
     fn what_is_told_follows_the_oldest_server_in_any_order_of_upgrades() {
         let servers = ["be1", "be2", "be3"];
-        let order = ["3.6.1", "3.8.6", "3.10.3", "3.12.3"];
+        let order = ["3.6.1", "3.8.7", "3.10.3", "3.12.3"];
         for mixture in 0..64_usize {
             let mut runs = [order[mixture & 3], order[mixture >> 2 & 3], order[mixture >> 4]];
             let offered = Offered::default();
