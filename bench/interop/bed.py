@@ -20,6 +20,8 @@ MURDER = f"{HERE}/murder"
 READY_SECONDS = 60
 # The kernel counts locked memory by user: another one than cyrus shares it with no other test-bed.
 OWN_USER = os.environ.get("INTEROP_USER")
+# Instances that are another Cyrus than Debian's, "backend2=PREFIX ...": any part before any release.
+OTHER_CYRUS = os.environ.get("INTEROP_CYRUS", "").split()
 
 
 def murder_module():
@@ -47,6 +49,11 @@ class Bed:
     def __init__(self, folder, net, options=(), backends=2, frontend="cyrus", binaries=None):
         self.folder, self.net, self.options = folder, net, list(options)
         self.backends, self.frontend, self.binaries = backends, frontend, binaries
+        instances = {"master", "frontend", *(f"backend{n}" for n in range(1, backends + 1))}
+        instances -= {"master"} if "--no-master" in self.options else set()
+        instances -= {"frontend"} if frontend != "cyrus" else set()
+        for word in OTHER_CYRUS:
+            self.options += ["--cyrus", word] if word.partition("=")[0] in instances else []
         self.process = None
         self.address = f"{net}.101"
         self.password = lambda user: "pw-" + user.split("@")[0]

@@ -34,6 +34,9 @@ pub struct Options {
     /// Run the long forms: more seeds, more rounds.
     #[arg(long)]
     long: bool,
+    /// Run the tests before newer Cyrus releases, too: folders under which they are installed, oldest first.
+    #[arg(long, value_name = "DIR,...")]
+    newer_cyrus: Option<String>,
 }
 
 /// One part of the suite: its name, and how it is run with its output shown or, beside others, kept.
@@ -216,6 +219,9 @@ fn interop(options: &Options, show: &mut Show) -> Result<Tally> {
         run.args(["--rounds", "1000", "--kills", "200", "--messages", "1000"]);
         run.args(["--moves", "20", "--move-mailboxes", "50", "--move-messages", "5000"]);
         run.args(["--chaos", "600", "--copy-mebibytes", "1024"]);
+    }
+    if let Some(folders) = &options.newer_cyrus {
+        run.args(["--newer-cyrus", folders]);
     }
     let mut tally = closing(&mut run, show)?;
     if strict && tally.skipped > 0 {
