@@ -198,8 +198,8 @@ pub(crate) struct Conn {
     pub(crate) in_dirty: bool,
     /// Stands in a list of the driver: `throttled`.
     pub(crate) in_throttled: bool,
-    /// Received a buffer at a time: it has brought bulk.
-    pub(crate) single: bool,
+    /// Received a buffer at a time, since it has brought bulk: for so many more full ones that begin none.
+    pub(crate) singles: u8,
     /// It waits in the pool for a session.
     pub(crate) pooled: bool,
     /// The carrier does not splice the job at the head.
@@ -241,7 +241,7 @@ impl Conn {
             flying: false,
             in_dirty: false,
             in_throttled: false,
-            single: false,
+            singles: 0,
             pooled: false,
             copying: false,
             turn_bytes: 0,

@@ -11,7 +11,7 @@ use std::mem;
 use protocols::proxy::{Event, HEAD_BYTES_MAX, Then};
 
 use crate::conn::{Finish, Job, Receiving, Splicing, Wait};
-use crate::limits::{BACKLOG_BYTES_MAX, BUFFERS_PER_TURN};
+use crate::limits::{BACKLOG_BYTES_MAX, BUFFER_BYTES, BUFFERS_PER_TURN};
 use crate::turn::{BufferId, NONE, Source};
 use crate::{ConnId, Driver, Op, Pace, Work};
 
@@ -76,6 +76,22 @@ impl Driver {
         }
         self.work();
         self.review(slot);
+        if bytes.len() == BUFFER_BYTES {
+            self.count_single(slot);
+        }
+    }
+
+    /// A full buffer that bulk does not follow: after some of them more is received at once again.
+    fn count_single(&mut self, slot: u32) {
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        if conn.singles == 0 || conn.splicing != Splicing::No {
+            return;
+        }
+        conn.singles -= 1;
+        if conn.singles == 0 && conn.receiving == Receiving::On {
+            let id = self.conn_id(slot);
+            self.ops.push_back(Op::Receive(id, Pace::Burst));
+        }
     }
 
     /// Whether a connection may be given one more buffer in this turn. What it may not waits at the
@@ -301,7 +317,7 @@ impl Driver {
         match (conn.receiving, wanted) {
             (Receiving::Off, true) => {
                 conn.receiving = Receiving::On;
-                let pace = if conn.single { Pace::Single } else { Pace::Burst };
+                let pace = if conn.singles > 0 { Pace::Single } else { Pace::Burst };
                 let id = self.conn_id(slot);
                 self.ops.push_back(Op::Receive(id, pace));
             }

@@ -7,7 +7,7 @@ use crate::{ConnId, SessionId};
 /// An operation. Sends are not among them: they are gathered per turn.
 #[derive(Debug)]
 pub enum Op {
-    /// Deliver input until told otherwise.
+    /// Deliver input until told otherwise; said again of a connection that is delivered, at another pace.
     Receive(ConnId, Pace),
     /// Deliver no more; answered by `receive_stopped` when the last has been delivered.
     Stop(ConnId),
@@ -65,7 +65,7 @@ pub enum Pace {
     /// As much as there is.
     Burst,
     /// A buffer at a time, so that little of a literal has been read when its splice begins. For
-    /// connections that have brought bulk before: what one burst reads (135-405 KB) is copied.
+    /// connections that have brought bulk lately: what one burst reads (135-405 KB) is copied.
     Single,
 }
 

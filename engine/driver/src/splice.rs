@@ -3,7 +3,9 @@
 use protocols::proxy::Event;
 
 use crate::conn::{Conn, Finish, Job, Splicing};
-use crate::limits::{SEAL_BYTES, SPLICE_BYTES_MIN};
+use crate::limits::{
+    PIPE_BYTES_MIN, SEAL_BYTES, SINGLES_AFTER_BULK, SPLICE_BYTES_MIN, SPLICE_BYTES_MIN_STOPPED,
+};
 use crate::{ConnId, Driver, Op, Passage, SpliceEnd, Work};
 
 /// Memory for sealed bytes that is kept: what is read at once and what its records add.
@@ -50,9 +52,10 @@ impl Driver {
         if !conn.input_open || conn.copying || conn.kept.len() > 0 || conn.is_finishing() {
             return false;
         }
+        let bytes_min = if conn.singles > 0 { SPLICE_BYTES_MIN_STOPPED } else { SPLICE_BYTES_MIN };
         let to = match conn.jobs.first() {
-            Some(Job::Forward { to, left }) if to.len() == 1 && *left >= SPLICE_BYTES_MIN => to[0],
-            Some(Job::Pipe { to }) if u64::from(conn.turn_bytes) >= SPLICE_BYTES_MIN => *to,
+            Some(Job::Forward { to, left }) if to.len() == 1 && *left >= bytes_min => to[0],
+            Some(Job::Pipe { to }) if u64::from(conn.turn_bytes) >= PIPE_BYTES_MIN => *to,
             Some(Job::Forward { .. } | Job::Pipe { .. } | Job::Discard { .. }) | None => return false,
         };
         let ready = |to: &Conn| to.feeding() == Some(slot) && !to.is_finishing();
@@ -84,7 +87,11 @@ impl Driver {
             self.splices.swap_remove(at);
             if let Some(conn) = self.conns.at_mut(slot) {
                 conn.splicing = Splicing::Running;
-                conn.single = true;
+                if bytes >= SPLICE_BYTES_MIN {
+                    conn.singles = SINGLES_AFTER_BULK;
+                } else {
+                    conn.singles = conn.singles.saturating_sub(1);
+                }
                 let (from, to) = (self.conn_id(slot), self.conn_id(to));
                 self.ops.push_back(Op::Splice { from, to, bytes, passage });
             }
@@ -111,7 +118,7 @@ impl Driver {
         };
         let ready = self.conns.at(to).is_some_and(|to| to.feeding() == Some(slot));
         let passage = self.passage(slot, to)?;
-        (fits && ready && left >= SPLICE_BYTES_MIN / 4).then_some((to, left, passage))
+        (fits && ready && left >= SPLICE_BYTES_MIN_STOPPED).then_some((to, left, passage))
     }
 
     /// `n` bytes were read from the source of a splice.
@@ -177,6 +184,9 @@ impl Driver {
         let was = std::mem::replace(&mut conn.splicing, Splicing::No);
         conn.turn_bytes = 0;
         conn.copying = true;
+        if conn.jobs.first().is_some_and(|job| job.left() > 0) {
+            conn.singles = 0; // The rest is copied, for there is no pipe: in bursts.
+        }
         // Without a job the connection has left its session meanwhile: nobody waits to hear of it.
         if let Splicing::Stopping { to } = was
             && !conn.jobs.is_empty()

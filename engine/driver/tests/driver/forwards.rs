@@ -4,8 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use driver::Carriage;
-use driver::limits::{BACKLOG_BYTES_MAX, Limits};
+use driver::limits::{
+    BACKLOG_BYTES_MAX, BUFFER_BYTES, Limits, SINGLES_AFTER_BULK, SPLICE_BYTES_MIN, SPLICE_BYTES_MIN_STOPPED,
+};
+use driver::{Carriage, Pace};
 use protocols::proxy::{BackendId, Close, Event, Instant, Output, Session, Side, Taken, Then};
 use smallvec::smallvec;
 
@@ -28,6 +30,60 @@ fn lines_and_literals_reach_the_other_side_whole_and_in_order() {
             assert!(world.notices.is_empty());
         }
     }
+}
+
+/// A world in which a backend has brought these things in full buffers, its slot, and what was spliced of them.
+fn brought(things: &[Vec<u8>]) -> (World, u32, u64) {
+    let mut world = World::new(3, Limits::default(), Carriage::Spliceable);
+    world.backends.push(Peer { fills: true, ..sends("") });
+    let client = world.client(relay(), sends(""));
+    world.settle();
+    let backend = world.opened[0];
+    let mut spliced = 0;
+    for thing in things {
+        spliced = world.spliced;
+        world.peer(backend).to_send.extend_from_slice(thing);
+        world.settle();
+    }
+    assert_eq!(world.peer(client).got, things.concat());
+    spliced = world.spliced - spliced;
+    (world, backend, spliced)
+}
+
+fn literal(bytes: usize) -> Vec<u8> {
+    [format!("put !{bytes}\n").into_bytes(), vec![b'x'; bytes]].concat()
+}
+
+#[test]
+fn bulk_makes_its_source_received_by_the_buffer_until_enough_came_that_is_none() {
+    let full = |count: usize| vec![b"a line of 16 oc\n".repeat(count * BUFFER_BYTES / 16)];
+    let after = |count| brought(&[vec![literal(200_000)], full(count)].concat());
+    let few = usize::from(SINGLES_AFTER_BULK) - 1;
+    for (count, pace) in [(0, Pace::Single), (few, Pace::Single), (few + 1, Pace::Burst)] {
+        let (mut world, backend, _) = after(count);
+        assert_eq!(world.peer(backend).pace, Some(pace), "behind {count} buffers");
+    }
+}
+
+#[test]
+fn what_is_worth_no_stop_is_spliced_where_the_receive_has_stopped() {
+    let bytes = 20_000;
+    assert!((SPLICE_BYTES_MIN_STOPPED..SPLICE_BYTES_MIN).contains(&(bytes as u64 - BUFFER_BYTES as u64)));
+    assert_eq!(brought(&[literal(bytes)]).2, 0);
+    let (_, _, spliced) = brought(&[literal(200_000), literal(bytes)]);
+    assert_eq!(spliced, (literal(bytes).len() - BUFFER_BYTES) as u64);
+}
+
+#[test]
+fn bulk_without_a_pipe_is_copied_in_bursts() {
+    let mut world = World::new(3, Limits::default(), Carriage::Spliceable);
+    world.has_pipes = false;
+    world.backends.push(Peer { fills: true, ..sends(literal(200_000)) });
+    let client = world.client(relay(), sends(""));
+    world.settle();
+    let backend = world.opened[0];
+    assert_eq!(world.peer(client).got, literal(200_000));
+    assert_eq!((world.spliced, world.peer(backend).pace), (0, Some(Pace::Burst)));
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use driver::deflate::Deflaters;
 use driver::layer::{Decoded, Layer, LayerError, Step, Wire};
-use driver::limits::Limits;
-use driver::{BufferId, Buffers, Carriage, ConnId, Driver, Op, Passage, SpliceEnd};
+use driver::limits::{BUFFER_BYTES, Limits};
+use driver::{BufferId, Buffers, Carriage, ConnId, Driver, Op, Pace, Passage, SpliceEnd};
 use protocols::proxy::{
     Answer, Instant, LayerKind, Notice, Opened, Question, QuestionId, Session, Side, TlsInfo, Unavailable,
 };
@@ -23,6 +23,10 @@ pub(crate) struct Peer {
     pub(crate) got: Vec<u8>,
     pub(crate) got_eof: bool,
     pub(crate) receiving: bool,
+    /// How it is received, as it was told last.
+    pub(crate) pace: Option<Pace>,
+    /// What it sends fills buffers, instead of coming in pieces.
+    pub(crate) fills: bool,
     pub(crate) stopping: bool,
     pub(crate) told_end: bool,
     pub(crate) closed: bool,
@@ -65,6 +69,8 @@ pub(crate) struct World {
     pub(crate) ended: usize,
     pub(crate) spliced: u64,
     pub(crate) sealed: u64,
+    /// The carrier has pipes.
+    pub(crate) has_pipes: bool,
     carriage: Carriage,
 }
 
@@ -81,6 +87,7 @@ impl World {
             ended: 0,
             spliced: 0,
             sealed: 0,
+            has_pipes: true,
             carriage,
         }
     }
@@ -137,7 +144,8 @@ impl World {
 
     fn deliver(&mut self, slot: u32, memory: &mut Memory) -> bool {
         let Some((conn, peer)) = self.peers.get_mut(&slot) else { return false };
-        if !peer.receiving || peer.closed || peer.told_end {
+        let has_stopped = peer.stopping && peer.pace == Some(Pace::Single);
+        if !peer.receiving || has_stopped || peer.closed || peer.told_end {
             return false;
         }
         if peer.sent == peer.to_send.len() {
@@ -149,7 +157,8 @@ impl World {
             return peer.ends;
         }
         let most = [1, 7, 100, 4096][self.dice.below(4)];
-        let n = (self.dice.below(most) + 1).min(peer.to_send.len() - peer.sent);
+        let n = if peer.fills { BUFFER_BYTES } else { self.dice.below(most) + 1 };
+        let n = n.min(peer.to_send.len() - peer.sent);
         let mut bytes = peer.to_send[peer.sent..peer.sent + n].to_vec();
         peer.sent += n;
         let id = BufferId(memory.0.len() as u16);
@@ -264,11 +273,18 @@ impl World {
     fn operate(&mut self) {
         while let Some(op) = self.driver.poll_op() {
             match op {
-                Op::Receive(conn, _) => self.peer(conn.slot).receiving = true,
+                Op::Receive(conn, pace) => {
+                    let peer = self.peer(conn.slot);
+                    (peer.receiving, peer.pace) = (true, Some(pace));
+                }
                 Op::Stop(conn) => self.peer(conn.slot).stopping = true,
                 Op::Send(conn) => self.peer(conn.slot).spilling = true,
                 Op::Splice { from, to, bytes, passage } => {
                     assert!(!self.peer(from.slot).receiving && !self.peer(to.slot).spilling);
+                    if passage == Passage::Pipe && !self.has_pipes {
+                        self.driver.splice_ended(from, SpliceEnd::Done);
+                        continue;
+                    }
                     self.peer(from.slot).splice = Some((to, bytes, passage));
                 }
                 Op::StopSplice(from) => {
