@@ -91,7 +91,7 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         case("LOGIN SELECT LOGOUT, TLS", "imap-login", 20, true, All, true)?,
         case("LOGIN SELECT LOGOUT, saslauthd", "imap-login", 20, false, Asks, false)?,
     ];
-    for kib in [1, 64, 1024, 16 * 1024] {
+    for kib in [1, 16, 64, 256, 1024, 16 * 1024] {
         let is_mib = kib == 1024;
         let peers = if is_mib { All } else { Fast };
         cases.push(bulk("FETCH", kib, false, peers, is_mib)?);
