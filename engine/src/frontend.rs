@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::control::{self, Control, Metrics};
 use crate::directory::{self, Client, DirectoryError, Plan, Surroundings};
 use crate::helpers::Helpers;
 use crate::homes::Homes;
-use crate::host::{FrontendHost, Settings, Shared};
+use crate::host::{FrontendHost, SessionCount, Settings, Shared};
 use crate::intents::Intents;
 use crate::listen::Listen;
 use crate::log::Log;
@@ -153,7 +153,7 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         directory: directory.client.clone(),
         homes: Homes::default(),
         settings: ArcSwap::from_pointee(Settings::of(&configuration)),
-        sessions: cores.iter().map(|_| AtomicU64::new(0)).collect(),
+        sessions: cores.iter().map(|_| SessionCount::default()).collect(),
     });
     let connections_max = connections_of_a_shard(&fit, cores.len());
     let mut pipes = prepared.pipes;
@@ -239,7 +239,7 @@ fn watched(configuration: &Configuration, shared: &Arc<Shared>, inboxes: Vec<Inb
 
 /// Sessions that stand, shard by shard.
 fn sessions(shared: &Shared) -> impl Iterator<Item = u64> {
-    shared.sessions.iter().map(|count| count.load(Ordering::Relaxed))
+    shared.sessions.iter().map(|count| count.0.load(Ordering::Relaxed))
 }
 
 fn run_shard(

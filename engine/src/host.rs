@@ -55,8 +55,13 @@ pub struct Shared {
     /// What the configuration says; swapped whole when it is read again.
     pub settings: ArcSwap<Settings>,
     /// Sessions that stand, shard by shard.
-    pub sessions: Box<[AtomicU64]>,
+    pub sessions: Box<[SessionCount]>,
 }
+
+/// Sessions of one shard, on a cache line that no other shard writes; 128 bytes, for lines are fetched in pairs.
+#[derive(Default, Debug)]
+#[repr(align(128))]
+pub struct SessionCount(pub(crate) AtomicU64);
 
 /// The part of the configuration that new sessions and questions look at.
 pub struct Settings {
@@ -167,7 +172,7 @@ impl Host for FrontendHost {
             },
         };
         let session = service.session(origin(peer, service.tls)?, || local_address(socket));
-        self.shared.sessions[self.index].fetch_add(1, Ordering::Relaxed);
+        self.shared.sessions[self.index].0.fetch_add(1, Ordering::Relaxed);
         Some(Accepted { session, layer })
     }
 
@@ -212,7 +217,7 @@ impl Host for FrontendHost {
                 Reply::Now(Answer::Capabilities(shared.backends.offered_in(service).common(&locations)))
             }
             Question::Errand(errand) => {
-                shared.sessions[self.index].fetch_add(1, Ordering::Relaxed);
+                shared.sessions[self.index].0.fetch_add(1, Ordering::Relaxed);
                 self.inbox.send(ToShard::Spawn(Box::new(move || errand::sent(errand, asker))));
                 Reply::Later
             }
@@ -277,7 +282,7 @@ impl Host for FrontendHost {
             self.shared.intents.ended(self.index, session);
         }
         self.shared.presence.ended(self.index, session);
-        self.shared.sessions[self.index].fetch_sub(1, Ordering::Relaxed);
+        self.shared.sessions[self.index].0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
