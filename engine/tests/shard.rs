@@ -368,6 +368,90 @@ fn what_one_enter_brings_beyond_a_share_waits_for_the_next_turn() {
     assert!(most > share / 2 && most <= share, "{most} bytes in one turn, {share} are a share");
 }
 
+/// A session that says goodbye when its time is over.
+struct Parting {
+    after: Duration,
+    until: Option<Moment>,
+    says: usize,
+}
+
+impl Session for Parting {
+    fn handle_input(&mut self, _: Side, input: &[u8], _: Moment) -> Taken {
+        Taken { n: input.len(), then: Then::More }
+    }
+
+    fn handle_event(&mut self, _: Event, _: Moment) {}
+
+    fn handle_timeout(&mut self, now: Moment) {
+        match self.until {
+            None => self.until = Some(now + self.after),
+            Some(until) if until <= now => self.says = 2,
+            Some(_) => {}
+        }
+    }
+
+    fn poll_output(&mut self, scratch: &mut Vec<u8>) -> Option<Output> {
+        self.says = self.says.checked_sub(1)?;
+        if self.says == 0 {
+            return Some(Output::Close { side: Side::Client, how: Close::Flush });
+        }
+        scratch.extend_from_slice(b"goodbye\n");
+        Some(Output::Write { to: Side::Client })
+    }
+
+    fn poll_timeout(&self) -> Option<Moment> {
+        Some(self.until.unwrap_or(Moment(0)))
+    }
+}
+
+/// Each client has a little more time than the one before.
+struct Hasty {
+    next: Duration,
+}
+
+impl Host for Hasty {
+    fn accept(&mut self, _: ListenerId, _: &PeerAddress, _: std::os::fd::BorrowedFd<'_>) -> Option<Accepted> {
+        self.next += Duration::from_micros(10);
+        Some(Accepted { session: Box::new(Parting { after: self.next, until: None, says: 0 }), layer: None })
+    }
+
+    fn ask(&mut self, _: SessionId, _: QuestionId, _: Question, _: Moment) -> Reply {
+        Reply::Later
+    }
+
+    fn tell(&mut self, _: SessionId, _: Notice) {}
+
+    fn layer(&mut self, _: &LayerKind) -> Result<Box<dyn Layer>, Box<str>> {
+        Err("no layers here".into())
+    }
+
+    fn ended(&mut self, _: SessionId) {}
+}
+
+/// The shard waits for 10 ms, then sees that a time is over: what is said in the turn before it would sleep must be
+/// out before the next one shuts the connection down.
+#[test]
+fn goodbye_of_a_session_whose_time_ends_as_the_shard_would_sleep_is_sent() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let socket = listen_tcp("127.0.24.9:0".parse().expect("an address")).expect("a port");
+    let address =
+        TcpListener::from(socket.try_clone().expect("a descriptor")).local_addr().expect("an address");
+    let (inbox, reader) = Inbox::new().expect("a descriptor");
+    let mut config = ShardConfig::new(0);
+    config.listeners.push(Listener { id: ListenerId(0), socket, deal: Vec::new() });
+    let host = Hasty { next: Duration::from_micros(9_500) };
+    let thread = thread::spawn(move || run(config, host, reader).expect("a shard"));
+    for n in 0..200 {
+        let mut stream = TcpStream::connect(address).expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("an option");
+        let mut said = String::new();
+        stream.read_to_string(&mut said).expect("an end");
+        assert_eq!(said, "goodbye\n", "client {n}");
+    }
+    inbox.send(ToShard::Stop);
+    thread.join().expect("the shard");
+}
+
 /// A session that says hello, and goes with its client.
 struct Greeter {
     said: bool,

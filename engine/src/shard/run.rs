@@ -85,7 +85,10 @@ impl<H: Host> Loop<H> {
             if self.wait()? && !self.carrier.ring.has_news() {
                 // What goes on when the last sends are out must not sleep with the loop.
                 self.carrier.turn();
-                if !self.carrier.is_restless() {
+                if self.carrier.is_restless() {
+                    // A turn begins behind the sends of the last: what was not handed over would be shut down unsent.
+                    self.carrier.ring.enter(Duration::ZERO)?;
+                } else {
                     self.park(&signal).await?;
                 }
             }
