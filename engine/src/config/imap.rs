@@ -297,6 +297,7 @@ fn timeouts(imapd: &Imapd) -> Result<Timeouts, ConfError> {
         command: imapd.duration("rookery_command_timeout", DurationUnit::Seconds, default.command)?,
         fan_out: imapd.duration("rookery_fan_out_timeout", DurationUnit::Seconds, default.fan_out)?,
         rejoin: imapd.duration("rookery_reconnect_timeout", DurationUnit::Seconds, default.rejoin)?,
+        moving: imapd.duration("rookery_move_timeout", DurationUnit::Seconds, default.moving)?,
         slow_command: slow_command(imapd)?,
     })
 }

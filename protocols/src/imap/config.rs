@@ -241,6 +241,9 @@ pub struct Timeouts {
     /// `rookery_reconnect_timeout`: how long a client waits for a selected mailbox whose server restarts
     /// or which is being moved.
     pub rejoin: Duration,
+    /// `rookery_move_timeout`: how long a client waits for a mailbox while the list says that it is being
+    /// moved.
+    pub moving: Duration,
     /// `rookery_slow_command`: a command that takes so long is logged; `None` logs none.
     pub slow_command: Option<Duration>,
 }
@@ -257,6 +260,7 @@ impl Default for Timeouts {
             command: Duration::from_secs(120),
             fan_out: Duration::from_secs(20),
             rejoin: Duration::from_secs(120),
+            moving: Duration::from_secs(15 * 60),
             slow_command: None,
         }
     }

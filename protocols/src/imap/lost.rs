@@ -189,6 +189,8 @@ impl Session {
         let Some(selected) = self.selected.as_deref_mut() else { return };
         let Some(away) = selected.away.take() else { return };
         (selected.backend, selected.since) = (rejoined.backend, now);
+        // One that was being moved was waited for longer.
+        selected.patience.take_if(|patience| *patience <= now);
         selected.access = rejoined.access;
         let side = self.backends[at].side();
         self.backends[at].numbers = rejoined.numbers;

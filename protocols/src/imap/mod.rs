@@ -20,6 +20,7 @@ mod connect;
 pub mod login;
 
 mod lost;
+mod moving;
 mod numbers;
 mod rejoin;
 mod withheld;

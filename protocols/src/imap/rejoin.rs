@@ -19,6 +19,7 @@ use super::agenda::{is_partial, result_of};
 use super::backend::Offer;
 use super::grammar::responses::FetchItems;
 use super::grammar::{Response, Status, UntaggedKind, code, response};
+use super::moving::{BEING_MOVED_WAIT, WAITING_TOLD_EVERY};
 use super::numbers::{Numbers, earlier_set, vanished_earlier};
 use super::route::{is_elsewhere, name_out, push};
 use super::task::{Access, Context, Line, News, Task, Want};
@@ -80,6 +81,13 @@ pub(super) struct Rejoin {
     numbers: Numbers,
     /// When the client gets BYE.
     patience: Instant,
+    urgency: Urgency,
+    /// Since when it is known that the mailbox is being moved.
+    moving: Option<Instant>,
+    /// When the client who waits was told so last, or begun to wait.
+    told: Option<Instant>,
+    /// He is to be told.
+    tells: bool,
     qresync: bool,
     seed: u64,
     attempts: u32,
@@ -132,6 +140,10 @@ impl Rejoin {
             known,
             numbers: Numbers::default(),
             patience,
+            urgency: Urgency::Idle,
+            moving: None,
+            told: None,
+            tells: false,
             qresync: false,
             seed: 0,
             attempts: 0,
@@ -158,7 +170,7 @@ impl Rejoin {
             Urgency::Idle => IDLE_JITTER,
             Urgency::Awaited => AWAITED_JITTER,
         };
-        self.seed = seed;
+        (self.seed, self.urgency) = (seed, urgency);
         self.step = Step::Pause(part(jitter, seed));
         self
     }
@@ -179,14 +191,29 @@ impl Rejoin {
         self.step = Step::GiveUp(why);
     }
 
-    fn found(&mut self, finding: &Finding, now: Instant) {
+    /// While it is being moved the client waits on; the time for its new connection begins behind the move.
+    fn is_moving(&mut self, cx: &Context<'_>, now: Instant) {
+        let timeouts = &cx.config.timeouts;
+        let since = *self.moving.get_or_insert(now);
+        if now < since + timeouts.moving {
+            self.patience = self.patience.max(now + timeouts.rejoin);
+        }
+        let told = *self.told.get_or_insert(now);
+        if self.urgency == Urgency::Awaited && told + WAITING_TOLD_EVERY <= now {
+            (self.told, self.tells) = (Some(now), true);
+        }
+        self.later(now);
+    }
+
+    fn found(&mut self, finding: &Finding, cx: &Context<'_>, now: Instant) {
         match finding {
             Finding::Active(entry) => match entry.location.server() {
                 Some(server) => self.step = Step::Connect(server.to_vec()),
                 None => self.give_up("the list names no server"),
             },
             Finding::Absent => self.give_up("it does not exist"),
-            Finding::Reserved { .. } | Finding::Unknown => self.later(now),
+            Finding::Reserved { .. } => self.is_moving(cx, now),
+            Finding::Unknown => self.later(now),
         }
     }
 
@@ -457,9 +484,9 @@ impl Rejoin {
 }
 
 impl Task for Rejoin {
-    fn handle_news(&mut self, news: News<'_>, _cx: &Context<'_>, now: Instant) {
+    fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, now: Instant) {
         match (news, &self.step) {
-            (News::Found(finding), Step::ExpectFinding) => self.found(&finding, now),
+            (News::Found(finding), Step::ExpectFinding) => self.found(&finding, cx, now),
             (News::Backend(Ok(id)), Step::ExpectBackend) => self.step = Step::Select(id),
             (News::Backend(Ok(id)), Step::ExpectApart) => {
                 self.apart = Some(id);
@@ -491,6 +518,10 @@ impl Task for Rejoin {
     fn poll_want(&mut self, cx: &Context<'_>, out: &mut Vec<u8>) -> Option<Want> {
         if let Some(want) = self.poll_rows(out) {
             return Some(want);
+        }
+        if std::mem::take(&mut self.tells) {
+            out.extend_from_slice(BEING_MOVED_WAIT);
+            return Some(Want::Reply);
         }
         match std::mem::replace(&mut self.step, Step::Over) {
             Step::Pause(pause) => Some(self.pause(pause)),

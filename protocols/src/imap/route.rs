@@ -148,9 +148,10 @@ impl Route {
     }
 
     /// Goes on where the connection was lost before the answer: where the mailbox is behind a barrier, be it the same
-    /// server; whether it does. One that was given up because it said nothing is not asked again.
+    /// server; whether it does. One that was given up because it said nothing is not asked again, unless it was moving
+    /// the mailbox.
     pub(super) fn resume(&mut self, cx: &Context<'_>, now: Instant) -> bool {
-        let is_silent = self.arrived + cx.config.timeouts.command <= now;
+        let is_silent = self.arrived + cx.config.timeouts.command <= now && !cx.has_waited;
         if self.name.is_empty() || is_silent || self.losses == LOSSES_MAX {
             return false;
         }

@@ -1,7 +1,5 @@
 //! Carries out what the running task wants, and shows it what comes.
 
-use std::time::Duration;
-
 use memchr::memchr;
 use smallvec::SmallVec;
 
@@ -9,6 +7,7 @@ use super::backend::{Flow, Tag};
 use super::deeds::{Asked, Deed};
 use super::grammar::{Response, UntaggedKind, response};
 use super::lost::Bond;
+use super::moving::Moving;
 use super::session::{Phase, Progress, Purpose, Reading, SelectedMailbox, Session, User};
 use super::task::{Access, Context, Line, News, Selected, Task, Want};
 use super::withheld::Withheld;
@@ -31,31 +30,17 @@ pub(super) struct Running {
     /// Connections that it waits for.
     pub(super) awaits: SmallVec<[BackendId; 2]>,
     /// The name that it asked for last.
-    finds: Vec<u8>,
-    /// That name is reserved.
-    pub(super) reserved: Option<Reserved>,
+    pub(super) finds: Vec<u8>,
+    /// The command waits, or has waited, for a mailbox that is being moved.
+    pub(super) moving: Option<Moving>,
+    /// When the list was asked last why a server is silent.
+    pub(super) looked: Option<Instant>,
     /// The question by which it announced a move that has no end yet.
     intent: Option<QuestionId>,
     /// The part of the list that it asked for last.
     lists: Asked,
     /// Memory for what it authors, before it is known for whom.
     drafts: Vec<u8>,
-}
-
-/// How long a command waits for a mailbox that is being moved or made. A reservation that is older was
-/// left by a server that died.
-const RESERVED_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How often the list is asked meanwhile; each time behind a barrier.
-const RESERVED_PAUSE: Duration = Duration::from_millis(300);
-
-/// A name that was looked up is reserved: the list is asked again before the task is told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Reserved {
-    /// Since this is known.
-    since: Instant,
-    /// When the list is asked again; `None` while it is.
-    pub(super) again: Option<Instant>,
 }
 
 impl Session {
@@ -65,9 +50,9 @@ impl Session {
         let tag = Tag::from_slice(tag);
         let (awaits, finds, lists) = (SmallVec::new(), Vec::new(), Asked::default());
         let drafts = Vec::new();
-        let (wake, reserved, intent) = (None, None, None);
+        let (wake, moving, looked, intent, last_news) = (None, None, None, None, now);
         let running =
-            Running { tag, task, wake, last_news: now, awaits, finds, reserved, intent, lists, drafts };
+            Running { tag, task, wake, last_news, awaits, finds, moving, looked, intent, lists, drafts };
         self.task = Some(Box::new(running));
     }
 
@@ -79,7 +64,7 @@ impl Session {
             let Some(mut running) = self.task.take() else { break };
             out.clear();
             let want = self
-                .context(&running.tag, running.reserved)
+                .context(&running.tag, running.moving)
                 .and_then(|cx| running.task.poll_want(&cx, &mut out));
             self.task = Some(running);
             match want {
@@ -97,8 +82,8 @@ impl Session {
         self.reading != Reading::Over && self.task.is_some() && self.speaking.is_none()
     }
 
-    /// What a task may know; `reserved` as it has waited.
-    fn context<'a>(&'a self, tag: &'a [u8], reserved: Option<Reserved>) -> Option<Context<'a>> {
+    /// What a task may know; `moving` as it has waited.
+    fn context<'a>(&'a self, tag: &'a [u8], moving: Option<Moving>) -> Option<Context<'a>> {
         let user = self.user()?;
         let selected = self.selected.as_deref().and_then(|selected| {
             let at = self.backend_at(selected.backend)?;
@@ -115,7 +100,7 @@ impl Session {
             selected,
             home: user.home.as_deref(),
             tag,
-            has_waited: reserved.is_some(),
+            has_waited: moving.is_some(),
             backends: &self.backends,
             enabled: user.enabled,
         })
@@ -125,7 +110,7 @@ impl Session {
     pub(super) fn tell_task(&mut self, news: News<'_>, now: Instant) {
         let Some(mut running) = self.task.take() else { return };
         running.last_news = now;
-        if let Some(cx) = self.context(&running.tag, running.reserved) {
+        if let Some(cx) = self.context(&running.tag, running.moving) {
             running.task.handle_news(news, &cx, now);
         }
         self.task = Some(running);
@@ -347,6 +332,7 @@ impl Session {
         self.tell_stage(Stage::GivenUp);
         self.task = None;
         self.forget_questions(Purpose::Task);
+        self.forget_questions(Purpose::Silence);
         self.close_admin_connections();
         self.backends.iter_mut().for_each(|backend| backend.serves_task = false);
     }
@@ -392,33 +378,6 @@ impl Session {
         }
     }
 
-    /// Whether the task waits for a reservation to end. What looks for a selected mailbox waits by itself.
-    fn waits_for(&mut self, finding: &Finding, now: Instant) -> bool {
-        let Some(running) = &mut self.task else { return false };
-        let is_reserved = matches!(finding, Finding::Reserved { .. })
-            && !running.tag.is_empty()
-            && running.task.waits_for_moves();
-        let known = running.reserved;
-        let since = known.map_or(now, |reserved| reserved.since);
-        if !is_reserved || since + RESERVED_TIMEOUT < now {
-            return false;
-        }
-        // The first time at once: the snapshot may be older than the end of the reservation.
-        let again = if known.is_some() { now + RESERVED_PAUSE } else { now };
-        running.reserved = Some(Reserved { since, again: Some(again) });
-        true
-    }
-
-    /// Asks once more for a name that is reserved.
-    pub(super) fn find_again(&mut self, now: Instant) {
-        let Some(running) = &mut self.task else { return };
-        let Some(reserved) = &mut running.reserved else { return };
-        reserved.again = None;
-        running.last_news = now;
-        let name = running.finds.as_slice().into();
-        self.ask(Purpose::Task, Question::Find { name, freshness: Freshness::Barrier });
-    }
-
     /// Remembers where the user's INBOX is when a task looked it up.
     fn note_home(&mut self, finding: &Finding) {
         let Some(running) = &self.task else { return };
@@ -459,7 +418,7 @@ impl Session {
     fn show_line(&mut self, from: Side, line: &[u8], now: Instant) -> Option<Line> {
         let mut running = self.task.take()?;
         let verdict = self
-            .context(&running.tag, running.reserved)
+            .context(&running.tag, running.moving)
             .map(|cx| running.task.handle_line(from, line, &cx, now));
         if verdict != Some(Line::Hold) {
             // A line on hold is offered again and again: it is no news.

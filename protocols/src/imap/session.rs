@@ -85,6 +85,8 @@ pub(super) struct Rare {
     pub(super) notify: Option<Box<On>>,
     /// His connection is written along.
     pub(super) is_traced: bool,
+    /// A mailbox whose move did not end while a command waited for it.
+    pub(super) stuck: Option<Box<[u8]>>,
     /// There is no client.
     errand: Option<Errand>,
 }
@@ -223,6 +225,8 @@ pub(super) enum Purpose {
     Guest,
     /// The running task.
     Task,
+    /// Why a server that the running task waits for is silent.
+    Silence,
     /// What became of the selected mailbox.
     Selected,
     /// What is remembered under this number.
@@ -498,6 +502,7 @@ impl Session {
         match self.asked.remove(at).1 {
             Purpose::Guest => self.handle_guest_answer(answer, now),
             Purpose::Task => self.handle_task_answer(answer, now),
+            Purpose::Silence => self.handle_silence(answer, now),
             Purpose::Selected => self.handle_became(answer, now),
             Purpose::Deed(number) => self.handle_deed_answer(number, answer),
             Purpose::Listener(telling) => self.handle_listener_answer(telling, answer),

@@ -284,7 +284,7 @@ pub trait Task {
         false
     }
 
-    /// Whether a mailbox that it looks up and that is being moved is waited for, up to half a minute.
+    /// Whether a mailbox that it looks up and that is being moved is waited for.
     fn waits_for_moves(&self) -> bool {
         true
     }

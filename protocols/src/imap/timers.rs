@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::backend::{Backend, Phase as BackendPhase};
 use super::notify::STIR_EVERY;
-use super::session::{Phase, Reading, Session, UNTOLD};
+use super::running::Running;
+use super::session::{Phase, Purpose, Reading, Session, UNTOLD};
 use super::task::News;
 use crate::proxy::{BackendId, Close, Instant};
 
@@ -20,6 +21,7 @@ enum Due {
     Client,
     Task,
     TaskReply,
+    Silence,
     Login(BackendId),
     Reply,
     Idle(BackendId),
@@ -50,6 +52,7 @@ impl Session {
                 Due::Client => self.end(b"* BYE idle for too long\r\n"),
                 Due::Task => self.wake_task(now),
                 Due::TaskReply => self.give_task_backends_up(now),
+                Due::Silence => self.look_into_silence(now),
                 // One that stands after all is closed then.
                 Due::Login(id) => self.login_timed_out(id, now),
                 Due::Reply => {
@@ -133,7 +136,7 @@ impl Session {
     }
 
     fn find_deadline(&self) -> Option<(Instant, Due)> {
-        Some((self.task.as_ref()?.reserved?.again?, Due::Find))
+        Some((self.task.as_ref()?.moving?.again?, Due::Find))
     }
 
     fn wake_deadline(&self) -> Option<(Instant, Due)> {
@@ -146,7 +149,7 @@ impl Session {
             let waits = self.speaking.is_none()
                 && !running.task.reads_client()
                 && self.backends.iter().any(|backend| self.keeps_task_waiting(backend));
-            return waits.then(|| (running.last_news + self.config.timeouts.command, Due::TaskReply));
+            return if waits { self.silence_deadline(running) } else { None };
         }
         let backend = self.selected_backend()?;
         let waits = backend.is_busy_for_client()
@@ -155,6 +158,16 @@ impl Session {
         let input = if self.last_input == UNTOLD { backend.last_use } else { self.last_input };
         let last = input.max(backend.last_use);
         waits.then(|| (last + RELAYED_REPLY_TIMEOUT, Due::Reply))
+    }
+
+    /// Before a server is given up the list is asked whether it is moving the mailbox.
+    fn silence_deadline(&self, running: &Running) -> Option<(Instant, Due)> {
+        if self.asked.iter().any(|(_, purpose)| *purpose == Purpose::Silence) {
+            return None;
+        }
+        let until = running.last_news + self.config.timeouts.command;
+        let look = self.next_look(running).filter(|look| *look <= until);
+        Some(look.map_or((until, Due::TaskReply), |look| (look, Due::Silence)))
     }
 
     fn backend_deadline(&self, backend: &Backend) -> Option<(Instant, Due)> {
@@ -187,7 +200,7 @@ impl Session {
         self.tell_task(News::Time, now);
     }
 
-    fn keeps_task_waiting(&self, backend: &Backend) -> bool {
+    pub(super) fn keeps_task_waiting(&self, backend: &Backend) -> bool {
         backend.serves_task && self.task.as_ref().is_some_and(|running| running.task.awaits(backend.id()))
     }
 

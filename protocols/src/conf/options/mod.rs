@@ -61,6 +61,7 @@ const OWN: &[Known] = &[
     own("rookery_control_socket", Kind::Text),
     own("rookery_drain", Kind::Duration),
     own("rookery_fan_out_timeout", Kind::Duration),
+    own("rookery_move_timeout", Kind::Duration),
     own("rookery_reconnect_timeout", Kind::Duration),
     own("rookery_list_path", Kind::Text),
     own("rookery_lmtp_data_timeout", Kind::Duration),
