@@ -12,7 +12,7 @@ use protocols::wire::Cursor;
 use crate::boxes::identity;
 use crate::dice::Dice;
 use crate::flags::Flags;
-use crate::mailbox::{Mailbox, Message, VALIDITY, names, set_of};
+use crate::mailbox::{Door, Mailbox, Message, VALIDITY, names, set_of};
 use crate::message;
 use crate::net::{Broken, EndId, Net};
 use crate::overseer::SPREAD;
@@ -56,6 +56,8 @@ struct Peer {
     idle: Option<String>,
     /// It waits for a RENAME.
     renames: bool,
+    /// A command that waits for the lock of a mailbox.
+    locked_out: Option<Vec<u8>>,
     closing: bool,
     /// The mailboxes of its user have left: it ends then.
     ends_at: Option<Instant>,
@@ -171,12 +173,25 @@ impl Backend {
     }
 
     /// Closes mailboxes to everybody, or opens them again.
-    pub fn set_moving(&mut self, names: &[String], is_moving: bool) {
+    pub fn set_door(&mut self, names: &[String], door: Door) {
         for name in names {
             if let Some(mailbox) = self.boxes.get_mut(name) {
-                mailbox.is_moving = is_moving;
+                mailbox.door = door;
             }
         }
+    }
+
+    /// Whether a command waits for the lock of a mailbox.
+    fn is_locked(&self, user: Option<&str>, unit: &[u8]) -> bool {
+        let mut words = unit.splitn(3, |byte| *byte == b' ').skip(1);
+        let (Some(user), Some(verb), Some(arguments)) = (user, words.next(), words.next()) else {
+            return false;
+        };
+        let opens = [&b"SELECT"[..], b"EXAMINE", b"STATUS", b"APPEND"];
+        let name = Cursor::new(arguments).astring().map(|name| inner(user, &String::from_utf8_lossy(&name)));
+        let mailbox = name.ok().and_then(|name| self.boxes.get(&name));
+        opens.iter().any(|opens| verb.eq_ignore_ascii_case(opens))
+            && mailbox.is_some_and(|mailbox| mailbox.door == Door::Locked)
     }
 
     /// Gives mailboxes away. The sessions of their owner end at `end`.
@@ -205,6 +220,7 @@ impl Backend {
             selected: None,
             idle: None,
             renames: false,
+            locked_out: None,
             closing: false,
             ends_at: None,
         });
@@ -266,7 +282,12 @@ impl Backend {
 
     fn serve(&mut self, peer: &mut Peer, truth: &mut Truth) {
         while !peer.renames {
-            match peer.units.poll() {
+            let unit = peer.locked_out.take().map_or_else(|| peer.units.poll(), Unit::Whole);
+            match unit {
+                Unit::Whole(unit) if peer.idle.is_none() && self.is_locked(peer.user.as_deref(), &unit) => {
+                    peer.locked_out = Some(unit);
+                    return;
+                }
                 Unit::Whole(unit) if peer.idle.is_some() => {
                     let tag = peer.idle.take().unwrap_or_default();
                     self.tell(peer, Tells::Everything);
@@ -681,7 +702,7 @@ impl Backend {
         let name = Cursor::new(arguments).astring().map_err(|_| "BAD no mailbox")?;
         let name = inner(user, &String::from_utf8_lossy(&name));
         match self.boxes.get(&name) {
-            Some(mailbox) if mailbox.is_moving => {
+            Some(mailbox) if mailbox.door != Door::Open => {
                 Err(format!("NO [REFERRAL imap://;AUTH=*@elsewhere/{name}] Remote mailbox."))
             }
             Some(_) => Ok(name),

@@ -77,6 +77,8 @@ pub struct Client {
     pub over: bool,
     /// Commands that were answered OK.
     pub answered_ok: usize,
+    /// Times that it was told to wait for a mailbox that is being moved.
+    pub waited: usize,
     /// Commands that were answered NO or BAD.
     pub answered_no: usize,
     /// Print what is said.
@@ -158,6 +160,7 @@ impl Client {
             saw_bye: false,
             over: false,
             answered_ok: 0,
+            waited: 0,
             answered_no: 0,
             trace,
             violations: Vec::new(),
@@ -238,6 +241,8 @@ impl Client {
             if user != self.user {
                 self.violation(&format!("what was meant for {user}"));
             }
+        } else if rest.starts_with("OK Mailbox is being moved") {
+            self.waited += 1;
         } else if let Some((_, code)) = rest.split_once("[COPYUID ") {
             self.copies = pairs(code);
         } else if let Some(told) = quota(rest) {

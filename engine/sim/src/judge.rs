@@ -17,6 +17,7 @@ impl World {
         for client in &mut self.clients {
             outcome.violations.append(&mut client.violations);
             outcome.answered_ok += client.answered_ok;
+            outcome.waited += client.waited;
             outcome.answered_no += client.answered_no;
             if !client.over {
                 let waits = client.pending();

@@ -22,6 +22,7 @@ pub(crate) const LOGIN_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const FAN_OUT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const REJOIN_TIMEOUT: Duration = Duration::from_secs(40);
+pub(crate) const MOVE_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// What the frontends are configured with.
 pub(crate) fn imap_config() -> Config {
@@ -37,6 +38,7 @@ pub(crate) fn imap_config() -> Config {
         command: COMMAND_TIMEOUT,
         fan_out: FAN_OUT_TIMEOUT,
         rejoin: REJOIN_TIMEOUT,
+        moving: MOVE_TIMEOUT,
         ..Timeouts::default()
     };
     config

@@ -20,8 +20,20 @@ pub struct Mailbox {
     vanished: Vec<(u32, u64)>,
     /// The limit of the quota root that it is, if it is one.
     pub limit: u64,
-    /// Its server is about to give it away: it is nobody's to open.
-    pub is_moving: bool,
+    /// Whether it may be opened.
+    pub door: Door,
+}
+
+/// Whether a mailbox may be opened: not while its server is about to give it away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Door {
+    /// It may.
+    #[default]
+    Open,
+    /// Whoever asks for it is referred to the other server.
+    Refers,
+    /// It is locked: whoever asks for it hears nothing.
+    Locked,
 }
 
 /// A message.
@@ -51,7 +63,7 @@ impl Default for Mailbox {
             modseq: 1,
             vanished: Vec::new(),
             limit: LIMIT,
-            is_moving: false,
+            door: Door::Open,
         }
     }
 }

@@ -49,11 +49,12 @@ fn murders(seeds: Range<u64>, trace: bool) -> ExitCode {
         sum.add(&outcome);
     }
     let world::Outcome { answered_ok, answered_no, changes, faults, resumed, .. } = sum;
-    let world::Outcome { delivered, deferred, copied, reports, moves, renamed, .. } = sum;
+    let world::Outcome { delivered, deferred, copied, reports, moves, renamed, waited, .. } = sum;
     let Counts { barred, rejoined, given_up } = sum.counts;
     println!("{answered_ok} commands answered OK, {answered_no} NO; {copied} COPYs and MOVEs");
     println!(
-        "{reports} moves of messages reported as unfinished; {moves} users moved, {renamed} mailboxes renamed"
+        "{reports} moves of messages reported as unfinished; {moves} users moved ({waited} times one was told to wait), \
+         {renamed} mailboxes renamed"
     );
     println!(
         "{rejoined} selected mailboxes had again, {given_up} not; {barred} connections barred by a breaker"

@@ -12,10 +12,13 @@ use protocols::proxy::Instant;
 
 use crate::dice::Dice;
 use crate::link::{Link, News, literal};
+use crate::machines::COMMAND_TIMEOUT;
+use crate::mailbox::Door;
 use crate::net::{EndId, Net};
 
-/// The longest time that the last copying takes.
+/// The longest time that the last copying takes, and where the servers are busy: longer than they may be silent.
 const CLOSED_MAX: Duration = Duration::from_millis(1500);
+const CLOSED_LONG_MAX: Duration = COMMAND_TIMEOUT.saturating_mul(3);
 
 /// A user who can be moved.
 pub struct Resident {
@@ -69,6 +72,8 @@ pub enum Wish {
         at: usize,
         /// Which.
         mailboxes: Vec<String>,
+        /// How.
+        door: Door,
     },
     /// Give them to another backend. It is done when [`Mover::carried`] is told.
     Carry {
@@ -149,8 +154,10 @@ impl Mover {
         }
         match job.step {
             Step::Deactivating(n) if n + 1 == count => {
-                job.step = Step::Closed(now + dice.time(CLOSED_MAX));
-                return Some(Wish::Close { at: resident.at, mailboxes: resident.names() });
+                let longest = if dice.per_mille(250) { CLOSED_LONG_MAX } else { CLOSED_MAX };
+                job.step = Step::Closed(now + dice.time(longest));
+                let door = if dice.per_mille(500) { Door::Locked } else { Door::Refers };
+                return Some(Wish::Close { at: resident.at, mailboxes: resident.names(), door });
             }
             Step::Activating(n) if n + 1 == count => {
                 self.job = None;

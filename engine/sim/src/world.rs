@@ -17,6 +17,7 @@ use crate::host::{Counts, Dial, Host, Stored};
 use crate::lines::{Kind, LineClient, Server};
 use crate::lmtp::{Sender, Store};
 use crate::machines;
+use crate::mailbox::Door;
 use crate::mover::{Mover, Resident, Wish};
 use crate::net::{Net, Owner, Weather};
 use crate::overseer::{Overseer, SPREAD};
@@ -85,6 +86,8 @@ pub struct Outcome {
     pub answered_ok: usize,
     /// Commands of clients that were answered NO or BAD.
     pub answered_no: usize,
+    /// Times that clients were told to wait for a mailbox that is being moved.
+    pub waited: usize,
     /// Changes of the list that the master acknowledged.
     pub changes: usize,
     /// Faults that were done.
@@ -114,6 +117,7 @@ impl Outcome {
     pub fn add(&mut self, other: &Outcome) {
         self.answered_ok += other.answered_ok;
         self.answered_no += other.answered_no;
+        self.waited += other.waited;
         self.changes += other.changes;
         self.faults += other.faults;
         self.resumed += other.resumed;
@@ -512,13 +516,13 @@ impl World {
     fn mover_turn(&mut self) {
         let servers: Vec<String> = self.backends.iter().map(|backend| backend.name.clone()).collect();
         match self.mover.turn(&mut self.net, self.now, &mut self.dice, &servers) {
-            Some(Wish::Close { at, mailboxes }) => self.backends[at].set_moving(&mailboxes, true),
+            Some(Wish::Close { at, mailboxes, door }) => self.backends[at].set_door(&mailboxes, door),
             Some(Wish::Carry { user, mailboxes, from, to }) if self.is_well(from) && self.is_well(to) => {
                 // The sessions of its owner end a moment late.
                 let end = self.now + self.dice.time(Duration::from_millis(300));
                 let given = self.backends[from].give(&user, &mailboxes, end);
                 self.backends[to].take(given);
-                self.backends[to].set_moving(&mailboxes, false);
+                self.backends[to].set_door(&mailboxes, Door::Open);
                 self.mover.carried();
                 self.wake(self.now, Owner::Backend(from));
                 self.wake(end, Owner::Backend(from));
