@@ -4,6 +4,7 @@ The Cyrus frontend stands at .101 and rookeryd at .102, both before the same thr
 duplicates, so that a message that comes twice is seen twice.
 """
 import base64
+import contextlib
 import os
 import re
 import shutil
@@ -411,23 +412,33 @@ TESTS = [
 ]
 
 
-def run(report, a, more):
-    """Sets both frontends up, then all tests and `more`."""
-    folder = f"{a.folder}/lmtp"
+@contextlib.contextmanager
+def standing(a, part):
+    """Both frontends before three backends."""
+    folder = f"{a.folder}/{part}"
     shutil.rmtree(folder, ignore_errors=True)
     options = ["--set", "backend:duplicatesuppression=no"]
     with Bed(folder, a.net, options, 3, binaries=a.binaries) as bed:
-        ours = f"{a.net}.102"
-        with daemon_for(bed, ours) as daemon:
-            world = World(bed, daemon, a.net)
-            for test in TESTS:
-                report.check(f"lmtp/{test.__name__}", test, world)
-            report.check("lmtp/mail_flows_while_its_user_moves", mail_flows_while_its_user_moves, world, a.messages)
-            for test in more:
-                report.check(f"lmtp/{test.__name__}", test, world)
-            postfix.run(report, world, a)
-            report.check("lmtp/unknown_user_is_not_bounced_without_the_master",
-                         unknown_user_is_not_bounced_without_the_master, world)
+        with daemon_for(bed, f"{a.net}.102") as daemon:
+            yield World(bed, daemon, a.net)
+
+
+def run(report, a, more):
+    """Sets both frontends up, then all tests and `more`."""
+    with standing(a, "lmtp") as world:
+        for test in TESTS:
+            report.check(f"lmtp/{test.__name__}", test, world)
+        report.check("lmtp/mail_flows_while_its_user_moves", mail_flows_while_its_user_moves, world, a.messages)
+        for test in more:
+            report.check(f"lmtp/{test.__name__}", test, world)
+        report.check("lmtp/unknown_user_is_not_bounced_without_the_master",
+                     unknown_user_is_not_bounced_without_the_master, world)
+
+
+def run_postfix(report, a):
+    """Mail by way of a real Postfix, over a murder of its own."""
+    with standing(a, "postfix") as world:
+        postfix.run(report, world, a)
 
 
 def daemon_for(bed, address):
