@@ -188,7 +188,7 @@ class Bed:
             return
         self.process.send_signal(sig)
         try:
-            self.process.wait(10)
+            self.process.wait(READY_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -199,7 +199,7 @@ class Bed:
         return self.process.pid if self.process else None
 
     # ------------------------------------------------------------ sessions and instances
-    def session(self, user=None, name=None, record=None, address=None, port=143, tls=None, timeout=20):
+    def session(self, user=None, name=None, record=None, address=None, port=143, tls=None, timeout=60):
         """A session, logged in when a user is given."""
         s = Session(address or self.address, port, tls, timeout, name or user or "", record)
         return s.login(user, self.password(user)) if user else s

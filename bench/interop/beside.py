@@ -96,7 +96,7 @@ class FreshUser:
 class Line:
     """A connection that speaks in lines."""
 
-    def __init__(self, address, port, tls=None, timeout=20):
+    def __init__(self, address, port, tls=None, timeout=60):
         self.socket = socket.create_connection((address, port), timeout)
         self.socket.settimeout(timeout)
         self.buffer = b""

@@ -41,7 +41,7 @@ def literal_plus(text):
 class Client:
     """One connection. Rows are lists: tag, word, strings."""
 
-    def __init__(self, address, port=3905, user="postman", password=PASSWORD, timeout=20, tls=None):
+    def __init__(self, address, port=3905, user="postman", password=PASSWORD, timeout=60, tls=None):
         self.socket = socket.create_connection((address, port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer, self.tags = b"", 0

@@ -354,7 +354,7 @@ def session_of_mupdatetest(world, address):
              "N2 NOOP"]
     done = subprocess.run([f"{world.cyrus}/mupdatetest", "-m", "PLAIN", "-u", "postman", "-a", "postman", "-w",
                            "pw-postman", address], input="\r\n".join([*lines, "Q01 LOGOUT", ""]), text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20)
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
     return [normal(line) for line in done.stdout.splitlines() if line.strip() and wanted(line)]
 
 

@@ -115,7 +115,7 @@ class World(master_murder.World):
     def claims(self, master=None):
         """What a master remembers of who claimed what."""
         done = subprocess.run([f"{self.bed.binaries}/rookery", "-C", f"{(master or self.master).folder}/imapd.conf", "--json",
-                               "conflicts"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=30, check=False)
+                               "conflicts"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=60, check=False)
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def conflicts(self, name, master=None):

@@ -96,7 +96,7 @@ def same_as_cyrus(cyrus, rookery, name):
 
 def poplib_reads_and_deletes(bed):
     """A mailbox as the client of Python's library sees it is the one that is at the server."""
-    direct, through = poplib.POP3(bed.backend(1), timeout=20), poplib.POP3(bed.address, timeout=20)
+    direct, through = poplib.POP3(bed.backend(1), timeout=60), poplib.POP3(bed.address, timeout=60)
     for s in (direct, through):
         s.user("user001"), s.pass_("pw-user001")
         if s is direct:
@@ -156,11 +156,11 @@ def pipelined_commands_are_all_answered(bed):
 def tls_from_the_start_and_by_stls(bed):
     tls = bed.tls()
     tls.check_hostname = False
-    s = poplib.POP3_SSL(bed.address, 995, context=tls, timeout=20)
+    s = poplib.POP3_SSL(bed.address, 995, context=tls, timeout=60)
     s.user("user001"), s.pass_("pw-user001")
     assert s.stat()[0] == 5
     s.quit()
-    s = poplib.POP3(bed.address, timeout=20)
+    s = poplib.POP3(bed.address, timeout=60)
     assert "STLS" in s.capa()
     s.stls(context=tls)
     assert "STLS" not in s.capa() and "USER" in s.capa()

@@ -54,7 +54,7 @@ def commands_are_timed_by_stage(bed):
 
 def metrics_are_told(bed):
     """To Prometheus, and nothing else to anybody."""
-    with urllib.request.urlopen(f"http://{bed.address}:{METRICS_PORT}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{bed.address}:{METRICS_PORT}/metrics", timeout=60) as answer:
         text = answer.read().decode()
     assert 'rookery_command_seconds_count{verb="NOOP",stage="total"} 20' in text, text
     assert 'rookery_sessions{shard="directory"}' in text and 'rookery_refused_clients_total{shard="0"} 0' in text, text
@@ -63,7 +63,7 @@ def metrics_are_told(bed):
         name, _, value = line.rpartition(" ")
         assert line.startswith("# ") or (name.startswith("rookery_") and float(value) >= 0), line
     try:
-        urllib.request.urlopen(f"http://{bed.address}:{METRICS_PORT}/", timeout=10)
+        urllib.request.urlopen(f"http://{bed.address}:{METRICS_PORT}/", timeout=60)
         raise AssertionError("another page is there")
     except urllib.error.HTTPError as error:
         assert error.code == 404, error

@@ -60,7 +60,7 @@ def connected(address, port, timeout):
 class Session:
     """A connection. Tags are a1, a2, ...; every wait has a deadline."""
 
-    def __init__(self, address, port=143, tls=None, timeout=20, name="", record=None):
+    def __init__(self, address, port=143, tls=None, timeout=60, name="", record=None):
         self.name, self.record, self.group, self.timeout = name, record, "", timeout
         self.socket = connected(address, port, timeout)
         self.buffer, self.tags = b"", 0
