@@ -281,27 +281,31 @@ def a_master_that_guards_owners_tells_claims_and_is_repaired(bed):
             f.write(f"configdirectory: {folder}/conf\nmupdate_server: {bed.net}.2:3905\nmupdate_authname: postman\n"
                     f"mupdate_username: postman\nmupdate_password: {PASSWORD}\n")
         assert rookery(bed, "conflicts", conf="guard.conf") == []
-        for name in ("user.a", "user.b", "user.c"):
+        for name in ("user.a", "user.b", "user.c", "user.d"):
             client.ok("ACTIVATE", name, "be1!default", acl)
+        client.ok("DEACTIVATE", "user.d", "be1!default")
         client.ok("RESERVE", "user.new", "be1!default")
         assert client.command("ACTIVATE", "user.a", "be2!default", acl)[-1][1] == b"NO"
         [status] = rookery(bed, "status", conf="guard.conf")
-        assert (status["program"], status["mailboxes"], status["sessions"]) == ("mupdate", 4, [1]), status
-        [conflict, reservation] = rookery(bed, "conflicts", conf="guard.conf", status=1)
+        assert (status["program"], status["mailboxes"], status["sessions"]) == ("mupdate", 5, [1]), status
+        [conflict, _, reservation] = rookery(bed, "conflicts", conf="guard.conf", status=1)
         claims = [conflict["conflict"][key] for key in ("name", "asked", "outcome", "owner", "claimed")]
         assert claims == ["user.a", "activate", "refused", "be1!default", "be2!default"], conflict
         assert reservation["reservation"]["name"] == "user.new", reservation
         was = {"state": "active", "location": "be1!default", "acl": acl}
         steps = [{"do": "activate", "name": "user.a", "location": "be2!default", "acl": acl, "was": was, "why": "-"},
                  {"do": "forget", "name": "user.b", "was": was, "why": "-"},
-                 {"do": "forget", "name": "user.c", "was": was | {"location": "be2!default"}, "why": "-"}]
+                 {"do": "forget", "name": "user.c", "was": was | {"location": "be2!default"}, "why": "-"},
+                 {"do": "activate", "name": "user.d", "location": "be1!default", "acl": acl, "why": "-",
+                  "was": {"state": "reserved", "location": "be1!default"}}]
         plan = f"{bed.folder}/guard.json"
         with open(plan, "w") as f:
             json.dump({"master": f"{bed.net}.2:3905", "steps": steps, "undecided": 0}, f)
         rows = rookery(bed, "repair", plan, "--apply", "--yes", conf="guard.conf", status=1)
         fates = {row["applied"]: row["fate"] for row in rows if "applied" in row}
-        assert fates == {"user.a": "done", "user.b": "done", "user.c": "skipped"}, rows
-        assert set(client.entries()) == {"user.a", "user.c", "user.new"}
+        assert fates == {"user.a": "done", "user.b": "done", "user.c": "skipped", "user.d": "done"}, rows
+        assert set(client.entries()) == {"user.a", "user.c", "user.d", "user.new"}
+        assert client.entries()["user.d"] == ("MAILBOX", "be1!default", acl)
         shown = rookery(bed, "conflicts", "--forget", conf="guard.conf")
         assert {row["conflict"]["name"] for row in shown if "conflict" in row} >= {"user.a"}, shown
         assert [list(row) for row in rookery(bed, "conflicts", conf="guard.conf")] == [["reservation"]]

@@ -58,6 +58,7 @@ fn carry_out(master: &mut Mupdate, steps: &[&Step]) -> Result<Vec<Fate>, ClientE
     let mut fates: Vec<Option<Fate>> =
         steps.iter().zip(found).map(|(step, found)| decided(step, found)).collect();
     let open: Vec<usize> = (0..steps.len()).filter(|at| fates[*at].is_none()).collect();
+    run_all(master, open.iter().filter_map(|at| release(steps[*at])))?;
     let answers = run_all(master, open.iter().filter_map(|at| change(steps[*at])))?;
     for (at, answer) in open.into_iter().zip(answers) {
         fates[at] = Some(match answer {
@@ -106,6 +107,17 @@ fn change(step: &Step) -> Option<Change<'_>> {
         }
         Step::Forget { name, .. } => Some(Change::Delete { name: name.as_bytes() }),
         Step::ByHand { .. } => None,
+    }
+}
+
+/// What a step needs before its command: a name that is reserved is forgotten, for a master that still takes it for a
+/// move under way would answer OK to its source's ACTIVATE and leave it reserved.
+fn release(step: &Step) -> Option<Change<'_>> {
+    match step {
+        Step::Activate { name, was: Was::Reserved { .. }, .. } => {
+            Some(Change::Delete { name: name.as_bytes() })
+        }
+        Step::Activate { .. } | Step::Forget { .. } | Step::ByHand { .. } => None,
     }
 }
 
