@@ -6,7 +6,7 @@ use super::agenda::{
 };
 use super::grammar::Status;
 use super::grammar::args::SetQuotaArgs;
-use super::route::{BEING_MOVED, is_elsewhere};
+use super::route::{BEING_MOVED, MAY_BE_DONE, is_elsewhere};
 use super::task::{Context, Line, News, Task, Want};
 use crate::proxy::{BackendId, Instant, Knowledge, ListPage, ListQuery, Reserved, Side};
 use crate::wire::LiteralStyle;
@@ -24,6 +24,8 @@ pub struct QuotaTask {
     command: Vec<u8>,
     /// The answer when there is no such tree.
     absent: &'static [u8],
+    /// The answer when the connection is lost.
+    lost: &'static [u8],
     phase: Phase,
     proof: Proof,
     /// The internal name of the root.
@@ -68,7 +70,7 @@ impl QuotaTask {
     pub fn get(root: &[u8]) -> QuotaTask {
         let mut command = b"GETQUOTA ".to_vec();
         astring_out_as(&mut command, root, LiteralStyle::NonSynchronising);
-        QuotaTask::new(root, command, b"NO Quota root does not exist")
+        QuotaTask::new(root, command, b"NO Quota root does not exist", SERVER_UNAVAILABLE)
     }
 
     /// Begins a SETQUOTA. Resources that are not named are the backend's business, as is a `+`.
@@ -86,15 +88,16 @@ impl QuotaTask {
         }
         command.push(b')');
         let root = args.root.strip_prefix(b"+").unwrap_or(&args.root);
-        QuotaTask::new(root, command, NO_MAILBOX)
+        QuotaTask::new(root, command, NO_MAILBOX, MAY_BE_DONE)
     }
 
-    fn new(root: &[u8], mut command: Vec<u8>, absent: &'static [u8]) -> QuotaTask {
+    fn new(root: &[u8], mut command: Vec<u8>, absent: &'static [u8], lost: &'static [u8]) -> QuotaTask {
         command.extend_from_slice(b"\r\n");
         QuotaTask {
             root: root.into(),
             command,
             absent,
+            lost,
             phase: Phase::Start,
             proof: Proof::Snapshot,
             name: Vec::new(),
@@ -241,10 +244,7 @@ impl Task for QuotaTask {
             }
             (Phase::ExpectBackend, News::Backend(Err(_))) => self.finish(cx, SERVER_UNAVAILABLE),
             (Phase::Relaying(backend), News::Lost(lost)) if lost == backend => {
-                self.finish(
-                    cx,
-                    b"NO [UNAVAILABLE] connection to the server was lost; the command may have been done",
-                );
+                self.finish(cx, self.lost);
             }
             (
                 Phase::Start
@@ -314,6 +314,21 @@ mod tests {
         let sent = ["B1> A1 SETQUOTA user.user010 (STORAGE 5000 MESSAGE -1)\r\n"];
         assert_eq!(host.news(News::Backend(Ok(BackendId(1)))), sent);
         assert_eq!(host.line(1, "A1 OK Completed\r\n"), (Line::Relay, vec!["done".to_owned()]));
+    }
+
+    #[test]
+    fn only_what_changes_something_may_have_been_done() {
+        let lost = |task: QuotaTask| {
+            let mut host = Host::new(task).admin();
+            host.wants();
+            host.news(News::Page(&page(&[("user.a", "backend1")], Knowledge::Live)));
+            host.news(News::Backend(Ok(BackendId(1))));
+            host.news(News::Lost(BackendId(1)))
+        };
+        let wants = lost(QuotaTask::get(b"user.a"));
+        assert_eq!(wants, ["C> A1 NO [UNAVAILABLE] Server(s) unavailable to complete operation\r\n", "done"]);
+        let wants = lost(QuotaTask::set(&setquota_args(b"user.a (STORAGE 5000)").unwrap()));
+        assert!(wants[0].contains("may have been done"), "{wants:?}");
     }
 
     #[test]
