@@ -120,6 +120,7 @@ pub(super) fn home_news(news: News<'_>, cx: &Context<'_>, agenda: &mut Agenda) -
         | News::ForwardBroken { .. }
         | News::Drained(_)
         | News::Kept(_)
+        | News::Offered(_)
         | News::Time => None,
     }
 }

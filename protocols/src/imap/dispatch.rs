@@ -16,6 +16,7 @@ use super::grammar::{
     subscribe_args, urlfetch_args, xfer_args,
 };
 use super::idle::Idle;
+use super::info::Capabilities;
 use super::list::{ListTask, Word};
 use super::lost::Bond;
 use super::lsub::LsubTask;
@@ -59,7 +60,7 @@ impl Session {
     pub(super) fn dispatch(&mut self, command: Command<'_>, now: Instant) {
         let tag = command.tag;
         match command.verb {
-            Verb::Capability => self.capability(tag),
+            Verb::Capability => self.start(tag, Box::new(Capabilities::default()), now),
             Verb::Noop => self.reply(tag, b"OK Completed"),
             Verb::Id => self.id(tag, command.args),
             Verb::Logout => self.logout(tag),

@@ -1,11 +1,13 @@
 //! What the frontend says of itself: greeting, CAPABILITY, ID, and the session id.
 
+use super::agenda::{Agenda, aside_of};
 use super::backend::Backend;
 use super::config::{Config, ServerInfo};
 use super::grammar::{IdPair, id_args};
 use super::session::{Phase, Session};
+use super::task::{Context, Line, News, Task, Want};
 pub(super) use crate::login::desk::host_of;
-use crate::proxy::{BackendCapabilities, BackendId};
+use crate::proxy::{BackendCapabilities, BackendId, Instant, Side};
 use crate::wire::LiteralStyle;
 use crate::wire::quote::{nstring_out, quoted_out, string_out};
 
@@ -226,6 +228,37 @@ impl<'a> List<'a> {
     }
 }
 
+/// CAPABILITY of a user: what servers offer at the moment, for one may have become another release since he
+/// logged in.
+#[derive(Debug, Default)]
+pub(super) struct Capabilities {
+    agenda: Agenda,
+    is_asked: bool,
+}
+
+impl Task for Capabilities {
+    fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, _now: Instant) {
+        if let News::Offered(capabilities) = news {
+            self.agenda.reply([b"* CAPABILITY ", capabilities.as_bytes(), b"\r\n"].concat());
+            self.agenda.finish(cx, b"OK Completed");
+        }
+    }
+
+    fn handle_line(&mut self, from: Side, line: &[u8], cx: &Context<'_>, _now: Instant) -> Line {
+        match from {
+            Side::Client => Line::Hold,
+            Side::Backend(backend) => aside_of(backend, line, cx),
+        }
+    }
+
+    fn poll_want(&mut self, _cx: &Context<'_>, out: &mut Vec<u8>) -> Option<Want> {
+        if !std::mem::replace(&mut self.is_asked, true) {
+            return Some(Want::Offered);
+        }
+        self.agenda.poll(out)
+    }
+}
+
 impl Session {
     /// Whether the client's bytes are under TLS.
     pub(super) fn is_tls(&self) -> bool {
@@ -243,7 +276,7 @@ impl Session {
         }
     }
 
-    /// CAPABILITY.
+    /// CAPABILITY of a client who has not logged in.
     pub(super) fn capability(&mut self, tag: &[u8]) {
         let capabilities = self.capabilities();
         self.tell_client(&[b"* CAPABILITY ", capabilities.as_bytes(), b"\r\n", tag, b" OK Completed\r\n"]);

@@ -107,7 +107,8 @@ impl Placement {
             | News::Intended
             | News::ForwardBroken { .. }
             | News::Drained(_)
-            | News::Kept(_) => {}
+            | News::Kept(_)
+            | News::Offered(_) => {}
         }
     }
 

@@ -170,6 +170,7 @@ impl Session {
             Want::IsThere(name) => self.deeds.iter_mut().for_each(|deeds| deeds.is_there(&name)),
             Want::Keep(news) => self.keep(news),
             Want::Recall => self.recall(),
+            Want::Offered => self.ask_offered(),
             Want::Abandon(id) => self.close_backend(id, Close::Abort),
             Want::Bye => {
                 self.finish_task();
@@ -207,6 +208,11 @@ impl Session {
     fn recall(&mut self) {
         let Some(user) = self.user().map(|user| user.identity.user.clone()) else { return };
         self.ask(Purpose::Task, Question::HomeCopy { user });
+    }
+
+    fn ask_offered(&mut self) {
+        let Some(inbox) = self.user().map(|user| user.inbox.clone()) else { return };
+        self.ask(Purpose::Task, Question::Capabilities { inbox });
     }
 
     /// Announces a move. The task goes on when the engine has kept it, or cannot.
@@ -366,6 +372,13 @@ impl Session {
                 let spelling = self.user().map(|user| user.identity.spelling).unwrap_or_default();
                 self.tell_task(News::Kept(&copy.respelled(spelling)), now);
             }
+            Answer::Capabilities(offered) => {
+                if let Phase::User(user) = &mut self.phase {
+                    user.offered = offered;
+                }
+                let capabilities = self.capabilities();
+                self.tell_task(News::Offered(&capabilities), now);
+            }
             Answer::Opened(_)
             | Answer::Password(_)
             | Answer::Reused { .. }
@@ -373,7 +386,6 @@ impl Session {
             | Answer::Domain(_)
             | Answer::ScramKeys(_)
             | Answer::SaltedPassword(_)
-            | Answer::Capabilities(_)
             | Answer::Directory(_) => {}
         }
     }

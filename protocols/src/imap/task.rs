@@ -194,6 +194,8 @@ pub enum Want {
     Keep(HomeNews),
     /// What the user's home told last of him; [`News::Kept`].
     Recall,
+    /// Ask what the backends offer: they may have changed since the client logged in.
+    Offered,
     /// Wake the task after a while; [`News::Time`]. Replaces an earlier wish.
     Wake(Duration),
     /// A backend connection is in an unknown state (half a literal on it): close it.
@@ -232,6 +234,8 @@ pub enum News<'a> {
     Drained(Side),
     /// To [`Want::Recall`].
     Kept(&'a HomeCopy),
+    /// To [`Want::Offered`]: what CAPABILITY says.
+    Offered(&'a str),
     /// The time asked for by [`Want::Wake`] is over.
     Time,
 }

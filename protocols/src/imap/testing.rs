@@ -179,6 +179,7 @@ fn described(want: &Want, out: &[u8]) -> String {
         | Want::Keep(_)
         | Want::AdminBackend { .. }
         | Want::Recall
+        | Want::Offered
         | Want::Notify(_)
         | Want::NotifyNone
         | Want::NotifyOverflow

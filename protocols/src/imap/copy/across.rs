@@ -205,6 +205,7 @@ impl Across {
             | News::Backend(_)
             | News::Drained(_)
             | News::Kept(_)
+            | News::Offered(_)
             | News::Time => {}
         }
     }

@@ -149,7 +149,8 @@ impl Fan {
             | News::Intended
             | News::ForwardBroken { .. }
             | News::Drained(_)
-            | News::Kept(_) => {}
+            | News::Kept(_)
+            | News::Offered(_) => {}
         }
     }
 
