@@ -24,6 +24,9 @@ abort: it cannot move a mailbox that is no user's to another server (rookery_xfe
 
 const IS_THERE: &[u8] = b"NO [ALREADYEXISTS] Mailbox is on that server";
 
+/// Bytes of a reason that are told.
+const REASON_BYTES_MAX: usize = 200;
+
 /// Where a mailbox shall go.
 #[derive(Debug)]
 pub(super) struct Relocation {
@@ -84,6 +87,20 @@ impl Relocation {
         Ok(command)
     }
 
+    /// Why the move to another server broke off, from the text of an untagged NO. Cyrus 3.6 says OK behind it:
+    ///
+    /// ```text
+    /// ("USER " user / "MAILBOX " name) " (" reason ")"
+    /// ```
+    pub(super) fn broke_off<'t>(&self, text: &'t [u8]) -> Option<&'t [u8]> {
+        self.server.as_ref()?;
+        let whom = text.trim_ascii_end();
+        let whom = whom.strip_prefix(b"USER ").or_else(|| whom.strip_prefix(b"MAILBOX "))?;
+        let begin = memchr::memmem::find(whom, b" (").map_or(0, |at| at + b" (".len());
+        let reason = whom[begin..].strip_suffix(b")").unwrap_or(&whom[begin..]);
+        Some(&reason[..reason.len().min(REASON_BYTES_MAX)])
+    }
+
     fn check(&self, at: BackendId, cx: &Context<'_>) -> Result<(), &'static [u8]> {
         if self.belongs == Belongs::User || cx.config.commands.xfer_shared {
             return Ok(());
@@ -93,5 +110,33 @@ impl Relocation {
             Some(release) if release <= ABORTS => Err(WOULD_ABORT),
             Some(_) => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reason_of_a_broken_move_is_read_whatever_is_in_it() {
+        let to = |server: Option<&str>| Relocation {
+            mailbox: b"user.fred".to_vec(),
+            belongs: Belongs::User,
+            server: server.map(|server| server.as_bytes().to_vec()),
+            partition: Vec::new(),
+        };
+        let away = to(Some("be2"));
+        let reason = |text: &'static str| {
+            away.broke_off(text.as_bytes()).map(|reason| reason.escape_ascii().to_string())
+        };
+        assert_eq!(reason("USER fred (Retry operation)\r\n").as_deref(), Some("Retry operation"));
+        assert_eq!(reason("MAILBOX team.a b (no (more) room)").as_deref(), Some("no (more) room"));
+        assert_eq!(reason("USER fred").as_deref(), Some("fred"));
+        assert_eq!(reason("[ALERT] USER (x)"), None);
+        assert_eq!(to(None).broke_off(b"USER fred (x)"), None);
+        assert_eq!(
+            away.broke_off(&[&b"USER fred ("[..], &[b'x'; 900]].concat()).map(<[u8]>::len),
+            Some(REASON_BYTES_MAX)
+        );
     }
 }

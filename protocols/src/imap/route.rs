@@ -309,6 +309,8 @@ pub(super) struct Routed {
     relocation: Option<Box<Relocation>>,
     /// What goes along is told while it is done.
     renames: Option<Box<Renamed>>,
+    /// Why a move broke off, as its server told before the result.
+    broke_off: Option<Box<[u8]>>,
 }
 
 /// What a command does to the names of mailboxes.
@@ -372,6 +374,11 @@ enum Step {
     ExpectBarrier(BackendId),
     /// What the list may not show is remembered.
     Remember(BackendId),
+    /// Where the mailbox is, now that its move broke off.
+    AskWhere(BackendId),
+    ExpectWhere(BackendId),
+    /// It was not moved, whatever the tagged line says.
+    NotMoved,
     /// What may have been done makes doubtful what was remembered.
     Doubt,
     /// The held line is the answer.
@@ -396,6 +403,7 @@ impl Routed {
             does: SmallVec::new(),
             relocation: None,
             renames: None,
+            broke_off: None,
         }
     }
 
@@ -438,8 +446,20 @@ impl Routed {
         }
     }
 
+    /// Takes note of a move that its server says to have broken off.
+    fn note_broken_off(&mut self, text: &[u8]) {
+        if let Some(reason) = self.relocation.as_ref().and_then(|relocation| relocation.broke_off(text)) {
+            self.broke_off = Some(reason.into());
+        }
+    }
+
     fn handle_reply(&mut self, at: BackendId, status: Status, text: &[u8], line: &[u8]) -> Line {
         match status {
+            Status::Ok if self.broke_off.is_some() => {
+                self.step = Step::AskWhere(at);
+                self.held = line.to_vec();
+                Line::Taken
+            }
             Status::Ok if self.effect == Effect::ChangesList => {
                 self.step = Step::AskBarrier(at);
                 self.held = line.to_vec();
@@ -455,6 +475,21 @@ impl Routed {
                 self.step = Step::Over;
                 Line::Relay
             }
+        }
+    }
+
+    /// The list says where a mailbox is whose move broke off, as its server says, with an OK behind.
+    fn found(&mut self, at: BackendId, finding: &Finding) {
+        let target = self.relocation.as_ref().and_then(|relocation| relocation.server.as_deref());
+        let is_there = match finding {
+            Finding::Active(entry) => entry.location.server() == target,
+            Finding::Absent | Finding::Reserved { .. } | Finding::Unknown => false,
+        };
+        if is_there {
+            self.does.iter_mut().for_each(Does::is_listed);
+            self.step = Step::Remember(at);
+        } else {
+            self.step = Step::NotMoved;
         }
     }
 
@@ -494,6 +529,8 @@ impl Task for Routed {
                 self.step = Step::Remember(*at);
             }
             (Step::ExpectBarrier(at), News::Barrier(Err(_)) | News::Time) => self.step = Step::Remember(*at),
+            (Step::ExpectWhere(at), News::Found(finding)) => self.found(*at, finding),
+            (Step::ExpectWhere(_), News::Time) => self.step = Step::NotMoved,
             _ => {}
         }
     }
@@ -505,6 +542,10 @@ impl Task for Routed {
             }
             (Response::Untagged { kind: UntaggedKind::Ok, rest, .. }, _) => {
                 self.note_renamed(rest, cx);
+                Line::Relay
+            }
+            (Response::Untagged { kind: UntaggedKind::No, rest, .. }, _) => {
+                self.note_broken_off(rest);
                 Line::Relay
             }
             (Response::Untagged { .. }, _) => Line::Relay,
@@ -555,6 +596,16 @@ impl Task for Routed {
                 out.extend_from_slice(&self.held);
                 Some(Want::Reply)
             }
+            Step::AskWhere(at) => {
+                self.step = Step::ExpectWhere(at);
+                Some(Want::Find { name: self.route.name().to_vec(), freshness: Freshness::Barrier })
+            }
+            Step::NotMoved => {
+                self.step = Step::Over;
+                let reason = self.broke_off.as_deref().unwrap_or_default();
+                push(out, &[cx.tag, b" NO mailbox was not moved: ", reason, b"\r\n"]);
+                Some(Want::Reply)
+            }
             Step::Doubt => {
                 let Some(does) = self.does.pop() else {
                     self.step = Step::Refuse(MAY_BE_DONE);
@@ -574,7 +625,7 @@ impl Task for Routed {
                 Some(Want::Reply)
             }
             Step::Over => Some(Want::Done),
-            waiting @ (Step::ExpectReply(_) | Step::ExpectBarrier(_) | Step::End) => {
+            waiting @ (Step::ExpectReply(_) | Step::ExpectBarrier(_) | Step::ExpectWhere(_) | Step::End) => {
                 self.step = waiting;
                 None
             }
@@ -582,7 +633,8 @@ impl Task for Routed {
     }
 
     fn relays_untagged(&self, backend: BackendId) -> bool {
-        self.renames.is_none() && matches!(&self.step, Step::ExpectReply(at) if *at == backend)
+        let reads = self.renames.is_some() || self.relocation.is_some();
+        !reads && matches!(&self.step, Step::ExpectReply(at) if *at == backend)
     }
 
     /// A move says nothing until it is done; it has a deadline of its own.
