@@ -16,53 +16,11 @@ import master_murder
 from bed import murder_module
 from master_client import Gone, Master
 from master_murder import certificates, ok
+from relay import Relay
 from wire import Lost
 
 WAIT_SECONDS = 60
 THEIRS = "/usr/lib/cyrus/bin/mupdatetest"
-
-
-class Relay:
-    """Stands between a Cyrus instance and the master, so that the instance has an address of its own, and may freeze."""
-
-    def __init__(self, address, source, master, port=3905):
-        self.source, self.master, self.port, self.flows = source, master, port, threading.Event()
-        self.flows.set()
-        self.listener = socket.create_server((address, port), backlog=64)
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                near, _ = self.listener.accept()
-            except OSError:
-                return
-            try:
-                far = socket.create_connection((self.master, self.port), 5, source_address=(self.source, 0))
-            except OSError:
-                near.close()
-                continue
-            far.settimeout(None)
-            for one, other in ((near, far), (far, near)):
-                threading.Thread(target=self.pump, args=(one, other), daemon=True).start()
-
-    def pump(self, one, other):
-        try:
-            while data := one.recv(65536):
-                self.flows.wait()
-                other.sendall(data)
-        except OSError:
-            pass
-        for end in (one, other):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
-    def close(self):
-        self.flows.set()
-        self.listener.shutdown(socket.SHUT_RDWR)   # or a connection more would be accepted
-        self.listener.close()
 
 
 class World(master_murder.World):
@@ -77,7 +35,7 @@ class World(master_murder.World):
             for instance, (at, source) in hosts.items():
                 self.bed.stop(instance)
                 relay = f"{self.net}.{at}"
-                self.relays[instance] = Relay(relay, f"{self.net}.{source}", self.master.address)
+                self.relays[instance] = Relay(relay, self.master.address, f"{self.net}.{source}")
                 # A slave that is slow to find out; who asks it must be an administrator.
                 own = {"mupdate_retry_delay": "20", "admins": "cyrus postman"} if instance == "frontend" else {}
                 self.rewrite(instance, {"mupdate_server": relay} | own)
@@ -325,7 +283,7 @@ def our_ctl_mboxlist_does_what_debians_does(world):
         for words in (["--check"], ["-m"], ["-mw"]):
             assert world.ours("backend1", *words)[0] == 75, words
     finally:
-        world.relays["backend1"] = Relay(f"{world.net}.5", f"{world.net}.11", world.master.address)
+        world.relays["backend1"] = Relay(f"{world.net}.5", world.master.address, f"{world.net}.11")
     assert world.ours("backend1", "--check")[0] == 0
 
 

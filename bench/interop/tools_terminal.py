@@ -4,7 +4,6 @@ import pty
 import re
 import select
 import signal
-import socket
 import subprocess
 import termios
 import threading
@@ -13,6 +12,7 @@ import time
 from master_client import Master
 from master_figures import backend
 from master_murder import certificates
+from relay import Relay
 
 SECONDS = 60
 MANY = 20_000
@@ -62,39 +62,18 @@ class Terminal:
         return self.process.wait(SECONDS)
 
 
-class Narrow:
+class Narrow(Relay):
     """Between a tool and the master: lets so many ACTIVATEs of the tool through, then waits until it may go on."""
 
     def __init__(self, address, master, activates):
-        self.master, self.activates = master, activates
-        self.full, self.may_go_on = threading.Event(), threading.Event()
-        self.listener = socket.create_server((address, 3905))
-        threading.Thread(target=self.serve, daemon=True).start()
+        self.activates, self.full, self.may_go_on = activates, threading.Event(), threading.Event()
+        super().__init__(address, master)
 
-    def serve(self):
-        near, _ = self.listener.accept()
-        far = socket.create_connection((self.master, 3905))
-        back = threading.Thread(target=self.pump, args=(far, near), daemon=True)
-        back.start()
-        self.pump(near, far, self.activates)
-        back.join()
-        self.listener.close()
-
-    def pump(self, one, other, activates=None):
-        try:
-            while data := one.recv(4096):
-                other.sendall(data)
-                if activates is not None and (activates := activates - data.count(b"ACTIVATE")) <= 0:
-                    activates = None
-                    self.full.set()
-                    self.may_go_on.wait(SECONDS)
-        except OSError:
-            pass
-        for end in (one, other):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+    def after(self, data):
+        self.activates -= data.count(b"ACTIVATE")
+        if self.activates <= 0 and not self.full.is_set():
+            self.full.set()
+            self.may_go_on.wait(SECONDS)
 
 
 def a_push_that_is_killed_goes_on(world):
@@ -109,6 +88,7 @@ def a_push_that_is_killed_goes_on(world):
         tool.send_signal(signal.SIGKILL)
         tool.wait(SECONDS)
         narrow.may_go_on.set()
+        narrow.close()
         before = settled(master)
         assert 500 < len(before) < MANY, len(before)
         narrow = Narrow(f"{net}.7", master.address, ACTIVATES)
@@ -117,6 +97,7 @@ def a_push_that_is_killed_goes_on(world):
         time.sleep(0.5)                # it shows something every 0.2 s
         narrow.may_go_on.set()
         status = terminal.end()
+        narrow.close()
         assert status == 0 and re.search(rf"activating: \d+ of {MANY - len(before)}\b", terminal.text), (status, terminal.text)
         assert "?" not in terminal.text and terminal.text.endswith("\r\x1b[K"), terminal.text
         with master.client(timeout=SECONDS) as client:
