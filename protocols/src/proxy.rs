@@ -193,6 +193,9 @@ pub enum Output {
 pub enum Close {
     /// Send what is queued, half-close, read input away for a moment, close.
     Flush,
+    /// A side that is piped: as `Flush` if the pipe has been quiet for a second, and what it brought last, from the
+    /// other end and copied, ended a line; what was written to the side since is sent then. Else as `Abort`.
+    BetweenLines,
     /// Close at once.
     Abort,
 }

@@ -8,8 +8,9 @@
 
 use protocols::proxy::{self, Event, Side};
 
-use crate::conn::{Finish, Kept, Splicing};
+use crate::conn::{Finish, Job, Kept, Splicing};
 use crate::layer::Wire;
+use crate::limits::QUIET_AFTER;
 use crate::turn::{Chain, Coding, NONE};
 use crate::{ConnId, Driver, Op, Work};
 
@@ -29,11 +30,43 @@ impl Driver {
         self.finish_jobs(slot);
         match how {
             proxy::Close::Abort => self.kill(slot),
+            proxy::Close::BetweenLines => match self.piped_between_lines(slot) {
+                Some(source) => {
+                    self.unpipe(source, slot);
+                    self.leave_session(slot);
+                    self.close_when_sent(slot);
+                }
+                None => self.kill(slot),
+            },
             proxy::Close::Flush => {
                 self.leave_session(slot);
                 self.abandon_jobs(slot);
                 self.close_when_sent(slot);
             }
+        }
+    }
+
+    /// The other end of a pipe that is quiet and stands between two lines of what it sends here, as far as is known:
+    /// it spoke last, what it said went out, and of bytes that were spliced nobody knows how they end.
+    fn piped_between_lines(&self, slot: u32) -> Option<u32> {
+        let conn = self.conns.at(slot)?;
+        let Some(Job::Pipe { to }) = conn.jobs.first() else { return None };
+        let other = self.conns.at(*to)?;
+        let is_whole = matches!(other.jobs.first(), Some(Job::Pipe { to }) if *to == slot);
+        let spoke_last = other.progress >= conn.progress;
+        let is_quiet = self.now.since(other.progress) >= QUIET_AFTER;
+        let stands = is_whole && spoke_last && is_quiet && other.is_at_line_end;
+        (stands && conn.is_clear() && other.is_clear()).then_some(*to)
+    }
+
+    /// Takes a pipe apart with which nothing is on its way.
+    fn unpipe(&mut self, one: u32, other: u32) {
+        for slot in [one, other] {
+            if let Some(conn) = self.conns.at_mut(slot) {
+                conn.jobs.clear();
+                conn.dequeue();
+            }
+            self.settle_queue(slot);
         }
     }
 

@@ -204,6 +204,8 @@ pub(crate) struct Conn {
     pub(crate) pooled: bool,
     /// The carrier does not splice the job at the head.
     pub(crate) copying: bool,
+    /// What a pipe brought from here last ended a line, or it has brought nothing.
+    pub(crate) is_at_line_end: bool,
     /// Bytes received since the receive was armed or the turn began, to see bulk on a pipe.
     pub(crate) turn_bytes: u32,
     /// The turn in which it was given `share` buffers.
@@ -244,6 +246,7 @@ impl Conn {
             singles: 0,
             pooled: false,
             copying: false,
+            is_at_line_end: true,
             turn_bytes: 0,
             share_turn: 0,
             share: 0,
@@ -276,6 +279,14 @@ impl Conn {
     /// Whether nothing is left to send.
     pub(crate) fn is_flushed(&self) -> bool {
         self.out.is_empty() && !self.flying && self.spill.is_none() && self.queue.is_none()
+    }
+
+    /// Whether it is open, and nothing of it is on its way in or out but what waits behind a forward.
+    pub(crate) fn is_clear(&self) -> bool {
+        let is_open = self.input_open && !self.broken && self.finish == Finish::No;
+        let is_still = self.splicing == Splicing::No && self.kept.len() == 0;
+        let is_sent = self.out.is_empty() && !self.flying && self.spill.is_none();
+        is_open && is_still && is_sent && self.layer.as_ref().is_none_or(|state| state.wire.is_empty())
     }
 
     /// The slot whose bytes go out next, if a forward is at the head of the queue.

@@ -112,6 +112,7 @@ impl Driver {
         let Some(conn) = self.conns.at_mut(source) else { return false };
         let Some(job) = conn.jobs.first_mut() else { return true };
         let available = (fresh.rest().len() as u64).min(job.left()) as usize;
+        let is_pipe = matches!(job, Job::Pipe { .. });
         let targets: SmallVec<[u32; 2]> = match job {
             Job::Forward { to, .. } => to.clone(),
             Job::Pipe { to } => SmallVec::from_slice(&[*to]),
@@ -128,6 +129,10 @@ impl Driver {
                 }
             }
             return false;
+        }
+        if is_pipe && let Some(conn) = self.conns.at_mut(source) {
+            // Not zero: see above.
+            conn.is_at_line_end = fresh.rest()[n - 1] == b'\n';
         }
         if targets.is_empty() {
             fresh.skip(n);

@@ -62,6 +62,9 @@ pub const ROUNDS_MAX: usize = 4096;
 /// to a reset.
 pub const LINGER: Duration = Duration::from_secs(2);
 
+/// How long nothing moved on a pipe that is taken for quiet: a server in the middle of an answer pauses for less.
+pub const QUIET_AFTER: Duration = Duration::from_secs(1);
+
 /// Pooled connections to one server.
 pub const POOLED_PER_SERVER_MAX: usize = 64;
 

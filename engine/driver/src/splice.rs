@@ -128,6 +128,7 @@ impl Driver {
             let now = self.now;
             if let Some(conn) = self.conns.at_mut(from.slot) {
                 conn.progress = now;
+                conn.is_at_line_end = false;
                 match conn.jobs.first_mut() {
                     Some(Job::Forward { left, .. } | Job::Discard { left }) => *left = left.saturating_sub(n),
                     Some(Job::Pipe { .. }) | None => {}

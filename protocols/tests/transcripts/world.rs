@@ -280,7 +280,11 @@ impl World {
         }
         self.ends[at].closed = true;
         if !self.ends[at].gone {
-            let how = if how == Close::Flush { "flush" } else { "abort" };
+            let how = match how {
+                Close::Flush => "flush",
+                Close::BetweenLines => "between-lines",
+                Close::Abort => "abort",
+            };
             self.closes.push_back(format!("{} {how}", named(side)));
         }
     }

@@ -91,3 +91,52 @@ fn idleness_of_a_pipe_is_told_since_its_last_byte_and_half_a_pipe_is_cut() {
     }
     assert_eq!((world.ended, world.driver.connections()), (1, 0));
 }
+
+/// What a client gets whose pipe was quiet for long: its server sent `sent` and it said `said` behind it.
+fn farewell(carriage: Carriage, sent: &str, said: &str) -> Vec<u8> {
+    let limits = Limits { stalled_after: Duration::from_secs(5), ..Limits::default() };
+    let mut world = World::new(7, limits, carriage);
+    world.backends.push(sends(sent));
+    let session = toy(move |news, queue| match news {
+        News::Begin => {
+            open(queue, 0);
+            MORE
+        }
+        News::Event(Event::Answer { .. }) => {
+            queue.push_back((Output::Pipe { a: Side::Client, b: BACKEND }, Vec::new()));
+            MORE
+        }
+        News::Event(Event::Idle { .. }) => {
+            queue.push_back((Output::Write { to: Side::Client }, b"goodbye\n".to_vec()));
+            close(queue, Side::Client, Close::BetweenLines);
+            close(queue, BACKEND, Close::Abort);
+            HOLD
+        }
+        News::Input(..) | News::Event(_) | News::Time => HOLD,
+    });
+    let client = world.client(session, sends(""));
+    world.settle();
+    let begun = world.now;
+    for second in 1..=15 {
+        world.now = begun + Duration::from_secs(second);
+        if second == 2 {
+            world.peer(client).to_send.extend_from_slice(said.as_bytes());
+        }
+        world.settle();
+    }
+    world.peer(client).ends = true;
+    world.settle();
+    assert_eq!((world.ended, world.driver.connections()), (1, 0));
+    std::mem::take(&mut world.peer(client).got)
+}
+
+#[test]
+fn who_is_in_a_pipe_is_told_something_between_two_lines_alone() {
+    for carriage in [Carriage::Copied, Carriage::Spliceable] {
+        let got = |sent: &str, said: &str| String::from_utf8(farewell(carriage, sent, said)).unwrap();
+        assert_eq!(got("hello\n", ""), "hello\ngoodbye\n");
+        assert_eq!(got("", ""), "goodbye\n", "the line before the pipe was the machine's");
+        assert_eq!(got("hello\nin the mid", ""), "hello\nin the mid");
+        assert_eq!(got("hello\n", "RETR 1\n"), "hello\n", "it waits for an answer");
+    }
+}
