@@ -151,7 +151,7 @@ def idle_sessions_are_sent_away(world):
             assert s.line() == b"* BYE [ALERT] back at noon"
         assert guest.line() == b"-ERR [SYS/TEMP] back at noon"
         assert sieve.line() == b'BYE "back at noon"'
-        assert pop.ends() == b""
+        assert pop.ends() == b"-ERR [SYS/TEMP] back at noon\r\n"
         assert mta.say("NOOP").startswith("250") and mta.say("MAIL FROM:<a@b.c>") == "421 4.3.2 back at noon"
         assert admin.command("NOOP").status == "OK"
     finally:

@@ -10,6 +10,7 @@
 //! goes without QUIT at the server too and his messages stay.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::backend::{Login, Ready};
 use super::config::Config;
@@ -45,6 +46,10 @@ const BAD_COMMANDS_MAX: u8 = 10;
 /// What every client is told whose password cannot be checked.
 const UNAVAILABLE: &[u8] = b"-ERR [SYS/TEMP] authentication temporarily unavailable\r\n";
 
+/// How long after `msg/shutdown` was written clients are sent away who are joined with their servers: more than a pipe
+/// has to be quiet for a line of ours.
+const FAREWELL_AFTER: Duration = Duration::from_secs(2);
+
 /// One client of the frontend, from greeting to the pipe.
 pub struct Session {
     config: Arc<Config>,
@@ -59,6 +64,8 @@ pub struct Session {
     how: How,
     bad_commands: u8,
     last_input: Option<Instant>,
+    /// Since when `msg/shutdown` stands.
+    down_since: Option<Instant>,
     now: Instant,
     draining: bool,
 }
@@ -94,6 +101,7 @@ impl Session {
             how: How::Pass,
             bad_commands: 0,
             last_input: None,
+            down_since: None,
             now: Instant::default(),
             draining: false,
         };
@@ -442,6 +450,14 @@ impl Session {
         }
     }
 
+    /// Sends away who is between two answers of his server; a line of ours in the middle of one would be taken for
+    /// a part of it, so anybody else is cut off. Nothing is expunged.
+    fn cut_between_lines(&mut self, farewell: &[u8]) {
+        self.tell(&[farewell]);
+        self.desk.outbox.close(Side::Client, Close::BetweenLines);
+        self.cut();
+    }
+
     /// One end of the pipe is gone, or has been silent for too long: both are closed as they are.
     fn cut(&mut self) {
         if let Phase::Piped(backend) = self.phase {
@@ -470,14 +486,14 @@ impl Session {
         if waits { None } else { Some(self.last_input? + allowed) }
     }
 
-    /// The process stops: a client who has not logged in is told so at once. `msg/shutdown` is for all, and cuts
-    /// what is between a client and his server as it is, so that nothing is expunged.
+    /// The process stops: a client who has not logged in is told so at once. `msg/shutdown` is for all; who is joined
+    /// with his server may get the answer that he waits for before.
     fn goodbye_deadline(&self) -> Option<Instant> {
         let is_down = self.config.common.bulletin.is_down();
         let is_due = match &self.phase {
             Phase::Guest => (self.draining || is_down) && !self.entrance.guest.is_busy(),
-            Phase::Piped(_) => is_down,
-            Phase::Underway(_) | Phase::Over => false,
+            Phase::Piped(_) if is_down => return Some(self.down_since.unwrap_or_default() + FAREWELL_AFTER),
+            Phase::Piped(_) | Phase::Underway(_) | Phase::Over => false,
         };
         is_due.then_some(Instant(0))
     }
@@ -486,12 +502,12 @@ impl Session {
         if !self.config.common.bulletin.is_down() {
             return self.end(b"-ERR [SYS/TEMP] server is shutting down\r\n");
         }
-        if let Phase::Piped(_) = self.phase {
-            // A line of ours could fall into the middle of a message.
-            return self.cut();
-        }
         let text = self.config.common.bulletin.farewell();
-        self.end(&[b"-ERR [SYS/TEMP] ", text.as_bytes(), b"\r\n"].concat());
+        let farewell = [b"-ERR [SYS/TEMP] ", text.as_bytes(), b"\r\n"].concat();
+        match self.phase {
+            Phase::Piped(_) => self.cut_between_lines(&farewell),
+            Phase::Guest | Phase::Underway(_) | Phase::Over => self.end(&farewell),
+        }
     }
 }
 
@@ -531,8 +547,8 @@ impl proxy::Session for Session {
             // "The session does NOT enter the UPDATE state" (RFC 1939 section 3).
             Event::Idle { since } if now.since(since) >= self.config.timeout => self.cut(),
             // Who is sent away is so by his deadlines.
-            Event::Posted
-            | Event::Idle { .. }
+            Event::Posted => self.down_since = self.config.common.bulletin.is_down().then_some(now),
+            Event::Idle { .. }
             | Event::Stalled { .. }
             | Event::ForwardBroken { .. }
             | Event::Drained { .. }
@@ -547,7 +563,7 @@ impl proxy::Session for Session {
         let (entrance, mut around) = parts!(self);
         let step = entrance.handle_timeout(&mut around);
         self.follow(step);
-        if self.goodbye_deadline().is_some() {
+        if self.goodbye_deadline().is_some_and(|due| due <= now) {
             self.say_goodbye();
         } else if self.client_deadline().is_some_and(|due| due <= now) {
             self.end(b"-ERR idle for too long\r\n");
