@@ -493,6 +493,19 @@ impl Routed {
         }
     }
 
+    /// Makes the command whose server is known, if that was not done before.
+    ///
+    /// # Errors
+    /// The text of the answer: nothing is sent.
+    fn prepare(&mut self, at: BackendId, cx: &Context<'_>) -> Result<(), &'static [u8]> {
+        self.step = Step::ExpectReply(at);
+        if let Some(relocation) = &self.relocation {
+            self.command = relocation.command(at, cx)?;
+            self.step = Step::LimitReply(at);
+        }
+        Ok(())
+    }
+
     fn resume(&mut self, cx: &Context<'_>, now: Instant) {
         self.step = if self.route.resume(cx, now) { Step::Routing } else { Step::Refuse(UNREACHABLE) };
     }
@@ -559,22 +572,16 @@ impl Task for Routed {
                 self.step = Step::Routing;
                 self.route.poll_want()
             }
-            Step::Send(id) => {
-                if let Some(relocation) = &self.relocation {
-                    match relocation.command(id, cx) {
-                        Ok(command) => self.command = command,
-                        Err(text) => {
-                            self.step = Step::Refuse(text);
-                            return self.poll_want(cx, out);
-                        }
-                    }
-                    self.step = Step::LimitReply(id);
-                } else {
-                    self.step = Step::ExpectReply(id);
+            Step::Send(id) => match self.prepare(id, cx) {
+                Ok(()) => {
+                    push(out, &[cx.tag, b" ", &self.command]);
+                    Some(Want::Send(id))
                 }
-                push(out, &[cx.tag, b" ", &self.command]);
-                Some(Want::Send(id))
-            }
+                Err(text) => {
+                    self.step = Step::Refuse(text);
+                    self.poll_want(cx, out)
+                }
+            },
             Step::LimitReply(id) => {
                 self.step = Step::ExpectReply(id);
                 Some(Want::Wake(RELOCATION_TIMEOUT))
