@@ -109,35 +109,40 @@ pub(crate) enum Segment {
     Switching,
 }
 
-/// Decoded input that waits.
+/// Decoded input that waits: nothing on nearly all connections.
 #[derive(Default, Debug)]
-pub(crate) struct Kept {
+pub(crate) struct Kept(Option<Box<Waiting>>);
+
+#[derive(Default, Debug)]
+struct Waiting {
     bytes: Vec<u8>,
     start: usize,
 }
 
 impl Kept {
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() - self.start
+        self.bytes().len()
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes[self.start..]
+        self.0.as_ref().map_or(&[], |waiting| &waiting.bytes[waiting.start..])
     }
 
     pub(crate) fn append(&mut self, more: &[u8]) {
-        if self.start > 0 && self.bytes.len() + more.len() > self.bytes.capacity() {
-            self.bytes.drain(..self.start);
-            self.start = 0;
+        let Waiting { bytes, start } = &mut **self.0.get_or_insert_default();
+        if *start > 0 && bytes.len() + more.len() > bytes.capacity() {
+            bytes.drain(..*start);
+            *start = 0;
         }
-        self.bytes.extend_from_slice(more);
+        bytes.extend_from_slice(more);
     }
 
     /// Forgets `n` bytes; the memory goes with the last of them.
     pub(crate) fn consume(&mut self, n: usize) {
-        self.start += n;
-        if self.start >= self.bytes.len() {
-            *self = Kept::default();
+        let Some(waiting) = &mut self.0 else { return };
+        waiting.start += n;
+        if waiting.start >= waiting.bytes.len() {
+            self.0 = None;
         }
     }
 }

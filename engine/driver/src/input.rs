@@ -81,10 +81,11 @@ impl Driver {
         }
     }
 
-    /// A full buffer that bulk does not follow: after some of them more is received at once again.
+    /// A full buffer that bulk does not follow: after some of them more is received at once again. Bulk that is
+    /// copied for want of a pipe goes on by the buffer: in bursts it keeps everybody else waiting.
     fn count_single(&mut self, slot: u32) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
-        if conn.singles == 0 || conn.splicing != Splicing::No {
+        if conn.singles == 0 || conn.splicing != Splicing::No || conn.copying {
             return;
         }
         conn.singles -= 1;

@@ -130,12 +130,14 @@ pub struct Driver {
 impl Driver {
     /// A driver without sessions.
     pub fn new(limits: Limits) -> Driver {
+        let room = limits.room();
         Driver {
             limits,
             now: Instant(0),
-            sessions: Table::new(),
-            conns: Table::new(),
-            wheel: Wheel::new(),
+            sessions: Table::new(room),
+            conns: Table::new(room),
+            // One for each session and each connection.
+            wheel: Wheel::new(2 * room),
             turn: Turn::default(),
             sent_turn: Turn::default(),
             ops: VecDeque::new(),

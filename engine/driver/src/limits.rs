@@ -75,6 +75,10 @@ pub const KEPT_FROM_CLIENTS: usize = 16;
 /// The most connections that are kept so: as many as log in at a time.
 pub const CONNECTIONS_KEPT_MAX: usize = 128;
 
+/// Connections that tables have room for from the start: they lie in memory that takes none before it is used,
+/// while a table that grows leaves a copy behind.
+const ROOM_MAX: usize = 1 << 16;
+
 /// What the surroundings choose.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -90,6 +94,13 @@ pub struct Limits {
     pub slowest_after: Duration,
     /// Time for which a connection waits in the pool.
     pub pooled_for: Duration,
+}
+
+impl Limits {
+    /// Connections that tables have room for from the start.
+    pub fn room(&self) -> usize {
+        self.connections_max.min(ROOM_MAX)
+    }
 }
 
 impl Default for Limits {

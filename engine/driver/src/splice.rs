@@ -185,9 +185,6 @@ impl Driver {
         let was = std::mem::replace(&mut conn.splicing, Splicing::No);
         conn.turn_bytes = 0;
         conn.copying = true;
-        if conn.jobs.first().is_some_and(|job| job.left() > 0) {
-            conn.singles = 0; // The rest is copied, for there is no pipe: in bursts.
-        }
         // Without a job the connection has left its session meanwhile: nobody waits to hear of it.
         if let Splicing::Stopping { to } = was
             && !conn.jobs.is_empty()

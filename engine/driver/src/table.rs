@@ -14,8 +14,9 @@ pub(crate) struct Table<T> {
 }
 
 impl<T> Table<T> {
-    pub(crate) fn new() -> Table<T> {
-        Table { places: Vec::new(), free: Vec::new(), len: 0 }
+    /// With room for so many.
+    pub(crate) fn new(room: usize) -> Table<T> {
+        Table { places: Vec::with_capacity(room), free: Vec::new(), len: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -80,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_freed_slot_is_used_again_under_another_generation() {
-        let mut table = Table::new();
+        let mut table = Table::new(0);
         let (slot, generation) = table.insert('a');
         assert!(table.is(slot, generation));
         assert_eq!(table.remove(slot), Some('a'));

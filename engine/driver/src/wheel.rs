@@ -16,17 +16,32 @@ const SLOTS: usize = 1 << SLOT_BITS;
 const LEVELS: usize = 6;
 const NONE: u32 = u32::MAX;
 
-/// Where a timer stands.
+/// The list of a timer that is not armed.
+const NO_LIST: u16 = u16::MAX;
+
+/// Where a timer stands: 16 bytes, of which an idle session has four times as many.
 #[derive(Clone, Copy)]
 struct Timer {
-    tick: u64,
+    /// Its tick: 2^64 ns have not more than 2^44.
+    tick_low: u32,
+    tick_high: u16,
+    /// Level and slot, or `NO_LIST` when it is not armed.
+    list: u16,
     next: u32,
     previous: u32,
-    /// Level and slot, or `NONE` when it is not armed.
-    list: u32,
 }
 
-const UNARMED: Timer = Timer { tick: 0, next: NONE, previous: NONE, list: NONE };
+const UNARMED: Timer = Timer { tick_low: 0, tick_high: 0, list: NO_LIST, next: NONE, previous: NONE };
+
+impl Timer {
+    fn tick(self) -> u64 {
+        u64::from(self.tick_high) << 32 | u64::from(self.tick_low)
+    }
+
+    fn tick_at(&mut self, tick: u64) {
+        (self.tick_low, self.tick_high) = (tick as u32, (tick >> 32) as u16);
+    }
+}
 
 /// The timers of one driver.
 pub(crate) struct Wheel {
@@ -40,12 +55,13 @@ pub(crate) struct Wheel {
 }
 
 impl Wheel {
-    pub(crate) fn new() -> Wheel {
+    /// With room for so many timers.
+    pub(crate) fn new(room: usize) -> Wheel {
         Wheel {
             tick: 0,
             heads: Box::new([NONE; SLOTS * LEVELS]),
             filled: [0; LEVELS],
-            timers: Vec::new(),
+            timers: Vec::with_capacity(room),
             armed: 0,
         }
     }
@@ -57,21 +73,21 @@ impl Wheel {
             self.timers.resize(key as usize + 1, UNARMED);
         }
         let tick = (at.0 >> TICK_SHIFT).saturating_add(1).max(self.tick + 1);
-        self.timers[key as usize].tick = tick;
+        self.timers[key as usize].tick_at(tick);
         self.armed += 1;
         self.link(key);
     }
 
     pub(crate) fn disarm(&mut self, key: u32) {
         let Some(timer) = self.timers.get(key as usize) else { return };
-        if timer.list != NONE {
+        if timer.list != NO_LIST {
             self.unlink(key);
             self.armed -= 1;
         }
     }
 
     pub(crate) fn is_armed(&self, key: u32) -> bool {
-        self.timers.get(key as usize).is_some_and(|timer| timer.list != NONE)
+        self.timers.get(key as usize).is_some_and(|timer| timer.list != NO_LIST)
     }
 
     /// A moment that is not later than the first timer; with coarse slots it may be earlier.
@@ -111,7 +127,7 @@ impl Wheel {
             while self.heads[list] != NONE {
                 let key = self.heads[list];
                 self.unlink(key);
-                if self.timers[key as usize].tick <= self.tick {
+                if self.timers[key as usize].tick() <= self.tick {
                     self.armed -= 1;
                     fired.push(key);
                 } else {
@@ -136,7 +152,7 @@ impl Wheel {
     }
 
     fn link(&mut self, key: u32) {
-        let tick = self.timers[key as usize].tick;
+        let tick = self.timers[key as usize].tick();
         let level = level_of(self.tick, tick);
         let shift = SLOT_BITS * level as u32;
         // Further than the wheel reaches: the last slot before the current one, looked at again then.
@@ -145,7 +161,7 @@ impl Wheel {
         let list = level * SLOTS + ((tick >> shift) as usize & (SLOTS - 1));
         let head = self.heads[list];
         let timer = &mut self.timers[key as usize];
-        (timer.list, timer.previous, timer.next) = (list as u32, NONE, head);
+        (timer.list, timer.previous, timer.next) = (list as u16, NONE, head);
         if head != NONE {
             self.timers[head as usize].previous = key;
         }
@@ -166,7 +182,7 @@ impl Wheel {
         if self.heads[list as usize] == NONE {
             self.filled[list as usize / SLOTS] &= !(1 << (list as usize % SLOTS));
         }
-        self.timers[key as usize].list = NONE;
+        self.timers[key as usize].list = NO_LIST;
     }
 }
 
@@ -193,7 +209,7 @@ mod tests {
 
     #[test]
     fn timers_fire_once_and_never_early_whatever_their_distance() {
-        let mut wheel = Wheel::new();
+        let mut wheel = Wheel::new(0);
         let mut due = Vec::new();
         let mut seed = 7u64;
         for key in 0..2000u32 {
@@ -221,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_disarmed_timer_does_not_fire_and_rearming_replaces() {
-        let mut wheel = Wheel::new();
+        let mut wheel = Wheel::new(0);
         let mut fired = Vec::new();
         wheel.arm(1, ms(10));
         wheel.arm(2, ms(10));
@@ -235,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_deadline_of_centuries_is_no_trouble() {
-        let mut wheel = Wheel::new();
+        let mut wheel = Wheel::new(0);
         let mut fired = Vec::new();
         wheel.arm(0, Instant(u64::MAX));
         wheel.advance(ms(40 * 365 * 24 * 3600 * 1000), &mut fired);

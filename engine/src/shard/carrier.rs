@@ -85,18 +85,20 @@ pub(super) struct Parts<H> {
     pub(super) pipes: Vec<Pipe>,
     pub(super) keepalive: Option<Keepalive>,
     pub(super) index: usize,
+    /// Sockets that there is room for from the start.
+    pub(super) room: usize,
 }
 
 impl<H: Host> Carrier<H> {
     pub(super) fn new(parts: Parts<H>) -> Carrier<H> {
-        let Parts { ring, buffers, driver, host, inbox, pipes, keepalive, index } = parts;
+        let Parts { ring, buffers, driver, host, inbox, pipes, keepalive, index, room } = parts;
         Carrier {
             ring,
             buffers,
             driver,
             host,
             inbox,
-            sockets: Sockets::default(),
+            sockets: Sockets::new(room),
             acceptors: Vec::new(),
             attempts: Slab::new(),
             exchanges: Exchanges::default(),

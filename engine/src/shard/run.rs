@@ -48,9 +48,11 @@ pub fn run(config: ShardConfig, host: impl Host, inbox: InboxReader) -> Result<(
         };
         let is_out = |why: &io::Error| why.kind() == io::ErrorKind::OutOfMemory;
         let (ring, buffers) = patiently(make, is_out).map_err(broken)?;
+        let room = config.limits.room();
         let driver = Driver::new(config.limits);
         let (pipes, keepalive) = (config.pipes, config.keepalive);
-        let mut carrier = Carrier::new(Parts { ring, buffers, driver, host, inbox, pipes, keepalive, index });
+        let mut carrier =
+            Carrier::new(Parts { ring, buffers, driver, host, inbox, pipes, keepalive, index, room });
         carrier.listen(config.listeners);
         carrier.watch_inbox();
         Loop { carrier, armed: None, yielded: Instant(0) }.run().await.map_err(broken)

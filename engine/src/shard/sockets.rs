@@ -60,10 +60,14 @@ impl Socket {
 }
 
 /// Sockets by slot.
-#[derive(Default)]
 pub(super) struct Sockets(Vec<Option<Socket>>);
 
 impl Sockets {
+    /// With room for so many.
+    pub(super) fn new(room: usize) -> Sockets {
+        Sockets(Vec::with_capacity(room))
+    }
+
     pub(super) fn insert(&mut self, conn: ConnId, fd: OwnedFd) {
         let slot = conn.slot as usize;
         if self.0.len() <= slot {

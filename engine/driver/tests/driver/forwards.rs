@@ -75,7 +75,7 @@ fn what_is_worth_no_stop_is_spliced_where_the_receive_has_stopped() {
 }
 
 #[test]
-fn bulk_without_a_pipe_is_copied_in_bursts() {
+fn bulk_without_a_pipe_is_copied_by_the_buffer() {
     let mut world = World::new(3, Limits::default(), Carriage::Spliceable);
     world.has_pipes = false;
     world.backends.push(Peer { fills: true, ..sends(literal(200_000)) });
@@ -83,7 +83,7 @@ fn bulk_without_a_pipe_is_copied_in_bursts() {
     world.settle();
     let backend = world.opened[0];
     assert_eq!(world.peer(client).got, literal(200_000));
-    assert_eq!((world.spliced, world.peer(backend).pace), (0, Some(Pace::Burst)));
+    assert_eq!((world.spliced, world.peer(backend).pace), (0, Some(Pace::Single)));
 }
 
 #[test]
