@@ -29,11 +29,6 @@ impl Watch {
         Watch { verb, began: now, mark: now, wait, asked, waits: Waits::default(), backend: None }
     }
 
-    /// Which command it is.
-    pub(crate) fn verb(&self) -> VerbName {
-        self.verb
-    }
-
     /// For whom the last question is.
     pub(crate) fn asked(&self) -> Wait {
         self.asked

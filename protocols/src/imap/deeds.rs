@@ -201,7 +201,7 @@ fn hides(deed: &Deed, name: &[u8]) -> bool {
 }
 
 /// Whether a name is this one, or below it where those go along.
-fn is_of(name: &[u8], this: &[u8], below: Below) -> bool {
+pub(super) fn is_of(name: &[u8], this: &[u8], below: Below) -> bool {
     let rest = name.strip_prefix(this);
     rest.is_some_and(|rest| rest.is_empty() || (below == Below::Goes && rest[0] == b'.'))
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::deeds::{Below, DEEDS_MAX, Deed, Doubt};
+use super::deeds::{Below, DEEDS_MAX, Deed, Doubt, is_of};
 use super::grammar::{Response, Status, UntaggedKind, code, response};
 use super::relocate::Relocation;
 use super::renamed::Renamed;
@@ -520,6 +520,12 @@ impl Routed {
 }
 
 impl Task for Routed {
+    fn takes(&self, name: &[u8]) -> bool {
+        let takes =
+            |does: &Does| matches!(does, Does::Take { name: taken, below } if is_of(name, taken, *below));
+        self.does.iter().any(takes)
+    }
+
     fn handle_news(&mut self, news: News<'_>, cx: &Context<'_>, now: Instant) {
         match (&self.step, &news) {
             (Step::Routing, _) => {

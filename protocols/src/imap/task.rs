@@ -288,6 +288,11 @@ pub trait Task {
         false
     }
 
+    /// Whether it takes the mailbox of this internal name away: deletes it, or gives it another name.
+    fn takes(&self, _name: &[u8]) -> bool {
+        false
+    }
+
     /// Whether a mailbox that it looks up and that is being moved is waited for.
     fn waits_for_moves(&self) -> bool {
         true

@@ -10,11 +10,6 @@ use crate::proxy::{BackendId, Level, Wait, Waits};
 use crate::watch::{self, Watch};
 
 impl Session {
-    /// Whether the command under way is this one.
-    pub(super) fn is_under_way(&self, verb: Verb) -> bool {
-        self.task.is_some() && self.watched.as_deref().is_some_and(|watch| watch.verb() == verb.name())
-    }
-
     /// A command begins that is not relayed.
     pub(super) fn watch(&mut self, verb: Verb) {
         self.unwatch();

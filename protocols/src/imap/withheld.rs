@@ -238,8 +238,7 @@ impl Session {
             Finding::Active(_) | Finding::Reserved { .. } => self.be_gone(now),
             Finding::Absent if self.config.commands.disconnect_on_vanished => self.end_vanished(),
             Finding::Absent if emptying == Emptying::Refused => self.believe(emptying),
-            // He gives it another name himself, and knows.
-            Finding::Absent if self.is_under_way(Verb::Rename) => self.believe(emptying),
+            Finding::Absent if self.is_taken_by_himself() => self.believe(emptying),
             Finding::Absent => self.ask_whether_deleted(),
             Finding::Unknown if asked == 0 => self.ask_who_knows(emptying, now),
             Finding::Unknown => self.be_gone(now),
@@ -267,11 +266,16 @@ impl Session {
 
     /// Its server has no mailbox of that name, and the list does not say so yet.
     pub(super) fn is_unknown_to_server(&mut self, emptying: Emptying, now: Instant) {
-        if self.is_under_way(Verb::Rename) {
-            // He gives it another name himself, and knows.
+        if self.is_taken_by_himself() {
             return self.believe(emptying);
         }
         self.withhold(Withheld::AskingAgain(emptying, 0, now + ASK_AGAIN_AFTER));
+    }
+
+    /// Whether the client gives the selected mailbox another name himself, or deletes it: he knows.
+    fn is_taken_by_himself(&self) -> bool {
+        let (Some(running), Some(selected)) = (&self.task, self.selected.as_deref()) else { return false };
+        running.task.takes(&selected.name)
     }
 
     /// A mailbox that is no more was deleted, and its messages are gone, or it has another name, and they are
