@@ -51,7 +51,7 @@ def broken_off(world):
     taken = []
     for _ in range(ROUNDS_MAX):
         with Mtas(world, OTHER) as mtas:
-            why = move(world.bed, USER, HOME, OTHER)
+            why = move(world.bed, USER, HOME, OTHER, world.ours)
         taken += mtas.taken
         if why:
             return taken
@@ -60,7 +60,7 @@ def broken_off(world):
 
 
 def move_that_mail_breaks_off_is_made_again(world):
-    """`* NO USER` and a tagged OK; two copies, which audit names; the next move joins them."""
+    """`* NO USER`, and NO from our frontend; two copies, which audit names; the next move joins them."""
     conf = "../rookery/daemon.conf"
     taken = broken_off(world)
     found = problems(rookery(world.bed, "audit", status=1, conf=conf))

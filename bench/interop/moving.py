@@ -9,17 +9,19 @@ WAIT_SECONDS = 60
 JOINED_NEXT_TIME = (b"Mailbox has changed since last sync", b"Replication inconsistency detected", b"Retry operation")
 
 
-def move(bed, user, at, to):
-    """XFER: None if he was moved, else why not.
+def move(bed, user, at, to, ours=None):
+    """XFER at his server, or at our frontend: None if he was moved, else why not.
 
-    The tagged answer of 3.6.1 is OK all the same: what counts is the untagged one, for each user.
+    The tagged answer of 3.6.1 is OK all the same, which our frontend mends: what counts is the untagged one, for each user.
     """
-    s = bed.session("cyrus", address=bed.backend(at), timeout=WAIT_SECONDS)
+    s = bed.session("cyrus", address=ours or bed.backend(at), timeout=WAIT_SECONDS)
     answer = s.command(f"XFER user.{user} {bed.backend_host(to)}")
     s.close()
     refused = [match.group(1) for line in answer.lines if (match := re.match(rb"\* NO USER \S+ \((.*)\)", line))]
     if refused:
         assert refused[0] in JOINED_NEXT_TIME, answer.lines
+        if ours:
+            assert answer.status == "NO" and b"was not moved: " + refused[0] in answer.tagged, answer.lines
         return refused[0]
     assert answer.status == "OK" and b"* OK USER %s" % user.encode() in answer.lines, (answer.lines, answer.tagged)
     return None
