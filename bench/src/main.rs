@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use backends::net::{Handler, Loop};
@@ -44,6 +44,8 @@ enum Task {
     },
     /// Compares rookeryd with nginx, HAProxy, Dovecot and Cyrus before the same backends.
     Compare(Compare),
+    /// Shows what it costs rookeryd to keep the times of commands: two builds by turns.
+    Measuring(Measuring),
     /// Runs a server that the load needs.
     Serve {
         #[command(subcommand)]
@@ -89,6 +91,31 @@ struct Compare {
     /// Configurations, logs, `compare.md` and `compare.json`; the proxies' users must reach it.
     #[arg(long)]
     folder: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Measuring {
+    /// The daemon as it is.
+    #[arg(long)]
+    measured: PathBuf,
+    /// The daemon built with the feature `unmeasured`.
+    #[arg(long)]
+    unmeasured: PathBuf,
+    /// Seconds in which it ends, but not before 15 rounds.
+    #[arg(long, default_value_t = 160)]
+    seconds: u64,
+    /// The daemons' core.
+    #[arg(long, default_value_t = 0)]
+    core: usize,
+    /// The core of the load and of the backend.
+    #[arg(long, default_value_t = 1)]
+    load_core: usize,
+    /// The loopback network on which all of it stands.
+    #[arg(long, default_value = "127.0.51", value_parser = net)]
+    net: [u8; 3],
+    /// Where the record goes, beside the standard output.
+    #[arg(long)]
+    record: Option<PathBuf>,
 }
 
 fn net(text: &str) -> Result<[u8; 3], String> {
@@ -150,6 +177,7 @@ fn main() -> Result<()> {
         Task::Scenarios { name } => scenarios(name.as_deref()),
         Task::Page { json, output } => page(&json, &output),
         Task::Compare(arguments) => compare(arguments),
+        Task::Measuring(arguments) => measuring(arguments),
         Task::Serve { what } => match what {
             Serve::Backend { listen, protocol, conduct } => backend(listen, protocol, conduct),
             Serve::Master { listen, server, users } => serve(listen, MupdateMaster::new(users, &server)),
@@ -201,11 +229,8 @@ fn page(files: &[PathBuf], output: &std::path::Path) -> Result<()> {
 
 fn compare(arguments: Compare) -> Result<()> {
     let (seconds, idle) = if arguments.quick { (215, 2000) } else { (840, 5000) };
-    let root = rustix::process::geteuid().is_root();
-    // Root's own folders may be closed to the users that the proxies become.
-    let folder = if root { std::env::temp_dir().join("rookery-compare") } else { "target/compare".into() };
     let comparison = Comparison {
-        folder: arguments.folder.unwrap_or(folder),
+        folder: arguments.folder.unwrap_or_else(|| folder("compare")),
         rookeryd: arguments.rookeryd,
         kinds: if arguments.peers.is_empty() { Kind::value_variants().to_vec() } else { arguments.peers },
         rounds: arguments.rounds.max(1),
@@ -221,6 +246,36 @@ fn compare(arguments: Compare) -> Result<()> {
     };
     print!("{}", bench::compare::run(&comparison)?);
     Ok(())
+}
+
+fn measuring(arguments: Measuring) -> Result<()> {
+    let measuring = bench::compare::Measuring {
+        folder: folder("measuring"),
+        measured: arguments.measured,
+        unmeasured: arguments.unmeasured,
+        budget: Duration::from_secs(arguments.seconds),
+        core: arguments.core,
+        load_core: arguments.load_core,
+        net: arguments.net,
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+    };
+    let (record, holds) = measuring.run()?;
+    print!("{record}");
+    if let Some(path) = &arguments.record {
+        std::fs::write(path, record).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    ensure!(holds, "measuring costs more than it may");
+    Ok(())
+}
+
+/// Where a comparison has its files. Root's own folders may be closed to the users that the proxies become.
+fn folder(name: &str) -> PathBuf {
+    let root = rustix::process::geteuid().is_root();
+    if root {
+        std::env::temp_dir().join(format!("rookery-{name}"))
+    } else {
+        PathBuf::from("target").join(name)
+    }
 }
 
 #[cfg(test)]

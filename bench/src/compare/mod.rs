@@ -9,21 +9,24 @@ mod cases;
 mod install;
 mod kind;
 mod markdown;
+mod measuring;
+mod paired;
 mod peers;
 mod row;
+mod turn;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use rustls::pki_types::ServerName;
+use anyhow::{Context, Result, ensure};
 
-use crate::load::{self, Plan, Target, tls};
+use crate::load::{self, tls};
 use crate::machine;
 use cases::Case;
 pub use kind::Kind;
+pub use measuring::Measuring;
 use peers::{Peer, Place};
 use row::{Row, Sample};
 
@@ -31,8 +34,6 @@ use row::{Row, Sample};
 const USERS: usize = 1000;
 /// Counted time of one turn, at least and at most.
 const TURN_SECONDS: (f64, f64) = (0.2, 2.0);
-/// A proxy that serves nobody for so long after its start is left out.
-const READY_MAX: Duration = Duration::from_secs(15);
 /// Before a row is measured, a turn is thought to cost so much beside its counted time.
 const OVERHEAD: Duration = Duration::from_millis(400);
 
@@ -115,14 +116,17 @@ fn place(comparison: &Comparison, folder: PathBuf) -> Result<Place> {
     let is_root = rustix::process::geteuid().is_root();
     let mut rookeryd = comparison.rookeryd.clone();
     if is_root && comparison.kinds.contains(&Kind::Rookery) {
-        // Root's build folder may be closed to the user that the daemon runs as. A copy that runs cannot be
-        // written, but replaced.
-        let copy = folder.join("rookeryd");
-        let _ = fs::remove_file(&copy);
-        fs::copy(&rookeryd, &copy).with_context(|| format!("{} cannot be copied", rookeryd.display()))?;
-        rookeryd = copy;
+        rookeryd = copied(&rookeryd, &folder.join("rookeryd"))?;
     }
-    Ok(Place { folder, net: comparison.net, rookeryd, core: comparison.core, is_root })
+    Ok(Place { folder, net: comparison.net, rookeryd, core: comparison.core, is_root, seat: 0 })
+}
+
+/// Root's build folder may be closed to the user that the daemon runs as. A copy that runs cannot be written,
+/// but replaced.
+fn copied(program: &Path, copy: &Path) -> Result<PathBuf> {
+    let _ = fs::remove_file(copy);
+    fs::copy(program, copy).with_context(|| format!("{} cannot be copied", program.display()))?;
+    Ok(copy.to_path_buf())
 }
 
 /// Peers with what they say they are, and with why they do not take part.
@@ -154,42 +158,10 @@ impl Run<'_> {
         case.name.contains(&self.comparison.only) && (case.is_quick || !self.comparison.is_quick)
     }
 
-    fn plan(&self, case: &Case, peer: &Peer, seconds: f64) -> Plan {
-        let mut scenario = case.scenario.clone();
-        scenario.users.count = USERS;
-        (scenario.seconds, scenario.warm_up) = (seconds, seconds / 4.0);
-        let address = if case.tls { peer.tls.unwrap_or(peer.plain) } else { peer.plain };
-        let target = Target { address, name: ServerName::from(address.ip()), tls: Arc::clone(&self.tls) };
-        Plan { target, scenario, pid: Some(peer.pid()), progress: None }
-    }
-
-    /// Starts a peer and waits until it serves what the row wants.
-    fn start_one(&self, case: &Case, kind: Kind) -> Result<Peer> {
-        let peer = Peer::start(kind, self.place, case)?;
-        let end = Instant::now() + READY_MAX;
-        let mut plan = self.plan(case, &peer, 0.05);
-        plan.scenario.connections = 1;
-        if plan.scenario.hold {
-            // A process for each session is not made beforehand: the slope would not see it.
-            plan.scenario = cases::before_idle(case, if kind == Kind::Cyrus { 1 } else { 200 })?;
-        }
-        // A frontend that has not heard from its master yet knows nobody.
-        loop {
-            match load::run(&plan) {
-                Ok(outcome) if outcome.done() > 0 => return Ok(peer),
-                Err(e) if Instant::now() > end => return Err(e.context("is not ready")),
-                Ok(_) if Instant::now() > end => bail!("is not ready: nothing is answered"),
-                // On a loaded machine the first answer takes its time.
-                Ok(_) => plan.scenario.seconds = (plan.scenario.seconds * 2.0).min(3.0),
-                Err(_) => {}
-            }
-        }
-    }
-
     fn start(&self, case: &Case, kinds: &[Kind], row: &mut Row) -> Vec<Peer> {
         let mut peers = Vec::new();
         for kind in kinds.iter().filter(|kind| case.wants(**kind)) {
-            match self.start_one(case, *kind) {
+            match turn::start(self.place, case, *kind, &self.tls) {
                 Ok(peer) => peers.push(peer),
                 Err(e) => row.fails(*kind, format!("{e:#}")),
             }
@@ -241,7 +213,7 @@ impl Run<'_> {
                 if row.has_failed(peer.kind) {
                     continue;
                 }
-                match load::run(&self.plan(case, peer, seconds)) {
+                match load::run(&turn::plan(case, peer, seconds, &self.tls)) {
                     Ok(outcome) if outcome.done() > 0 => {
                         row.add(peer.kind, round, Sample::of(&outcome));
                     }
@@ -277,9 +249,10 @@ impl Run<'_> {
     /// KiB for one session more.
     fn slope(&self, case: &Case, kind: Kind, last: usize) -> Result<f64> {
         // This is also the load that makes what is made at first use, as buffers.
-        let peer = self.start_one(case, kind)?;
+        let peer = turn::start(self.place, case, kind, &self.tls)?;
         let steps: Vec<usize> = (1..=3).map(|n| last * (2 * n - 1) / 5).chain([last]).collect();
-        let points = load::idle(&self.plan(case, &peer, 1.0), &steps, Duration::from_millis(500))?;
+        let points =
+            load::idle(&turn::plan(case, &peer, 1.0, &self.tls), &steps, Duration::from_millis(500))?;
         let slope = crate::report::slope(&points).context("one step is no slope")?;
         Ok(slope / 1024.0)
     }

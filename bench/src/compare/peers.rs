@@ -23,7 +23,6 @@ const END_MAX: Duration = Duration::from_secs(5);
 const NOBODY: u32 = 65534;
 
 /// Where everybody listens: all on one loopback network.
-#[derive(Clone)]
 pub(super) struct Place {
     /// Configurations, logs, certificates.
     pub(super) folder: PathBuf,
@@ -34,6 +33,8 @@ pub(super) struct Place {
     /// The proxies' core.
     pub(super) core: usize,
     pub(super) is_root: bool,
+    /// How far from its usual address a proxy is, so that several of one kind stand side by side.
+    pub(super) seat: u8,
 }
 
 impl Place {
@@ -60,6 +61,10 @@ impl Place {
         if self.is_root { 3905 } else { 13905 }
     }
 
+    fn peer_address(&self, kind: Kind) -> IpAddr {
+        self.at(21 + kind as u8 + self.seat)
+    }
+
     /// Where a peer listens, plain or within TLS.
     fn peer(&self, kind: Kind, protocol: Speaks, tls: bool) -> SocketAddr {
         let port = match (protocol, tls) {
@@ -69,7 +74,7 @@ impl Place {
             (Speaks::Lmtp, _) if kind == Kind::Dovecot => 24,
             (Speaks::Imap | Speaks::Pop3 | Speaks::Lmtp, _) => 1000 + protocol.port(),
         };
-        SocketAddr::new(self.at(21 + kind as u8), port)
+        SocketAddr::new(self.peer_address(kind), port)
     }
 
     fn fill(&self, kind: Kind, text: &str) -> String {
@@ -82,7 +87,7 @@ impl Place {
         let words = [
             ("FOLDER", self.folder.to_string_lossy().into_owned()),
             ("MODULE", install::NGINX_MODULE.to_owned()),
-            ("ADDRESS", self.at(21 + kind as u8).to_string()),
+            ("ADDRESS", self.peer_address(kind).to_string()),
             ("MASTER", self.master().to_string()),
             ("BACKEND", backend),
             ("SERVER", server),

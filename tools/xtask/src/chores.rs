@@ -39,7 +39,7 @@ pub struct Sim {
 /// Which benchmark is run. `compare --system` as root installs the peers; `--quick` takes four minutes.
 #[derive(Args)]
 pub struct Bench {
-    /// `list`, `store`, `master`, `frontend`, `instructions` or `compare`.
+    /// `list`, `store`, `master`, `frontend`, `instructions`, `measuring` or `compare`.
     name: String,
     /// Arguments of the benchmark.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -144,6 +144,7 @@ pub fn bench(bench: &Bench) -> Result<bool> {
             let packages = ["engine", "mupdate-server", "ctl_mboxlist", "bench"];
             return python_figures(bench, "frontend_figures.py", &packages);
         }
+        "measuring" => return measuring(bench),
         "compare" => {
             let build = ["build", "--release", "--locked", "--package", "engine", "--package", "bench"];
             if !run(cargo().args(build))? {
@@ -154,10 +155,36 @@ pub fn bench(bench: &Bench) -> Result<bool> {
             command.arg("compare").arg("--rookeryd").arg(binaries.join("rookeryd"))
         }
         other => bail!(
-            "unknown benchmark {other:?}: expected list, store, master, frontend, instructions or compare"
+            "unknown benchmark {other:?}: expected list, store, master, frontend, instructions, measuring or compare"
         ),
     };
     run(command.args(&bench.rest))
+}
+
+/// What keeping times costs: the daemon with and without it by turns, and the record of it.
+fn measuring(bench: &Bench) -> Result<bool> {
+    let release = target_folder().join("release");
+    let folder = target_folder().join("measuring");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    // The measured one last, so that it is what the build folder is left with.
+    for (name, features) in [("unmeasured", &["--features", "engine/unmeasured"][..]), ("measured", &[])] {
+        let build = ["build", "--release", "--locked", "--package", "engine", "--bin", "rookeryd"];
+        if !run(cargo().args(build).args(features))? {
+            bail!("rookeryd cannot be built");
+        }
+        let copy = folder.join(name);
+        fs::copy(release.join("rookeryd"), &copy)
+            .with_context(|| format!("cannot write {}", copy.display()))?;
+    }
+    if !run(cargo().args(["build", "--release", "--locked", "--package", "bench"]))? {
+        bail!("rookery-bench cannot be built");
+    }
+    let mut command = Command::new(release.join("rookery-bench"));
+    command.current_dir(root()).arg("measuring");
+    for name in ["measured", "unmeasured"] {
+        command.arg(format!("--{name}")).arg(folder.join(name));
+    }
+    run(command.args(["--record", "perf/record/measuring.md"]).args(&bench.rest))
 }
 
 /// Figures of our master and tools beside Debian's, or of a frontend with a large list, with the binaries that

@@ -31,7 +31,7 @@ enum Chore {
     Bless,
     /// Write the man pages anew.
     Man,
-    /// Run a benchmark: `list`, `store`, `master` beside Debian's, or `compare` against the peers.
+    /// Run a benchmark: `list`, `store`, `master` beside Debian's, `measuring`, or `compare` against the peers.
     Bench(chores::Bench),
 }
 
