@@ -62,11 +62,15 @@ class Session:
 
     def __init__(self, address, port=143, tls=None, timeout=60, name="", record=None):
         self.name, self.record, self.group, self.timeout = name, record, "", timeout
-        self.socket = connected(address, port, timeout)
+        self.socket = self.connected(address, port)
         self.buffer, self.tags = b"", 0
         if tls:
             self.socket = tls.wrap_socket(self.socket, server_hostname=address)
         self.greeting = self.line()
+
+    def connected(self, address, port):
+        """The stream, before TLS."""
+        return connected(address, port, self.timeout)
 
     def starttls(self, tls, address):
         """STARTTLS, then the handshake."""
