@@ -12,12 +12,13 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use driver::Limits;
 use driver::deflate::Deflaters;
 use protocols::proxy::{Knowledge, Level};
 
 use crate::backends::{Backends, Offered};
 use crate::bulletin;
-use crate::config::{Configuration, Source};
+use crate::config::{Configuration, Source, UNSENT_BYTES_MIN};
 use crate::control::{self, Control, Metrics};
 use crate::directory::{self, Client, DirectoryError, Plan, Surroundings};
 use crate::helpers::Helpers;
@@ -155,7 +156,7 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         settings: ArcSwap::from_pointee(Settings::of(&configuration)),
         sessions: cores.iter().map(|_| SessionCount::default()).collect(),
     });
-    let connections_max = connections_of_a_shard(&fit, cores.len());
+    let limits = limits(&configuration, &fit, cores.len());
     let mut pipes = prepared.pipes;
     let share = pipes.len() / cores.len().max(1);
     let mut shards = Vec::new();
@@ -164,8 +165,7 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         config.cpu = Some(*cpu);
         config.listeners = std::mem::take(&mut listeners[index]);
         config.ring = fit.ring;
-        config.limits.connections_max = connections_max;
-        config.limits.slowest_after = configuration.process.data_timeout;
+        config.limits = limits.clone();
         config.keepalive = configuration.process.keepalive;
         config.pipes = pipes.split_off(pipes.len() - share);
         shards.push(run_shard(config, Arc::clone(&shared), inbox, reader)?);
@@ -184,6 +184,19 @@ pub fn start(configuration: Configuration, log: Log, prepared: Prepared) -> Resu
         addresses: sockets.addresses,
         paths: sockets.paths,
     })
+}
+
+/// The bounds of each of so many shards.
+fn limits(configuration: &Configuration, fit: &Fit, shards: usize) -> Limits {
+    let mut limits = Limits {
+        connections_max: connections_of_a_shard(fit, shards),
+        slowest_after: configuration.process.data_timeout,
+        ..Limits::default()
+    };
+    if let Some(bytes) = configuration.process.unsent_bytes_max {
+        limits.spill_bytes_max = (bytes / shards.max(1)).max(UNSENT_BYTES_MIN);
+    }
+    limits
 }
 
 /// What the directory leaves of the descriptors, without those of questions to daemons of the host.

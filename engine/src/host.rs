@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use driver::TooMuch;
 use driver::deflate::Deflaters;
 use driver::layer::Layer;
 use protocols::mailbox::acl::Policy;
@@ -112,14 +113,17 @@ impl Refused {
     const EVERY: Duration = Duration::from_secs(60);
 
     /// One more.
-    pub(crate) fn note(&mut self, now: Instant, log: &Log) {
+    pub(crate) fn note(&mut self, full: TooMuch, now: Instant, log: &Log) {
         self.untold += 1;
         if now < self.next {
             return;
         }
         let n = std::mem::take(&mut self.untold);
-        let text = format!("{n} clients refused: the shard has as many connections as its descriptors allow");
-        log.write(Level::Warn, &text);
+        let why = match full {
+            TooMuch::Connections => "the shard has as many connections as its descriptors allow",
+            TooMuch::Unsent => "others do not take what waits for them (rookery_unsent_max)",
+        };
+        log.write(Level::Warn, &format!("{n} clients refused: {why}"));
         self.next = now + Refused::EVERY;
     }
 }
@@ -176,8 +180,8 @@ impl Host for FrontendHost {
         Some(Accepted { session, layer })
     }
 
-    fn refusal(&mut self, listener: ListenerId, now: Instant) -> Option<&'static [u8]> {
-        self.refused.note(now, &self.shared.log);
+    fn refusal(&mut self, listener: ListenerId, full: TooMuch, now: Instant) -> Option<&'static [u8]> {
+        self.refused.note(full, now, &self.shared.log);
         let settings = self.shared.settings.load();
         settings.services.get(usize::try_from(listener.0).ok()?)?.refusal()
     }

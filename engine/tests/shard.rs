@@ -15,7 +15,7 @@ use driver::layer::Layer;
 use driver::limits::{BUFFER_BYTES, BUFFERS_PER_TURN};
 use engine::shard::{
     Accepted, Host, Inbox, Listener, ListenerId, PeerAddress, Reply, SessionId, ShardConfig, ToShard,
-    listen_tcp, pipes, run,
+    TooMuch, listen_tcp, pipes, run,
 };
 use protocols::proxy::{
     Close, Event, Instant as Moment, LayerKind, Notice, Output, Question, QuestionId, Session, Side, Taken,
@@ -493,7 +493,8 @@ impl Host for Full {
         Some(Accepted { session: Box::new(Greeter { said: false, over: false }), layer: None })
     }
 
-    fn refusal(&mut self, listener: ListenerId, _: Moment) -> Option<&'static [u8]> {
+    fn refusal(&mut self, listener: ListenerId, what: TooMuch, _: Moment) -> Option<&'static [u8]> {
+        assert_eq!(what, TooMuch::Connections);
         assert_eq!(listener, ListenerId(7));
         Some(b"full\n")
     }

@@ -20,7 +20,9 @@ impl Driver {
         if !self.conns.is(conn.slot, conn.generation) {
             return;
         }
-        if let Some(gone) = self.conns.remove(conn.slot) {
+        let gone = self.conns.remove(conn.slot);
+        // What was killed counts no more.
+        if let Some(gone) = gone.filter(|gone| gone.finish != Finish::Closing) {
             self.spilled -= gone.spill.map_or(0, |spill| spill.len());
         }
     }
@@ -154,6 +156,36 @@ impl Driver {
         self.work.push_back(Work::Settle(session));
     }
 
+    /// Cuts who has taken nothing for longest, until no more waits than may: not who happens to be sent
+    /// something then.
+    pub(crate) fn relieve(&mut self) {
+        if self.doomed.0 != self.turns {
+            self.doomed = (self.turns, 0);
+        }
+        while self.waiting() > self.limits.spill_bytes_max + self.doomed.1 {
+            let Some(slot) = self.stillest() else { return };
+            // What is unsent counts no more when it is killed; what waits behind it goes with its session.
+            self.doomed.1 += self.kept_beside(slot);
+            self.reset(slot);
+        }
+    }
+
+    /// Who has taken nothing for longest of what stands unsent for him.
+    fn stillest(&self) -> Option<u32> {
+        let moved = |slot: u32| {
+            let conn = self.conns.at(slot).filter(|conn| conn.finish != Finish::Closing)?;
+            conn.spill.as_ref().map(|spill| (spill.moved, slot))
+        };
+        (0..self.conns.slots()).filter_map(moved).min().map(|(_, slot)| slot)
+    }
+
+    /// Input that waits on all sides of a connection's session.
+    fn kept_beside(&self, slot: u32) -> usize {
+        let session = self.conns.at(slot).and_then(|conn| self.sessions.at(conn.session));
+        let of = |slot: u32| self.conns.at(slot).map_or(0, |conn| conn.kept.len());
+        session.map_or(0, |session| session.sides.iter().map(|(_, slot)| of(*slot)).sum())
+    }
+
     /// Closes at once.
     pub(crate) fn kill(&mut self, slot: u32) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
@@ -161,6 +193,11 @@ impl Driver {
             return;
         }
         conn.finish = Finish::Closing;
+        // What flies stays where it is until the carrier lets go of it, and counts no more.
+        if let Some(spill) = &mut conn.spill {
+            self.spilled -= spill.len();
+            spill.waiting = Vec::new();
+        }
         self.unpool(slot);
         self.break_destination(slot);
         self.abandon_jobs(slot);

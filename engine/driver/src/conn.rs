@@ -1,6 +1,8 @@
 //! What the driver keeps of one connection.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use protocols::proxy::{Instant, LayerKind, Side};
 use smallvec::SmallVec;
@@ -113,35 +115,53 @@ pub(crate) enum Segment {
 #[derive(Default, Debug)]
 pub(crate) struct Kept(Option<Box<Waiting>>);
 
-#[derive(Default, Debug)]
+#[derive(Debug)]
 struct Waiting {
     bytes: Vec<u8>,
     start: usize,
+    /// What waits so on all connections.
+    all: Rc<Cell<usize>>,
+}
+
+impl Waiting {
+    fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.all.set(self.all.get() - self.len());
+    }
 }
 
 impl Kept {
     pub(crate) fn len(&self) -> usize {
-        self.bytes().len()
+        self.0.as_ref().map_or(0, |waiting| waiting.len())
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
         self.0.as_ref().map_or(&[], |waiting| &waiting.bytes[waiting.start..])
     }
 
-    pub(crate) fn append(&mut self, more: &[u8]) {
-        let Waiting { bytes, start } = &mut **self.0.get_or_insert_default();
-        if *start > 0 && bytes.len() + more.len() > bytes.capacity() {
-            bytes.drain(..*start);
-            *start = 0;
+    /// Appends bytes, which count in `all`.
+    pub(crate) fn append(&mut self, more: &[u8], all: &Rc<Cell<usize>>) {
+        let fresh = || Box::new(Waiting { bytes: Vec::new(), start: 0, all: Rc::clone(all) });
+        let waiting = self.0.get_or_insert_with(fresh);
+        all.set(all.get() + more.len());
+        if waiting.start > 0 && waiting.bytes.len() + more.len() > waiting.bytes.capacity() {
+            waiting.bytes.drain(..waiting.start);
+            waiting.start = 0;
         }
-        bytes.extend_from_slice(more);
+        waiting.bytes.extend_from_slice(more);
     }
 
     /// Forgets `n` bytes; the memory goes with the last of them.
     pub(crate) fn consume(&mut self, n: usize) {
         let Some(waiting) = &mut self.0 else { return };
         waiting.start += n;
-        if waiting.start >= waiting.bytes.len() {
+        waiting.all.set(waiting.all.get() - n);
+        if waiting.len() == 0 {
             self.0 = None;
         }
     }
@@ -155,6 +175,8 @@ pub(crate) struct Spill {
     pub(crate) waiting: Vec<u8>,
     /// Since when the socket takes less than there is.
     pub(crate) since: Instant,
+    /// When it took something last.
+    pub(crate) moved: Instant,
 }
 
 impl Spill {

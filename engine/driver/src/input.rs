@@ -139,7 +139,7 @@ impl Driver {
     pub(crate) fn take(&mut self, slot: u32, place: Option<(BufferId, u32)>, bytes: &[u8]) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         if conn.kept.len() > 0 {
-            conn.kept.append(bytes);
+            conn.kept.append(bytes, &self.kept);
             if conn.wait == Wait::More {
                 conn.wait = Wait::No;
             }
@@ -155,12 +155,13 @@ impl Driver {
                 && let Some(conn) = self.conns.at_mut(slot)
                 && conn.is_served()
             {
-                conn.kept.append(rest);
+                conn.kept.append(rest, &self.kept);
             }
         }
         if self.conns.at(slot).is_some_and(|conn| conn.kept.len() > BACKLOG_BYTES_MAX) {
             self.reset(slot);
         }
+        self.relieve();
     }
 
     /// Goes on with what a connection has kept.

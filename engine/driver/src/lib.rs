@@ -38,8 +38,10 @@ mod timed;
 mod turn;
 mod wheel;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 
 use protocols::proxy::{Answer, Event, Instant, Level, Notice, OpenError, Opened, QuestionId, Session, Side};
 
@@ -47,7 +49,7 @@ use conn::Conn;
 pub use ids::{ConnId, SessionId};
 use input::Fresh;
 use layer::{Layer, Wire};
-pub use limits::Limits;
+pub use limits::{Limits, TooMuch};
 pub use ops::{Op, Pace, Passage, SpliceEnd};
 pub use send::Outgoing;
 use session::{Brings, SessionState};
@@ -117,6 +119,10 @@ pub struct Driver {
     fired: Vec<u32>,
     /// Bytes in all spill buffers.
     spilled: usize,
+    /// Decoded input that waits, of all connections.
+    kept: Rc<Cell<usize>>,
+    /// A turn, and how much of what waits goes with those who were cut in it.
+    doomed: (u32, usize),
     /// When a drain ends every session.
     drain: Option<Instant>,
     /// Commands answered in this turn.
@@ -157,6 +163,8 @@ impl Driver {
             bulk: Wire::default(),
             fired: Vec::new(),
             spilled: 0,
+            kept: Rc::default(),
+            doomed: (0, 0),
             drain: None,
             timed: Vec::new(),
             servers: Vec::new(),
@@ -210,12 +218,24 @@ impl Driver {
         self.conns.len() < self.limits.connections_max
     }
 
-    /// Whether there is place for one more client, with what is kept for those who are there.
-    pub fn has_room_for_client(&self) -> bool {
+    /// What there is too much of for one more client, with what is kept for those who are there; `None` lets
+    /// him in.
+    pub fn full(&self) -> Option<TooMuch> {
         let Limits { connections_max, spill_bytes_max, .. } = self.limits;
         let kept = (connections_max / limits::KEPT_FROM_CLIENTS).min(limits::CONNECTIONS_KEPT_MAX);
         let spilled_max = spill_bytes_max - spill_bytes_max / limits::KEPT_FROM_CLIENTS;
-        self.conns.len() < connections_max - kept && self.spilled < spilled_max
+        if self.conns.len() >= connections_max - kept {
+            Some(TooMuch::Connections)
+        } else if self.waiting() >= spilled_max {
+            Some(TooMuch::Unsent)
+        } else {
+            None
+        }
+    }
+
+    /// Bytes that wait for somebody to take them: unsent, or received from who sends more than that.
+    pub fn waiting(&self) -> usize {
+        self.spilled + self.kept.get()
     }
 
     /// Runs a session without a client.
@@ -233,7 +253,7 @@ impl Driver {
         layer: Option<Box<dyn Layer>>,
         carriage: Carriage,
     ) -> Option<ConnId> {
-        if !self.has_room_for_client() {
+        if self.full().is_some() {
             return None;
         }
         let (session, _) = self.sessions.insert(SessionState::new(machine, true));

@@ -68,7 +68,7 @@ pub const QUIET_AFTER: Duration = Duration::from_secs(1);
 /// Pooled connections to one server.
 pub const POOLED_PER_SERVER_MAX: usize = 64;
 
-/// The part of a shard's connections, and of its spilled bytes, that no new client gets: who is there must
+/// The part of a shard's connections, and of its bytes that wait, that no new client gets: who is there must
 /// reach his server. One of so many.
 pub const KEPT_FROM_CLIENTS: usize = 16;
 
@@ -79,13 +79,22 @@ pub const CONNECTIONS_KEPT_MAX: usize = 128;
 /// while a table that grows leaves a copy behind.
 const ROOM_MAX: usize = 1 << 16;
 
+/// What a shard has too much of for one more client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TooMuch {
+    /// Connections: [`Limits::connections_max`].
+    Connections,
+    /// Bytes that wait for somebody to take them: [`Limits::spill_bytes_max`].
+    Unsent,
+}
+
 /// What the surroundings choose.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Connections of the shard, client and backend together.
     pub connections_max: usize,
-    /// Bytes of all spill buffers of the shard together. Past it a connection that does not take
-    /// what is sent to it is cut.
+    /// Bytes of the shard that wait for somebody to take them: spilled, or received from a side that is
+    /// being stopped. Past it who takes nothing for longest is cut.
     pub spill_bytes_max: usize,
     /// Time without progress after which a forward or pipe is stalled, and after which a flushed
     /// side that does not take its last bytes is cut.

@@ -127,7 +127,12 @@ impl Driver {
         let Some(spill) = &mut at.spill else { return };
         let n = n.min(spill.flying.len() - spill.sent);
         spill.sent += n;
-        self.spilled -= n;
+        if n > 0 {
+            spill.moved = now;
+        }
+        if at.finish != Finish::Closing {
+            self.spilled -= n;
+        }
         if at.finish != Finish::No {
             at.progress = now;
         }
@@ -156,18 +161,19 @@ impl Driver {
 
     /// Puts what was not sent behind what is spilled.
     pub(crate) fn spill_rest(&mut self, slot: u32, rest: Vec<u8>) {
+        let now = self.now;
+        let Some(conn) = self.conns.at_mut(slot).filter(|conn| conn.finish != Finish::Closing) else {
+            return;
+        };
         self.spilled += rest.len();
-        let Some(conn) = self.conns.at_mut(slot) else { return };
         if let Some(spill) = &mut conn.spill {
             spill.waiting.extend_from_slice(&rest);
         } else {
-            conn.spill = Some(Box::new(Spill { flying: rest, since: self.now, ..Spill::default() }));
+            conn.spill = Some(Box::new(Spill { flying: rest, since: now, moved: now, ..Spill::default() }));
             let id = self.conn_id(slot);
             self.ops.push_back(Op::Send(id));
         }
-        if self.spilled > self.limits.spill_bytes_max {
-            self.reset(slot);
-        }
+        self.relieve();
     }
 
     /// All that was pushed to a connection has gone out: who waited for it goes on.

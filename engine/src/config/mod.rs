@@ -90,6 +90,8 @@ pub struct Process {
     pub umask: u32,
     /// `rookery_shards`; `None` is a shard a core.
     pub shards: Option<usize>,
+    /// `rookery_unsent_max`: bytes of all shards that nobody takes; `None` is what a shard has by itself.
+    pub unsent_bytes_max: Option<usize>,
     /// `syslog_prefix`.
     pub syslog_prefix: Option<Box<str>>,
     /// `syslog_facility`.
@@ -219,6 +221,7 @@ fn process(imapd: &Imapd, file: &str) -> Result<Process, ConfError> {
         user: imapd.text("rookery_user").unwrap_or(USER).into(),
         umask: umask(imapd)?,
         shards,
+        unsent_bytes_max: unsent_bytes_max(imapd, file)?,
         syslog_prefix: imapd.text("syslog_prefix").map(Box::from),
         syslog_facility: facility,
         debug: imapd.switch("debug", false)?,
@@ -228,6 +231,16 @@ fn process(imapd: &Imapd, file: &str) -> Result<Process, ConfError> {
         data_timeout: data_timeout(imapd)?,
         keepalive: keepalive(imapd)?,
     })
+}
+
+/// `rookery_unsent_max`.
+fn unsent_bytes_max(imapd: &Imapd, file: &str) -> Result<Option<usize>, ConfError> {
+    let key = "rookery_unsent_max";
+    if imapd.value(key).is_none() {
+        return Ok(None);
+    }
+    let bytes = usize::try_from(imapd.size(key, 1, 0)?).ok().filter(|bytes| *bytes >= UNSENT_BYTES_MIN);
+    bytes.map(Some).ok_or_else(|| wrong(imapd, file, key, "expected 1M or more"))
 }
 
 /// `rookery_control_socket`, else the socket of this program in `configdirectory`. The master's has a
@@ -269,6 +282,9 @@ fn umask(imapd: &Imapd) -> Result<u32, ConfError> {
 
 /// Shards that `rookery_shards` may ask for.
 const SHARDS_MAX: usize = 1024;
+
+/// What a shard may keep unsent at least: what sixteen connections may each.
+pub(crate) const UNSENT_BYTES_MIN: usize = 16 * driver::limits::SPILL_BYTES_MAX;
 
 /// How long sessions have to say goodbye when nothing else is said.
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(10);

@@ -146,6 +146,12 @@ fn bad_values_are_refused_with_file_and_line() {
         ("umask: 077", "umask: 078", "imapd.conf:6: bad value for umask"),
         ("umask: 077", "umask: 1777", "expected an octal number up to 777, got 1777"),
         ("umask: 077", "rookery_shards: -1", "imapd.conf:6: bad value for rookery_shards"),
+        (
+            "umask: 077",
+            "rookery_unsent_max: 1000K",
+            "imapd.conf:6: bad value for rookery_unsent_max: expected 1M",
+        ),
+        ("umask: 077", "rookery_unsent_max: -1", "imapd.conf:6: bad value for rookery_unsent_max"),
         ("umask: 077", "tls_server_key: /x", "tls_server_cert is not set"),
         ("umask: 077", "syslog_facility: nowhere", "imapd.conf:6: bad value for syslog_facility"),
         ("mech_list: PLAIN LOGIN", "mech_list: GSSAPI", "imapd.conf:15: bad value for sasl_mech_list"),

@@ -155,6 +155,9 @@ pub(super) fn exposition(watched: &Watched) -> String {
         "clients for whom there was no place",
         |of| of.refused,
     ));
+    numbers.extend(by_shard("waiting_bytes", "gauge", "bytes that wait for somebody to take them", |of| {
+        of.waiting as u64
+    }));
     numbers.extend(by_shard("commands_total", "counter", "commands that were answered", |of| {
         of.snapshot.commands
     }));

@@ -10,6 +10,7 @@ use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::Duration;
 
+use driver::TooMuch;
 use driver::deflate::Deflaters;
 use driver::layer::Layer;
 use mupdate::directory::WaitForBarrier;
@@ -316,7 +317,7 @@ impl Host for DirectoryHost {
         self.clients.as_ref()?.accept(peer, self.directory.knowledge())
     }
 
-    fn refusal(&mut self, listener: ListenerId, _: Instant) -> Option<&'static [u8]> {
+    fn refusal(&mut self, listener: ListenerId, _: TooMuch, _: Instant) -> Option<&'static [u8]> {
         (listener == MUPDATE).then_some(b"* BYE \"Server Unable\"\r\n")
     }
 

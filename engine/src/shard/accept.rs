@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use driver::{Carriage, limits::Limits};
+use driver::{Carriage, Limits, TooMuch};
 use protocols::proxy::Instant;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
@@ -112,8 +112,8 @@ impl<H: Host> Carrier<H> {
 
     /// Serves a connection, or refuses it.
     pub(super) fn adopt(&mut self, listener: ListenerId, socket: OwnedFd) {
-        if !self.driver.has_room_for_client() {
-            return self.turn_away(listener, &socket);
+        if let Some(full) = self.driver.full() {
+            return self.turn_away(listener, full, &socket);
         }
         let Some(peer) = peer_of(&socket) else { return };
         if peer != PeerAddress::Unix {
@@ -129,9 +129,9 @@ impl<H: Host> Carrier<H> {
     }
 
     /// Tells who finds no place why, and closes: what fits into an empty socket is sent at once.
-    fn turn_away(&mut self, listener: ListenerId, socket: &OwnedFd) {
+    fn turn_away(&mut self, listener: ListenerId, full: TooMuch, socket: &OwnedFd) {
         self.refused += 1;
-        let Some(words) = self.host.refusal(listener, self.now) else { return };
+        let Some(words) = self.host.refusal(listener, full, self.now) else { return };
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         // Who is gone already hears nothing.
         let _ = rustix::net::send(socket, words, flags);

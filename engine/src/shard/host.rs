@@ -6,8 +6,8 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use driver::SessionId;
 use driver::layer::Layer;
+use driver::{SessionId, TooMuch};
 use protocols::proxy::{Answer, Instant, LayerKind, Notice, Opened, Question, QuestionId, Session};
 use smallvec::SmallVec;
 
@@ -88,7 +88,7 @@ pub trait Host {
     ) -> Option<Accepted>;
 
     /// What a client of this listener hears for whom there is no place; `None` closes without a word.
-    fn refusal(&mut self, _listener: ListenerId, _now: Instant) -> Option<&'static [u8]> {
+    fn refusal(&mut self, _listener: ListenerId, _full: TooMuch, _now: Instant) -> Option<&'static [u8]> {
         None
     }
 

@@ -30,6 +30,8 @@ pub struct Measured {
     pub connections: usize,
     /// Clients for whom there was no place, so far.
     pub refused: u64,
+    /// Bytes that wait for somebody to take them.
+    pub waiting: usize,
     /// Times of commands.
     pub snapshot: Snapshot,
 }
@@ -85,7 +87,7 @@ impl Measures {
         self.recorder.age(now.0 / SLOWEST_WINDOW);
         let snapshot = self.recorder.snapshot(|server| Arc::from(driver.server(server.0)));
         let (sessions, connections) = (driver.sessions(), driver.connections());
-        Measured { shard, sessions, connections, refused, snapshot }
+        Measured { shard, sessions, connections, refused, waiting: driver.waiting(), snapshot }
     }
 
     /// The parts of a command's time, which ends in this turn.

@@ -25,7 +25,7 @@ mod splice;
 
 pub use config::{Keepalive, Listener, Pipe, RECEIVE_BUFFERS, ShardConfig};
 pub use driver::layer::Layer;
-pub use driver::{Limits, SessionId};
+pub use driver::{Limits, SessionId, TooMuch};
 pub use exchange::{EXCHANGES_MAX, Exchange, QUESTION_BYTES_MAX};
 pub use host::{Accepted, ConnectPlan, Endpoint, Host, ListenerId, PeerAddress, Reply};
 pub use inbox::{Inbox, InboxReader, MakeSession, ToShard};

@@ -2,6 +2,7 @@
 
 mod forwards;
 mod layers;
+mod overload;
 mod pipes;
 mod pool;
 mod toy;

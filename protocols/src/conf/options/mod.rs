@@ -76,6 +76,7 @@ const OWN: &[Known] = &[
     own("rookery_send_id", Kind::Switch),
     own("rookery_slow_command", Kind::Duration),
     own("rookery_takeover", Kind::Choice(&["refused", "allowed"])),
+    own("rookery_unsent_max", Kind::Size),
     own("rookery_user", Kind::Text),
     own("rookery_xfer_shared", Kind::Switch),
     Known { security: true, ..own("sasl_mech_list", Kind::Text) },
