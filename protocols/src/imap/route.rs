@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::agenda::is_partial;
 use super::deeds::{Below, DEEDS_MAX, Deed, Doubt, is_of};
-use super::grammar::{Response, Status, UntaggedKind, code, response};
+use super::folder::astring;
+use super::grammar::{Response, Status, UntaggedKind, code, response, responses};
 use super::relocate::Relocation;
 use super::renamed::Renamed;
 use super::task::{Context, Line, News, Task, Want};
@@ -372,6 +374,9 @@ enum Step {
     AskBarrier(BackendId),
     LimitBarrier(BackendId),
     ExpectBarrier(BackendId),
+    /// The list does not tell what went along, nor did the server while it did it.
+    AskBelow(BackendId),
+    ExpectBelow(BackendId),
     /// What the list may not show is remembered.
     Remember(BackendId),
     /// Where the mailbox is, now that its move broke off.
@@ -433,14 +438,20 @@ impl Routed {
 
     /// Those below go along.
     pub(super) fn renaming(mut self, old: &[u8], new: &[u8]) -> Routed {
-        self.renames = Some(Box::new(Renamed { old: old.to_vec(), new: new.to_vec() }));
+        self.renames = Some(Box::new(Renamed::new(old, new)));
         self
     }
 
-    /// Takes note of a mailbox that went along.
+    /// Takes note of a mailbox that went along, told while it is done.
     fn note_renamed(&mut self, text: &[u8], cx: &Context<'_>) {
-        let new = self.renames.as_ref().and_then(|renames| renames.below(text));
-        let name = new.and_then(|new| cx.config.namespace.internal(new, cx.identity).ok());
+        if let Some(new) = self.renames.as_mut().and_then(|renames| renames.below(text)) {
+            self.note_below(new, cx);
+        }
+    }
+
+    /// Takes note of a mailbox that went along, as its server names it.
+    fn note_below(&mut self, new: &[u8], cx: &Context<'_>) {
+        let name = cx.config.namespace.internal(new, cx.identity).ok();
         if let Some(name) = name.filter(|_| self.does.len() < DEEDS_MAX) {
             self.does.push(Does::Make(name));
         }
@@ -450,6 +461,38 @@ impl Routed {
     fn note_broken_off(&mut self, text: &[u8]) {
         if let Some(reason) = self.relocation.as_ref().and_then(|relocation| relocation.broke_off(text)) {
             self.broke_off = Some(reason.into());
+        }
+    }
+
+    /// The list shows nothing of it yet.
+    fn go_unseen(&mut self, at: BackendId) {
+        let is_silent = self.renames.as_ref().is_some_and(|renames| !renames.is_told);
+        self.step = if is_silent { Step::AskBelow(at) } else { Step::Remember(at) };
+    }
+
+    fn ask_below(&self, cx: &Context<'_>, out: &mut Vec<u8>) {
+        let new = self.renames.as_ref().map_or(&[][..], |renames| &renames.new);
+        let pattern = astring(&[new, &[cx.config.namespace.separator, b'*']].concat());
+        cx.own_tag(1, out);
+        push(out, &[b" LIST \"\" ", &pattern, b"\r\n"]);
+    }
+
+    /// What is below the new name, where the server was asked for it.
+    fn handle_below(&mut self, at: BackendId, line: &[u8], cx: &Context<'_>) -> Line {
+        match response(line) {
+            Response::Tagged { .. } => {
+                self.step = Step::Remember(at);
+                Line::Drop
+            }
+            Response::Untagged { kind: UntaggedKind::List, .. } if is_partial(line) => Line::Whole,
+            Response::Untagged { kind: UntaggedKind::List, rest, .. } => {
+                if let Ok(row) = responses::list(rest) {
+                    self.note_below(&row.mailbox, cx);
+                }
+                Line::Drop
+            }
+            Response::Untagged { .. } => Line::Relay,
+            Response::Continuation { .. } | Response::Invalid => Line::Drop,
         }
     }
 
@@ -506,6 +549,24 @@ impl Routed {
         Ok(())
     }
 
+    fn not_moved(&mut self, cx: &Context<'_>, out: &mut Vec<u8>) -> Want {
+        self.step = Step::Over;
+        let reason = self.broke_off.as_deref().unwrap_or_default();
+        push(out, &[cx.tag, b" NO mailbox was not moved: ", reason, b"\r\n"]);
+        Want::Reply
+    }
+
+    /// One thing after another that was done, then the OK.
+    fn remember(&mut self, at: BackendId, cx: &Context<'_>, out: &mut Vec<u8>) -> Want {
+        self.step = Step::Remember(at);
+        if let (Some(does), Some(server)) = (self.does.pop(), cx.server(at)) {
+            return does.want(server);
+        }
+        self.step = Step::Over;
+        out.extend_from_slice(&self.held);
+        Want::Reply
+    }
+
     fn resume(&mut self, cx: &Context<'_>, now: Instant) {
         self.step = if self.route.resume(cx, now) { Step::Routing } else { Step::Refuse(UNREACHABLE) };
     }
@@ -547,7 +608,8 @@ impl Task for Routed {
                 self.does.iter_mut().for_each(Does::is_listed);
                 self.step = Step::Remember(*at);
             }
-            (Step::ExpectBarrier(at), News::Barrier(Err(_)) | News::Time) => self.step = Step::Remember(*at),
+            (Step::ExpectBarrier(at), News::Barrier(Err(_)) | News::Time) => self.go_unseen(*at),
+            (Step::ExpectBelow(at), News::Lost(id)) if at == id => self.step = Step::Remember(*at),
             (Step::ExpectWhere(at), News::Found(finding)) => self.found(*at, finding),
             (Step::ExpectWhere(_), News::Time) => self.step = Step::NotMoved,
             _ => {}
@@ -555,6 +617,9 @@ impl Task for Routed {
     }
 
     fn handle_line(&mut self, _from: Side, line: &[u8], cx: &Context<'_>, _now: Instant) -> Line {
+        if let Step::ExpectBelow(at) = self.step {
+            return self.handle_below(at, line, cx);
+        }
         match (response(line), &self.step) {
             (Response::Tagged { tag, status, text }, Step::ExpectReply(at)) if tag == cx.tag => {
                 self.handle_reply(*at, status, text, line)
@@ -600,25 +665,17 @@ impl Task for Routed {
                 self.step = Step::ExpectBarrier(at);
                 Some(Want::Wake(BARRIER_TIMEOUT))
             }
-            Step::Remember(at) => {
-                self.step = Step::Remember(at);
-                if let (Some(does), Some(server)) = (self.does.pop(), cx.server(at)) {
-                    return Some(does.want(server));
-                }
-                self.step = Step::Over;
-                out.extend_from_slice(&self.held);
-                Some(Want::Reply)
+            Step::AskBelow(at) => {
+                self.step = Step::ExpectBelow(at);
+                self.ask_below(cx, out);
+                Some(Want::Send(at))
             }
+            Step::Remember(at) => Some(self.remember(at, cx, out)),
             Step::AskWhere(at) => {
                 self.step = Step::ExpectWhere(at);
                 Some(Want::Find { name: self.route.name().to_vec(), freshness: Freshness::Barrier })
             }
-            Step::NotMoved => {
-                self.step = Step::Over;
-                let reason = self.broke_off.as_deref().unwrap_or_default();
-                push(out, &[cx.tag, b" NO mailbox was not moved: ", reason, b"\r\n"]);
-                Some(Want::Reply)
-            }
+            Step::NotMoved => Some(self.not_moved(cx, out)),
             Step::Doubt => {
                 let Some(does) = self.does.pop() else {
                     self.step = Step::Refuse(MAY_BE_DONE);
@@ -638,7 +695,11 @@ impl Task for Routed {
                 Some(Want::Reply)
             }
             Step::Over => Some(Want::Done),
-            waiting @ (Step::ExpectReply(_) | Step::ExpectBarrier(_) | Step::ExpectWhere(_) | Step::End) => {
+            waiting @ (Step::ExpectReply(_)
+            | Step::ExpectBarrier(_)
+            | Step::ExpectBelow(_)
+            | Step::ExpectWhere(_)
+            | Step::End) => {
                 self.step = waiting;
                 None
             }
