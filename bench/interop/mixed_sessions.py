@@ -342,7 +342,7 @@ def server_that_restarts_ends_notify(bed):
     if "NOTIFY" not in offered(bed, "user001"):
         return
     for instance in ("backend1", "backend2"):
-        s, other = bed.session("user001", timeout=150), bed.session("user003")
+        s, other = bed.session("user001"), bed.session("user003")
         ok(s.command("NOTIFY SET (mailboxes (team01 team02) (MessageNew MessageExpunge))"))
         bed.stop(instance)
         s.until_match("NOTIFICATIONOVERFLOW", 120)

@@ -23,6 +23,8 @@ from moving import moved
 
 DEBIANS = None
 OURS = "ours"
+# A client waits as long as the frontend does for a server that starts, and a bit.
+PATIENCE_SECONDS = 150
 
 
 class Mixture(Bed):
@@ -45,6 +47,9 @@ class Mixture(Bed):
         super().down()
         if self.master:
             self.master.kill()
+
+    def session(self, *words, timeout=PATIENCE_SECONDS, **more):
+        return super().session(*words, timeout=timeout, **more)
 
     def version(self, n):
         """What a backend says that it is, as numbers."""
@@ -104,7 +109,7 @@ def audit_finds_nothing(bed):
 # ---------------------------------------------------------------- moves
 def idle_for(bed, user):
     """A session that waits in its INBOX."""
-    s = bed.session(user, timeout=150)
+    s = bed.session(user)
     ok(s.command("SELECT INBOX"))
     tag = s.tag()
     s.send(f"{tag} IDLE\r\n".encode())
@@ -123,18 +128,18 @@ def user_moves_to_and_fro(bed):
         ok(owner.command(f"APPEND {folder} {{}}", message("kept")))
         owner.close()
         s, tag = idle_for(bed, user)
-        reader = bed.session(user, timeout=150)
+        reader = bed.session(user)
         before = mixed_sessions.picture(reader, "INBOX")
         for at, to in ((home, away), (away, home)):
             moved(bed, user, at, to)
-            sender = bed.session(user, timeout=150)
+            sender = bed.session(user)
             ok(sender.command("APPEND INBOX (\\Flagged) {}", message(f"after the move to {to}")))
             s.until_match(r"EXISTS", 120)
             s.send(b"DONE\r\n")
             assert s.until_match(f"^{tag} ", 60)[-1].split()[1] == b"OK"
             sender.command("LOGOUT")
             sender.close()
-            reader = bed.session(user, timeout=150)
+            reader = bed.session(user)
             assert f"after the move to {to}" in subjects(reader, "INBOX") and subjects(reader, folder) == ["kept"]
             assert any(b"noted" in line for line in ok(reader.command(f"GETMETADATA {folder} (/private/comment)")).lines)
             found = ok(reader.command('LIST (SPECIAL-USE) "" "*"')).named("LIST")
@@ -161,9 +166,9 @@ def at_server(bed, name):
 def upgraded_under_sessions(bed):
     """backend2 stops as 3.6 and starts again as the newer one on its spool; sessions are alive, and go on."""
     waiting, tag = idle_for(bed, "user002")
-    guest = bed.session("user001", timeout=150)
+    guest = bed.session("user001")
     ok(guest.command("SELECT team02"))
-    resting = bed.session("user004", timeout=150)
+    resting = bed.session("user004")
     old = mixed_sessions.offered(bed, "user001")
     before = {box: mixed_sessions.picture(bed.session("user002"), box) for box in ("INBOX", "INBOX.Sent", "team02")}
     script = b'require "fileinto";\r\nif header :contains "subject" "lmtp" { fileinto "INBOX.Sent"; }\r\n'
@@ -172,7 +177,7 @@ def upgraded_under_sessions(bed):
     sieve.ok('SETACTIVE "main"')
     bed.become("backend2", bed.newer)
     assert bed.version(2) > (3, 6), bed.version(2)
-    ok(resting.command("SELECT INBOX"))
+    wait_for(lambda: resting.command("SELECT INBOX").status == "OK", "server that is believed to be back")
     assert len(ok(resting.command("FETCH 1:* (UID FLAGS)")).named("FETCH")) == 5
     ok(guest.command("NOOP"))
     ok(guest.command("APPEND team02 {}", message("after the upgrade")))
