@@ -1,4 +1,5 @@
 """A murder for one configuration, with the real Cyrus frontend or with rookeryd in its place."""
+import contextlib
 import glob
 import importlib.machinery
 import importlib.util
@@ -158,7 +159,7 @@ class Bed:
         was killed for a moment after its death, hence more than one."""
         try:
             for _ in range(16):
-                self.session(timeout=1).close()
+                self.session(timeout=10).close()
         except (Lost, OSError):
             return False
         return True
@@ -235,9 +236,24 @@ class Bed:
                 found.append(int(stat.split("/")[2]))
         return found
 
+    def freeze(self, instance):
+        """Stops all processes of an instance with SIGSTOP, those too that its master forks meanwhile; which they are."""
+        frozen = set()
+        while fresh := set(self.pids(instance)) - frozen:
+            signalled(fresh, signal.SIGSTOP)
+            frozen |= fresh
+        return frozen
+
     def tls(self):
         """A context that trusts the test's authority."""
         return ssl.create_default_context(cafile=f"{self.folder}/tls/ca.pem")
+
+
+def signalled(pids, sig):
+    """A signal to those that still live."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, sig)
 
 
 def reachable(address, port=143):

@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 
-from bed import Bed
+from bed import Bed, signalled
 from daemon import scram_line
 from wire import Lost
 
@@ -62,19 +62,14 @@ class Stopped:
     """All processes of an instance stand still meanwhile."""
 
     def __init__(self, bed, instance):
-        self.pids = bed.pids(instance)
+        self.bed, self.instance, self.pids = bed, instance, ()
 
     def __enter__(self):
-        for pid in self.pids:
-            os.kill(pid, signal.SIGSTOP)
+        self.pids = self.bed.freeze(self.instance)
         return self
 
     def __exit__(self, *_):
-        for pid in self.pids:
-            try:
-                os.kill(pid, signal.SIGCONT)
-            except ProcessLookupError:
-                pass
+        signalled(self.pids, signal.SIGCONT)
 
 
 class FreshUser:

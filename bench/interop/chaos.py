@@ -1,12 +1,12 @@
 """Backends and the master are killed, stopped and restarted under 200 clients; nothing acknowledged may be lost."""
 import collections
-import os
 import random
 import re
 import signal
 import threading
 import time
 
+from bed import signalled
 from leak import memory_kib, settled_descriptors, use_every_receive_buffer
 from wire import Lost
 
@@ -181,15 +181,9 @@ def harm(bed, dice, number):
     if number < len(FIRST_HARMS):
         how, instance = FIRST_HARMS[number]
     if how == "stop":
-        pids = bed.pids(instance)
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        pids = bed.freeze(instance)
         time.sleep(dice.uniform(0.5, 4))
-        for pid in pids:
-            try:
-                os.kill(pid, signal.SIGCONT)
-            except ProcessLookupError:
-                pass
+        signalled(pids, signal.SIGCONT)
     else:
         bed.stop(instance, kill=how == "kill")
         time.sleep(dice.uniform(0, 2))

@@ -158,7 +158,7 @@ def byte_by_byte_input_is_the_same(bed):
     s = bed.session("user001")
     for byte in b"b1 SELECT INBOX\r\nb2 FETCH 1 (UID)\r\nb3 APPEND INBOX.Trash {5+}\r\nA: b\n\r\nb4 NOOP\r\n":
         s.send(bytes([byte]))
-    seen = s.until_match("^b4 ", 20)
+    seen = s.until_match("^b4 ", 60)
     assert any(x.startswith(b"b1 OK") for x in seen) and any(x.startswith(b"b4 OK") for x in seen), seen
     s.close()
 

@@ -364,7 +364,8 @@ def logins_by_saslauthd(bed):
 
 
 def logins_at_the_home_server(bed):
-    with Daemon(bed) as daemon:
+    """A dead home server is told at once: nobody waits for `client_timeout`."""
+    with Daemon(bed, {"client_timeout": "10m"}) as daemon:
         for user in ("user001", "user002", "cyrus"):
             s = bed.session(user)
             if user != "cyrus":
@@ -380,9 +381,7 @@ def logins_at_the_home_server(bed):
         try:
             for _ in range(3):
                 s = bed.session()
-                before = time.monotonic()
                 says(s.command("LOGIN user002 pw-user002"), b" NO [UNAVAILABLE]")
-                assert time.monotonic() - before < 2, "a dead home server takes long"
                 s.close()
             daemon.logged(f"cannot connect to {bed.backend_host(2)}: Connection refused")
             bed.session("user001").close()
@@ -461,7 +460,7 @@ def serves_its_copy_while_the_master_is_down(bed):
 def greets(bed):
     """Whether somebody greets on port 143."""
     try:
-        Session(bed.address, timeout=1).close()
+        Session(bed.address, timeout=10).close()
         return True
     except (OSError, Lost):
         return False
@@ -501,7 +500,7 @@ def hangup_reads_everything_again(bed):
         for s in (over_tls, plain):
             says(s.command("SELECT INBOX"), b" OK")
         plain.send(b"i1 IDLE\r\n")
-        plain.until_match(r"^\+", 5)
+        plain.until_match(r"^\+", WAIT_SECONDS)
         certificate(bed, path)
         daemon.configure(changes | {"servername": "after.test"})
         daemon.process.send_signal(signal.SIGHUP)
@@ -513,7 +512,7 @@ def hangup_reads_everything_again(bed):
         s.close()
         says(over_tls.command("FETCH 1 (UID)"), b" OK")
         plain.send(b"DONE\r\n")
-        assert plain.until_match("^i1 ", 5)[-1].startswith(b"i1 OK")
+        assert plain.until_match("^i1 ", WAIT_SECONDS)[-1].startswith(b"i1 OK")
         broken_configuration_is_not_taken(bed, daemon, changes)
         says(over_tls.command("NOOP"), b" OK")
         over_tls.close()
@@ -538,14 +537,15 @@ def descriptors(pid):
 
 
 def stops_cleanly(bed, sig):
-    daemon = Daemon(bed).start()
+    """Who is idle does not hold it up: nobody waits for `rookery_drain`."""
+    daemon = Daemon(bed, {"rookery_drain": "10m"}).start()
     try:
         bed.session("user001").close()
         at_rest = descriptors(daemon.process.pid)
         new, quiet, idle = bed.session(), bed.session("user001"), bed.session("user002", port=993, tls=bed.tls())
         says(idle.command("SELECT INBOX"), b" OK")
         idle.send(b"i1 IDLE\r\n")
-        idle.until_match(r"^\+", 5)
+        idle.until_match(r"^\+", WAIT_SECONDS)
         gone = bed.session("user001")
         says(gone.command("SELECT team02"), b" OK")
         gone.close()
@@ -553,14 +553,12 @@ def stops_cleanly(bed, sig):
         more.command("LOGOUT")
         more.close()
         assert descriptors(daemon.process.pid) > at_rest
-        before = time.monotonic()
         process = daemon.process
         process.send_signal(sig)
         for s in (new, quiet, idle):
-            lines = s.drain(5)
+            lines = s.drain(WAIT_SECONDS)
             assert lines and lines[-1].startswith(b"* BYE"), (s.name, lines)
         assert process.wait(WAIT_SECONDS) == 0, daemon.log()
-        assert time.monotonic() - before < 3, "took long"
         assert not greets(bed) and not os.path.exists(daemon.pid_file)
         daemon.process = None
         assert "stopped" in daemon.log(), daemon.log()
@@ -582,7 +580,7 @@ def drain_has_an_end(bed):
         before = time.monotonic()
         status = daemon.stop()
         took = time.monotonic() - before
-        assert status == 0 and 1.5 < took < 5, (status, took, daemon.log())
+        assert status == 0 and 1.5 < took < WAIT_SECONDS, (status, took, daemon.log())
         s.close()
     finally:
         daemon.kill()

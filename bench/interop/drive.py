@@ -380,7 +380,7 @@ def idling(d):
         other = d.bed.session("user001" if box == "INBOX" else "user002")
         other.command(f"APPEND {q(box)} {{}}", message("pushed"))
         other.close()
-        exchange.lines += s.until_match(r"^\* \d+ EXISTS", 10)
+        exchange.lines += s.until_match(r"^\* \d+ EXISTS", 60)
         s.send(b"DONE\r\n")
         s.until(exchange, tag)
         s.command("FETCH * (UID)")

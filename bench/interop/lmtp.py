@@ -15,7 +15,7 @@ import time
 import uuid
 
 import postfix
-from bed import Bed
+from bed import Bed, signalled
 from daemon import Daemon, wait_for, write
 from moving import Moving, pause_for
 
@@ -314,17 +314,14 @@ def dead_backend_in_the_middle_of_data(world):
 
 
 def silent_backend_costs_its_own_recipients(world):
-    pids = world.bed.pids("backend3")
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+    pids = world.bed.freeze("backend3")
     try:
         client = world.lmtp()
         rcpts, ends = client.deliver(["user003", "user001"])
         assert [reply[:9] for reply in rcpts] == ["451 4.4.3", "250 2.1.5"], rcpts
         assert ends[0].startswith("250"), ends
     finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+        signalled(pids, signal.SIGCONT)
     wait_for(lambda: client.deliver(["user003"])[0][0].startswith("250"), "backend3 to take mail again")
 
 

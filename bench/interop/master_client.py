@@ -251,7 +251,7 @@ class Master:
             return None
         process.send_signal(signal.SIGTERM)
         try:
-            return process.wait(10)
+            return process.wait(READY_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

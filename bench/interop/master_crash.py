@@ -71,7 +71,7 @@ def round_of(master, writers, seconds):
     time.sleep(seconds)
     master.kill()
     for writer in writers:
-        writer.join(10)
+        writer.join(60)
         assert not writer.is_alive(), "a writer hangs"
     took = master.start()
     with master.client() as client:

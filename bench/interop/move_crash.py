@@ -4,13 +4,12 @@ that may be used, and backends that say nothing.
 Where it is cut off is no chance: the destination is stopped until the source has told the messages, then the source
 until the frontend has noted that all are copied.
 """
-import contextlib
 import hashlib
-import os
 import re
 import signal
 import time
 
+from bed import signalled
 from wire import Lost
 
 NOTICE_SECONDS = 60
@@ -44,13 +43,6 @@ def copies(bed, backend, user, box, names):
     return [lines.count(f"<{name}>".encode()) for name in names]
 
 
-def signalled(pids, sig):
-    """A signal to those that still live."""
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, sig)
-
-
 def journal(bed):
     """What the frontend keeps of moves."""
     with open(bed.conf("conf/rookery-moves"), errors="replace") as f:
@@ -68,12 +60,11 @@ def wait_for(what, condition, seconds=NOTICE_SECONDS):
 def half_moved(bed, s, uids, pause):
     """UID MOVE to the other backend that has copied all and expunged nothing; whether it came so far. Both servers
     are stopped then."""
-    destination, begun = bed.pids("backend2"), journal(bed).count("begin ")
-    signalled(destination, signal.SIGSTOP)
+    destination, begun = bed.freeze("backend2"), journal(bed).count("begin ")
     s.send(f"m UID MOVE {uids[0]}:{uids[-1]} team02\r\n".encode())
     wait_for("the begin of a move", lambda: journal(bed).count("begin ") > begun)
     time.sleep(pause)                      # the source tells the messages
-    signalled(bed.pids("backend1"), signal.SIGSTOP)
+    bed.freeze("backend1")
     noted = journal(bed).count("copied ")
     signalled(destination, signal.SIGCONT)
     try:
@@ -146,7 +137,7 @@ def destination_is_killed(bed):
     uids = [append(s, "INBOX", name) for name in names]
     assert s.command("SELECT INBOX").status == "OK"
     begun = journal(bed).count("begin ")
-    signalled(bed.pids("backend2"), signal.SIGSTOP)
+    bed.freeze("backend2")
     s.send(f"m UID MOVE {uids[0]}:{uids[-1]} team02\r\n".encode())
     wait_for("the begin of a move", lambda: journal(bed).count("begin ") > begun)
     bed.stop("backend2", kill=True)
@@ -255,8 +246,7 @@ def silent_home(bed):
     whole = sorted(s.command('LIST "" "*"').named("LIST"))
     subscribed = named(s.command('LSUB "" "*"'), "LSUB")
     assert subscribed and len(whole) > 4, (subscribed, whole)
-    pids = bed.pids("backend1")
-    signalled(pids, signal.SIGSTOP)
+    pids = bed.freeze("backend1")
     try:
         answer = s.command('LIST "" "*"')
         assert answer.status == "OK" and sorted(answer.named("LIST")) == whole, answer.lines

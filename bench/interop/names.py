@@ -8,39 +8,39 @@ import signal
 import threading
 import time
 
-from bed import Bed
+from bed import Bed, signalled
 from beside import Beside
 from daemon import ARGON2
 from lmtp import Lmtp
 
 # Each look at a server that hangs takes as long; one that lives must answer within it on a busy machine.
-WAIT_SECONDS = 4
+# How long the frontend waits for a server: of one that is well longer than a busy machine takes, and short where one
+# that hangs is waited for again and again.
+WAIT_SECONDS = 60
+HANG_SECONDS = 4
 MODES = ["random", "freespace-most", "freespace-percent-most", "freespace-percent-weighted", "freespace-percent-weighted-delta"]
 
 
-def configured(bed, *more, method="backend"):
+def configured(bed, *more, method="backend", wait=WAIT_SECONDS):
     """The frontend with these lines more."""
     bed.stop_frontend()
-    bed.write_configuration(method, [f"rookery_fan_out_timeout: {WAIT_SECONDS}s", f"client_timeout: {WAIT_SECONDS}s", *more])
+    bed.write_configuration(method, [f"rookery_fan_out_timeout: {wait}s", f"client_timeout: {wait}s", *more])
     bed.start_frontend()
 
 
 @contextlib.contextmanager
 def away(bed, instance, how):
     """A backend is killed, or stopped so that it still takes connections, and comes back."""
-    stopped = bed.pids(instance) if how == "hangs" else []
+    stopped = []
     if how == "hangs":
-        for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
+        stopped = bed.freeze(instance)
     else:
         bed.stop(instance, kill=True)
     try:
         yield
     finally:
         if how == "hangs":
-            for pid in stopped:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
+            signalled(stopped, signal.SIGCONT)
         else:
             bed.start(instance)
 
@@ -53,10 +53,11 @@ def lines(answer, keyword="LIST"):
 def home_away(bed, how):
     """user001's home is away: rows stand, subscriptions and special uses are the last known, in every
     session; user003, of whom nothing was heard, is told that it is for now."""
-    configured(bed)                        # a frontend that has heard of nobody yet
+    configured(bed, wait=HANG_SECONDS if how == "hangs" else WAIT_SECONDS)      # a frontend that has heard of nobody yet
     sessions = [bed.session("user001") for _ in range(4)]
     stranger = bed.session("user003")
     first = sessions[0]
+    assert first.command("STATUS team02 (MESSAGES)").status == "OK"             # it has a connection to the other server
     first.command('SETMETADATA INBOX.Sent (/private/specialuse "\\\\Sent")')
     assert first.command("SUBSCRIBE team02").status == "OK"
     asked = ['LSUB "" "*"', 'LSUB "" "INBOX.%"', 'LIST (SUBSCRIBED) "" "*"', 'LIST (SPECIAL-USE) "" "*"', 'LIST "" "*"']

@@ -141,7 +141,7 @@ def idle_sessions_are_sent_away(world):
     assert inside.command("SELECT INBOX").status == "OK"
     tag = inside.tag()
     inside.send(f"{tag} IDLE\r\n".encode())
-    inside.until_match(r"^\+", 10)
+    inside.until_match(r"^\+", WAIT_SECONDS)
     pop, guest, sieve, mta = Pop(world, address=world.ours), Pop(world, address=world.ours), Sieve(world, address=world.ours), world.lmtp()
     assert pop.login("user003").startswith(b"+OK") and pop.command("STAT").startswith(b"+OK")
     assert sieve.login("user003").startswith(b"OK")

@@ -268,7 +268,7 @@ def goes_to_the_background_when_it_serves(bed):
         assert second.returncode == 73 and b"already running" in second.stdout, second
     finally:
         os.kill(pid, signal.SIGTERM)
-    assert s.drain(5)[-1].startswith(b"* BYE")
+    assert s.drain(WAIT_SECONDS)[-1].startswith(b"* BYE")
     wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "end")
     assert not os.path.exists(daemon.pid_file) and not os.path.exists(ready), "files stay"
 
