@@ -300,7 +300,8 @@ def locked_memory_is_enough_for_many_shards(bed):
             os.chown(path, user, user)
         return made
     with daemon(64, 8 << 20):
-        sessions = [bed.session(port=10144) for _ in range(128)]
+        # Shards begin one after the other, which takes a busy machine a minute, and connections wait for theirs.
+        sessions = [bed.session(port=10144, timeout=10 * WAIT_SECONDS) for _ in range(128)]
         for s in sessions:
             says(s.command("NOOP"), b" OK")
             s.close()
