@@ -164,6 +164,8 @@ impl Ring {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
+            // `has_news` looks at it.
+            .setup_taskrun_flag()
             .setup_submit_all()
             .setup_cqsize(size.completions)
             .setup_clamp()

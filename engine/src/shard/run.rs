@@ -5,8 +5,10 @@
 //! on the eventfd of the own ring, when nothing came. Other threads reach the shard through its
 //! inbox, which the own ring watches; only glommio's own tasks and timers wait for the hold.
 
+use std::cell::Cell;
 use std::io;
-use std::os::fd::{FromRawFd, IntoRawFd};
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Duration;
 
 use driver::Driver;
@@ -30,6 +32,11 @@ const HOLD: Duration = YIELD_EVERY;
 /// yield asks for the next (measured: 8 enters a turn, and 70 ms of CPU a second when idle). A yield
 /// costs about 15 µs.
 const YIELD_EVERY: Duration = Duration::from_millis(10);
+
+/// How long a shard sleeps at most, whoever does not wake it. On a busy machine the kernel (6.18.44) was seen not to
+/// signal the eventfd of a ring whose sockets had input, and as it signals only for the first of what is to be done,
+/// the shard slept on, for 17 minutes, until a debugger came. Looking again costs an idle shard about 0.1 ms of CPU.
+const PARKED_MAX: Duration = Duration::from_secs(2);
 
 /// Runs a shard on the calling thread until it was drained or stopped through its inbox.
 ///
@@ -55,7 +62,8 @@ pub fn run(config: ShardConfig, host: impl Host, inbox: InboxReader) -> Result<(
             Carrier::new(Parts { ring, buffers, driver, host, inbox, pipes, keepalive, index, room });
         carrier.listen(config.listeners);
         carrier.watch_inbox();
-        Loop { carrier, armed: None, yielded: Instant(0) }.run().await.map_err(broken)
+        let is_parked = Rc::default();
+        Loop { carrier, armed: None, yielded: Instant(0), is_parked }.run().await.map_err(broken)
     })
 }
 
@@ -65,10 +73,24 @@ struct Loop<H> {
     armed: Option<Instant>,
     /// When glommio last had the thread.
     yielded: Instant,
+    is_parked: Rc<Cell<bool>>,
+}
+
+/// Wakes a shard that has slept for long, again and again.
+async fn look_again(is_parked: Rc<Cell<bool>>, signal: OwnedFd) {
+    loop {
+        glommio::timer::sleep(PARKED_MAX).await;
+        if is_parked.get() {
+            // The counter cannot be full: the shard reads it.
+            let _ = rustix::io::write(&signal, &1_u64.to_ne_bytes());
+        }
+    }
 }
 
 impl<H: Host> Loop<H> {
     async fn run(mut self) -> io::Result<()> {
+        let again = self.carrier.ring.signal().try_clone()?;
+        let again = glommio::spawn_local(look_again(Rc::clone(&self.is_parked), again));
         let signal = self.carrier.ring.signal().try_clone()?;
         #[allow(unsafe_code, reason = "glommio takes descriptors raw")]
         // SAFETY: the descriptor is a fresh duplicate that the file owns alone from here on.
@@ -95,6 +117,7 @@ impl<H: Host> Loop<H> {
                 }
             }
         }
+        again.cancel().await;
         // Submits the last closes.
         self.carrier.ring.enter(Duration::ZERO)?;
         let Carrier { ring, buffers, .. } = self.carrier;
@@ -127,7 +150,10 @@ impl<H: Host> Loop<H> {
         self.carrier.ring.enter(Duration::ZERO)?;
         if !self.carrier.ring.has_news() && self.carrier.inbox.begin_waiting() {
             self.yielded = self.carrier.now;
-            signal.read_at(0, 8).await.map_err(|why| io::Error::other(why.to_string()))?;
+            self.is_parked.set(true);
+            let woken = signal.read_at(0, 8).await;
+            self.is_parked.set(false);
+            woken.map_err(|why| io::Error::other(why.to_string()))?;
         }
         self.carrier.inbox.end_waiting();
         self.carrier.ring.signal_on(false);
