@@ -6,17 +6,17 @@ use std::time::Duration;
 use protocols::proxy::Instant;
 
 use crate::boxes::{NAMES, STEM, identity};
+use crate::dialog::{Dialog, tagged};
 use crate::dice::Dice;
 use crate::flags::{Flags, date_of_seed};
 use crate::machines::{COMMAND_TIMEOUT, FAN_OUT_TIMEOUT, LOGIN_TIMEOUT};
 use crate::mailbox::{numbers, set_of};
 use crate::message;
-use crate::net::{Broken, EndId, Net};
+use crate::net::{EndId, Net};
 use crate::overseer::quota;
 use crate::picture::Picture;
 use crate::truth::{Action, Deed, Outcome, Truth};
 use crate::typed::inner;
-use crate::units::{Unit, Units};
 
 /// Bytes of the largest body that is appended.
 const BODY_BYTES_MAX: usize = 200_000;
@@ -42,16 +42,13 @@ const CHOSEN_MAX: usize = 3;
 pub struct Client {
     /// Its user.
     pub user: String,
-    end: EndId,
-    units: Units,
-    out: Vec<u8>,
+    dialog: Dialog,
     /// Bytes that follow once the server says "go ahead" to the command of this tag.
     held: Option<(String, Vec<u8>)>,
     /// Commands without a tagged answer, in order.
     pending: Vec<Pending>,
     /// When the last of them was answered.
     answered: Instant,
-    next_tag: u32,
     steps_left: usize,
     boxes: Vec<String>,
     /// It is of those who come when all is well, and is refused nothing.
@@ -81,8 +78,6 @@ pub struct Client {
     pub waited: usize,
     /// Commands that were answered NO or BAD.
     pub answered_no: usize,
-    /// Print what is said.
-    trace: bool,
     /// What must not happen and did.
     pub violations: Vec<String>,
 }
@@ -138,13 +133,10 @@ impl Client {
     pub fn new(user: &str, end: EndId, boxes: Vec<String>, steps: usize, trace: bool) -> Client {
         Client {
             user: user.to_owned(),
-            end,
-            units: Units::default(),
-            out: Vec::new(),
+            dialog: Dialog::new(user, 'c', end, trace),
             held: None,
             pending: Vec::new(),
             answered: Instant(0),
-            next_tag: 1,
             steps_left: steps,
             boxes,
             is_late: false,
@@ -162,7 +154,6 @@ impl Client {
             answered_ok: 0,
             waited: 0,
             answered_no: 0,
-            trace,
             violations: Vec::new(),
         }
     }
@@ -171,10 +162,6 @@ impl Client {
     pub fn late(mut self) -> Client {
         self.is_late = true;
         self
-    }
-
-    fn name(&self) -> String {
-        format!("{}@{}", self.user, self.end.0)
     }
 
     /// Commands that wait for their answer.
@@ -188,17 +175,16 @@ impl Client {
             return;
         }
         let mut turn = Turn { now, dice, truth };
-        let stands = net.receive(self.end, now, turn.dice, &mut |bytes| self.units.push(bytes));
-        while let Unit::Whole(unit) = self.units.poll() {
+        let stands = self.dialog.receive(net, now, turn.dice);
+        while let Some(unit) = self.dialog.poll() {
             self.response(&unit, &mut turn);
         }
         if stands.is_err() {
             return self.end(net, now, turn.truth);
         }
         self.speak(&mut turn);
-        match net.send(self.end, &self.out, now, turn.dice) {
-            Ok(n) => drop(self.out.drain(..n)),
-            Err(Broken) => self.end(net, now, turn.truth),
+        if self.dialog.send(net, now, turn.dice).is_err() {
+            self.end(net, now, turn.truth);
         }
     }
 
@@ -213,11 +199,11 @@ impl Client {
                 truth.boxes.told(number, Outcome::Doubtful);
             }
         }
-        net.close(self.end, now);
+        self.dialog.close(net, now);
     }
 
     fn violation(&mut self, what: &str) {
-        self.violations.push(format!("client {}: {what}", self.name()));
+        self.violations.push(format!("client {}: {what}", self.dialog.name));
     }
 
     fn check(&mut self, result: Result<(), String>) {
@@ -228,9 +214,6 @@ impl Client {
 
     fn response(&mut self, unit: &[u8], turn: &mut Turn<'_>) {
         let text = String::from_utf8_lossy(unit).into_owned();
-        if self.trace {
-            println!("             {} <- {}", self.name(), text.get(..90).unwrap_or(&text));
-        }
         if text.starts_with("+ ") {
             return self.continued(turn.dice);
         }
@@ -309,7 +292,7 @@ impl Client {
 
     fn continued(&mut self, dice: &mut Dice) {
         if let Some((_, rest)) = self.held.take() {
-            self.out.extend_from_slice(&rest);
+            self.dialog.add(&rest);
         } else if self.pending.last().is_some_and(|pending| pending.verb == Verb::Idle) {
             self.idling = true;
             if dice.per_mille(700) {
@@ -321,14 +304,12 @@ impl Client {
     }
 
     fn done(&mut self) {
-        self.out.extend_from_slice(b"DONE\r\n");
+        self.dialog.add(b"DONE\r\n");
         self.idling = false;
     }
 
     fn tagged(&mut self, text: &str, turn: &mut Turn<'_>) {
-        let mut words = text.splitn(3, ' ');
-        let (tag, status) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let rest = words.next().unwrap_or_default();
+        let (tag, status, rest) = tagged(text);
         if self.pending.first().is_none_or(|first| first.tag != tag) {
             let waits: Vec<_> = self.pending.iter().map(|pending| pending.tag.clone()).collect();
             return self.violation(&format!("answer {text:?} while {waits:?} wait"));
@@ -475,11 +456,11 @@ impl Client {
         if waits || self.saw_bye || self.pending.len() > turn.dice.below(3) {
             return;
         }
-        if self.next_tag == 1 {
+        if self.dialog.said == 0 {
             let login = format!("LOGIN {} pw-{}", self.user, self.user);
             return self.say(Verb::Login, &login, turn.now);
         }
-        if self.next_tag == 2 && turn.dice.per_mille(300) {
+        if self.dialog.said == 1 && turn.dice.per_mille(300) {
             self.qresync = true;
             return self.say(Verb::Enable, "ENABLE QRESYNC", turn.now);
         }
@@ -683,8 +664,8 @@ impl Client {
         });
         if turn.dice.per_mille(500) {
             self.say_part(Verb::Append, &format!("APPEND {name} {head} {{{}+}}\r\n", mail.len()), turn.now);
-            self.out.extend_from_slice(&mail);
-            self.out.extend_from_slice(b"\r\n");
+            self.dialog.add(&mail);
+            self.dialog.add(b"\r\n");
         } else {
             self.say_part(Verb::Append, &format!("APPEND {name} {head} {{{}}}\r\n", mail.len()), turn.now);
             let tag = self.pending.last().map(|pending| pending.tag.clone()).unwrap_or_default();
@@ -705,12 +686,7 @@ impl Client {
     }
 
     fn say_part(&mut self, verb: Verb, command: &str, now: Instant) {
-        let tag = format!("c{}", self.next_tag);
-        if self.trace {
-            println!("{:>12} {} -> {tag} {}", now.0, self.name(), command.trim_end());
-        }
-        self.next_tag += 1;
-        self.out.extend_from_slice(format!("{tag} {command}").as_bytes());
+        let tag = self.dialog.say(command, now);
         self.pending.push(Pending {
             tag,
             verb,

@@ -3,10 +3,10 @@
 use protocols::proxy::Instant;
 
 use crate::client::ANSWER_MAX;
+use crate::dialog::{Dialog, tagged};
 use crate::dice::Dice;
-use crate::net::{Broken, EndId, Net};
+use crate::net::{EndId, Net};
 use crate::truth::{Outcome, Truth};
-use crate::units::{Unit, Units};
 
 /// Who he is.
 pub const ADMIN: &str = "admin";
@@ -19,11 +19,8 @@ const SPREAD_TEXT: &str = "This mailbox hierarchy does not exist on a single bac
 
 /// The administrator.
 pub struct Overseer {
-    end: EndId,
-    units: Units,
-    out: Vec<u8>,
+    dialog: Dialog,
     pending: Option<Pending>,
-    next_tag: u32,
     steps_left: usize,
     roots: Vec<String>,
     /// He comes when all is well.
@@ -36,7 +33,6 @@ pub struct Overseer {
     pub answered_ok: usize,
     /// Commands that were answered NO or BAD.
     pub answered_no: usize,
-    trace: bool,
     /// What must not happen and did.
     pub violations: Vec<String>,
 }
@@ -60,11 +56,8 @@ impl Overseer {
     /// One who has connected, and will ask for these roots.
     pub fn new(end: EndId, roots: Vec<String>, steps: usize, is_late: bool, trace: bool) -> Overseer {
         Overseer {
-            end,
-            units: Units::default(),
-            out: Vec::new(),
+            dialog: Dialog::new("admin", 'a', end, trace),
             pending: None,
-            next_tag: 1,
             steps_left: steps,
             roots,
             is_late,
@@ -72,7 +65,6 @@ impl Overseer {
             over: false,
             answered_ok: 0,
             answered_no: 0,
-            trace,
             violations: Vec::new(),
         }
     }
@@ -82,18 +74,14 @@ impl Overseer {
         if self.over {
             return;
         }
-        let stands = net.receive(self.end, now, dice, &mut |bytes| self.units.push(bytes));
-        while let Unit::Whole(unit) = self.units.poll() {
+        let stands = self.dialog.receive(net, now, dice);
+        while let Some(unit) = self.dialog.poll() {
             self.response(&String::from_utf8_lossy(&unit), now, truth);
         }
         if self.pending.is_none() && dice.per_mille(300) {
             self.speak(dice, now, truth);
         }
-        match net.send(self.end, &self.out, now, dice) {
-            Ok(n) => drop(self.out.drain(..n)),
-            Err(Broken) => return self.end(net, now, truth),
-        }
-        if stands.is_err() {
+        if self.dialog.send(net, now, dice).and(stands).is_err() {
             self.end(net, now, truth);
         }
     }
@@ -104,24 +92,19 @@ impl Overseer {
         if let Some(Pending { asks: Asks::Set(_, number), .. }) = self.pending.take() {
             truth.quotas.told(number, Outcome::Doubtful);
         }
-        net.close(self.end, now);
+        self.dialog.close(net, now);
     }
 
     fn violation(&mut self, what: &str) {
-        self.violations.push(format!("admin@{}: {what}", self.end.0));
+        self.violations.push(format!("{}: {what}", self.dialog.name));
     }
 
     fn response(&mut self, text: &str, now: Instant, truth: &mut Truth) {
-        if self.trace {
-            println!("             admin@{} <- {text}", self.end.0);
-        }
         if let Some(rest) = text.strip_prefix("* ") {
             self.told.extend(quota(rest));
             return;
         }
-        let mut words = text.splitn(3, ' ');
-        let (tag, status) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let rest = words.next().unwrap_or_default();
+        let (tag, status, rest) = tagged(text);
         let Some(Pending { since, asks, .. }) = self.pending.take_if(|pending| pending.tag == tag) else {
             return self.violation(&format!("answer {text:?} that nobody waits for"));
         };
@@ -181,7 +164,7 @@ impl Overseer {
     }
 
     fn speak(&mut self, dice: &mut Dice, now: Instant, truth: &mut Truth) {
-        if self.next_tag == 1 {
+        if self.dialog.said == 0 {
             return self.say(&format!("LOGIN {ADMIN} pw-{ADMIN}"), Asks::Login, now);
         }
         if self.steps_left == 0 {
@@ -199,12 +182,7 @@ impl Overseer {
     }
 
     fn say(&mut self, command: &str, asks: Asks, now: Instant) {
-        let tag = format!("a{}", self.next_tag);
-        if self.trace {
-            println!("{:>12} admin@{} -> {tag} {command}", now.0, self.end.0);
-        }
-        self.next_tag += 1;
-        self.out.extend_from_slice(format!("{tag} {command}\r\n").as_bytes());
+        let tag = self.dialog.say(&format!("{command}\r\n"), now);
         self.pending = Some(Pending { tag, since: now, asks });
     }
 }
