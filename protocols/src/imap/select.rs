@@ -69,9 +69,10 @@ impl Select {
         }
     }
 
-    /// Goes on where the mailbox is when its connection was lost: a server ends all sessions of a user who moves.
+    /// Goes on where the mailbox is when its connection was lost: a server ends all sessions of a user who moves, be it
+    /// in the middle of what it tells of the mailbox. All of that is told again, and what came last is true.
     fn resume(&mut self, cx: &Context<'_>, now: Instant) {
-        let resumes = !self.has_told && self.route.resume(cx, now);
+        let resumes = self.route.resume(cx, now);
         self.step = if resumes { Step::Routing } else { Step::Leave(Then::Refuse(UNREACHABLE)) };
     }
 
