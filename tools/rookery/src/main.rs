@@ -11,6 +11,7 @@ mod list;
 mod locate;
 mod output;
 mod postfix_config;
+mod screen;
 mod socket;
 mod status;
 mod top;

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use engine::control::{self, Ask, Connection, Latency, Program, ShardLoad, SlowCommand, Status};
 use hdrhistogram::Histogram;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 use crate::cli::Common;
 use crate::exit::{Failure, Outcome};
 use crate::latency::time;
 use crate::output::{self, Form, Table, grouped, span};
+use crate::screen::fitted;
 use crate::socket;
 
 /// Verbs, backends and slow commands that are shown.
@@ -55,21 +56,26 @@ pub(crate) fn run(options: &Options, common: &Common, form: Form) -> Result<Outc
     Ok(Outcome::Fine)
 }
 
-/// Writes a frame, on a terminal over the one before.
+/// Writes a frame, on a terminal over the one before and no more than it shows.
 fn show(frame: &[u8], over: bool) -> io::Result<()> {
     let mut out = output::stdout();
     if over {
-        // Home; each line is cleared behind its text, and what stands below the last.
-        out.write_all(b"\x1b[H")?;
-        for line in frame.split_inclusive(|byte| *byte == b'\n') {
-            out.write_all(line.strip_suffix(b"\n").unwrap_or(line))?;
-            out.write_all(b"\x1b[K\n")?;
-        }
-        out.write_all(b"\x1b[J")?;
+        let (rows, columns) = size();
+        let lines = fitted(&String::from_utf8_lossy(frame), rows, columns);
+        // Home; each line is cleared behind its text, and what stands below the last, which has no line end: the
+        // screen would move up.
+        write!(out, "\x1b[H{}\x1b[K\x1b[J", lines.join("\x1b[K\n"))?;
     } else {
         out.write_all(frame)?;
     }
     out.flush()
+}
+
+/// Rows and columns of the terminal at this moment.
+fn size() -> (usize, usize) {
+    let told = tcgetwinsize(io::stdout()).map(|size| (size.ws_row.into(), size.ws_col.into()));
+    // A serial line does not know.
+    told.ok().filter(|(rows, columns)| *rows > 0 && *columns > 0).unwrap_or((24, 80))
 }
 
 /// Waits; whether the user pressed q meanwhile.
