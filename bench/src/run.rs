@@ -3,11 +3,14 @@
 use std::io::{IsTerminal, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use rustls::pki_types::ServerName;
+use signal_hook::consts::SIGINT;
 
 use backends::net::pin;
 use bench::load::{self, Plan, Point, Target, tls};
@@ -81,10 +84,21 @@ pub(super) fn run(arguments: &Run) -> Result<()> {
         scenario: scenario(arguments)?,
         pid: arguments.pid,
         progress: std::io::stderr().is_terminal().then_some(show as fn(&Point)),
+        interrupted: Arc::default(),
     };
     if plan.scenario.hold {
         return idle(&plan);
     }
+    let files = [&arguments.html, &arguments.json].into_iter().flatten();
+    for path in files.filter(|path| path.as_os_str() != "-") {
+        // What cannot be written is better known before than after.
+        let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        opened.with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let interrupted = &plan.interrupted;
+    // The first ^C ends the run with what it has, the second at once.
+    signal_hook::flag::register_conditional_shutdown(SIGINT, 130, Arc::clone(interrupted))?;
+    signal_hook::flag::register(SIGINT, Arc::clone(interrupted))?;
     let outcome = load::run(&plan)?;
     if plan.progress.is_some() {
         eprint!("\r\x1b[K");
@@ -104,6 +118,8 @@ pub(super) fn run(arguments: &Run) -> Result<()> {
         }
         None => print!("{}", report::summary(&report)),
     }
+    let counted = outcome.elapsed.as_secs_f64();
+    ensure!(!interrupted.load(Ordering::Relaxed), "interrupted: {counted:.1} s are told");
     Ok(())
 }
 

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -55,7 +57,7 @@ impl Drop for Backend {
 fn load(scenario: Scenario, backend: &Backend) -> anyhow::Result<Outcome> {
     let name = ServerName::try_from("localhost").unwrap();
     let target = Target { address: backend.address, name, tls: tls::trusting_everybody() };
-    load::run(&Plan { target, scenario, pid: None, progress: None })
+    load::run(&Plan { target, scenario, pid: None, progress: None, interrupted: Arc::default() })
 }
 
 /// NOOP for a second.
@@ -139,6 +141,37 @@ fn refusals_and_lost_connections_are_counted_and_survived() {
     assert!(outcome.lost > 0 && outcome.done() > outcome.lost, "{} lost, {}", outcome.lost, outcome.why);
 }
 
+/// Interrupts the run of the test below.
+static INTERRUPT: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+#[test]
+fn interrupted_run_tells_what_it_has() {
+    let backend = Backend::start(Protocol::Imap, Conduct { command_delay_ms: 5, ..Conduct::default() });
+    for rate in [None, Some(100.0)] {
+        INTERRUPT.store(false, Ordering::Relaxed);
+        let scenario = Scenario { seconds: 3600.0, ..noop(2, rate) };
+        let name = ServerName::try_from("localhost").unwrap();
+        let target = Target { address: backend.address, name, tls: tls::trusting_everybody() };
+        // At the first point of the counted time.
+        let progress = Some((|_| INTERRUPT.store(true, Ordering::Relaxed)) as fn(&load::Point));
+        let outcome =
+            load::run(&Plan { target, scenario, pid: None, progress, interrupted: INTERRUPT.clone() })
+                .unwrap();
+        assert!(outcome.elapsed < Duration::from_secs(3000) && outcome.lost == 0, "{:?}", outcome.elapsed);
+        let tally = &outcome.tallies[0];
+        assert!(tally.done + tally.unfinished > 0);
+        assert!(tally.done as f64 <= 400.0 * outcome.elapsed.as_secs_f64() + 2.0, "{}", tally.done);
+        assert!(tally.unfinished < 3600 * 50, "what was never due is counted");
+    }
+}
+
+#[test]
+fn server_of_another_protocol_is_an_error_soon() {
+    let backend = Backend::start(Protocol::Pop3, Conduct::default());
+    let why = load(noop(1, None), &backend).err().map(|e| e.to_string()).unwrap_or_default();
+    assert!(why.contains("errors"), "{why}");
+}
+
 #[test]
 fn server_that_is_not_there_is_an_error() {
     let backend = Backend::start(Protocol::Imap, Conduct::default());
@@ -183,7 +216,8 @@ fn every_scenario_runs_for_a_second_without_error() {
 fn held(scenario: Scenario, backend: &Backend) {
     let name = ServerName::try_from("localhost").unwrap();
     let target = Target { address: backend.address, name, tls: tls::trusting_everybody() };
-    let plan = Plan { target, scenario, pid: Some(std::process::id()), progress: None };
+    let plan =
+        Plan { target, scenario, pid: Some(std::process::id()), progress: None, interrupted: Arc::default() };
     let points = load::idle(&plan, &[5, 10], Duration::from_millis(10)).unwrap();
     assert_eq!(points.iter().map(|(sessions, _)| *sessions).collect::<Vec<_>>(), [5, 10]);
 }

@@ -115,9 +115,11 @@ fn axes(out: &mut String, scale: &Scale) {
 fn draw(out: &mut String, scale: &Scale, n: usize, curve: &Curve<'_>) {
     let colour = COLOURS[n % COLOURS.len()];
     let mut path = String::new();
+    let (end, _) = TICKS[TICKS.len() - 1];
+    // Of a hundred commands none says what the thousandth would take.
+    let last = (1.0 - 1.0 / curve.histogram.len() as f64).clamp(0.5, end);
     for point in 0..=POINTS {
-        let (end, _) = TICKS[TICKS.len() - 1];
-        let quantile = 1.0 - (1.0 - end).powf(f64::from(point) / f64::from(POINTS));
+        let quantile = 1.0 - (1.0 - last).powf(f64::from(point) / f64::from(POINTS));
         let us = curve.histogram.value_at_quantile(quantile) as f64;
         let command = if point == 0 { 'M' } else { 'L' };
         // Writing to a string does not fail.

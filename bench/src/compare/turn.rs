@@ -23,7 +23,7 @@ pub(super) fn plan(case: &Case, peer: &Peer, seconds: f64, tls: &Arc<ClientConfi
     (scenario.seconds, scenario.warm_up) = (seconds, seconds / 4.0);
     let address = if case.tls { peer.tls.unwrap_or(peer.plain) } else { peer.plain };
     let target = Target { address, name: ServerName::from(address.ip()), tls: Arc::clone(tls) };
-    Plan { target, scenario, pid: Some(peer.pid()), progress: None }
+    Plan { target, scenario, pid: Some(peer.pid()), progress: None, interrupted: Arc::default() }
 }
 
 /// Starts a peer and waits until it serves what the row wants.

@@ -19,6 +19,7 @@ pub mod tls;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -73,6 +74,8 @@ pub struct Plan {
     pub pid: Option<u32>,
     /// Is told every point of the counted time.
     pub progress: Option<fn(&Point)>,
+    /// Ends the run before its time, with what it has.
+    pub interrupted: Arc<AtomicBool>,
 }
 
 /// What came of it.
@@ -173,7 +176,7 @@ fn run_one(plan: &Plan) -> Result<Outcome> {
         (_, _) => None,
     };
     if let Some(pace) = &mut load.pace {
-        pace.stop_at(begun + length);
+        pace.stop_at(end.min(begun + length));
         load.until(end + GRACE_MAX, Until::AllDone)?;
         load.record_unfinished(Instant::now());
     }
@@ -308,7 +311,7 @@ impl<'a> Load<'a> {
             let now = Instant::now();
             self.open_more(now)?;
             self.begin_due(now)?;
-            if now >= end || self.is_reached(until) {
+            if now >= end || self.is_reached(until) || self.plan.interrupted.load(Ordering::Relaxed) {
                 return Ok(());
             }
             self.tick(now);

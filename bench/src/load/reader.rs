@@ -146,6 +146,7 @@ impl Reader {
         let tag = match expect {
             // A MUPDATE greeting is several lines; a BYE is never the beginning of a session.
             Expect::Greeting if line.starts_with(b"* BYE") => return Some(Seen::Refused),
+            Expect::Greeting if !line.starts_with(b"*") => return Some(Seen::Nonsense),
             Expect::Greeting => return greets(line).then_some(Seen::Ok),
             Expect::GoAhead(_) if line.starts_with(b"+") => return Some(Seen::Ok),
             Expect::GoAhead(tag) | Expect::Completion(tag) => tag,

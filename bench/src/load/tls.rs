@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -20,6 +20,7 @@ pub fn trusting(file: &Path) -> Result<Arc<ClientConfig>> {
     for certificate in certificates.with_context(|| format!("cannot read {}", file.display()))? {
         roots.add(certificate?)?;
     }
+    ensure!(!roots.is_empty(), "no certificate in {}", file.display());
     Ok(trusting_roots(roots))
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::chart::{Chart, Scale, Series, escaped};
 use super::text::time;
 use super::{Distribution, Report};
+use crate::scenario::{Protocol, Security};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -71,6 +72,10 @@ fn tiles(report: &Report) -> String {
         ("99.9th percentile", at(99.9)),
         ("errors", errors.to_string()),
     ];
+    let unfinished: u64 = report.operations.iter().map(|d| d.unfinished).sum();
+    if unfinished > 0 {
+        tiles.push(("not answered by the end", unfinished.to_string()));
+    }
     if let Some(cpu) = report.cpu_us {
         tiles.push(("CPU for one operation", time(cpu)));
     }
@@ -81,13 +86,25 @@ fn tiles(report: &Report) -> String {
 fn facts(report: &Report) -> String {
     let pace =
         report.rate.map_or("closed loop".to_owned(), |rate| format!("{} operations/s wanted", count(rate)));
-    let protocol = format!("{:?}, TLS: {:?}", report.protocol, report.security);
+    let protocol = match report.protocol {
+        Protocol::Imap => "IMAP",
+        Protocol::Pop3 => "POP3",
+        Protocol::Lmtp => "LMTP",
+        Protocol::Sieve => "ManageSieve",
+        Protocol::Mupdate => "MUPDATE",
+    };
+    let security = match report.security {
+        Security::None => "plain",
+        Security::Tls => "within TLS",
+        Security::Starttls => "with STARTTLS",
+    };
+    let commands = if report.pipeline == 1 { "command" } else { "commands" };
     let facts = [
         ("server", report.target.clone()),
-        ("protocol", protocol),
+        ("protocol", format!("{protocol}, {security}")),
         (
             "connections",
-            format!("{} with {} commands in flight each, {pace}", report.connections, report.pipeline),
+            format!("{} with {} {commands} in flight each, {pace}", report.connections, report.pipeline),
         ),
         ("counted", format!("{:.1} s, from {}", report.seconds, utc(report.at))),
         ("load ran on", report.machine.clone()),

@@ -21,7 +21,7 @@ pub fn table(rows: &[Vec<String>]) -> String {
 
 /// A run as a table, with a line on top and one for what went wrong.
 pub fn summary(report: &Report) -> String {
-    let head = ["", "ops/s", "done", "errors", "mean", "p50", "p90", "p99", "p99.9", "max"];
+    let head = ["", "ops/s", "done", "refused", "unfinished", "mean", "p50", "p90", "p99", "p99.9", "max"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for d in report.distributions() {
         let is_login = report.login.as_ref().is_some_and(|login| std::ptr::eq(login, d));
@@ -31,7 +31,8 @@ pub fn summary(report: &Report) -> String {
         } else {
             format!("{:.1}", d.done as f64 / report.seconds.max(1e-9))
         });
-        row.extend([d.done.to_string(), (d.refused + d.unfinished).to_string(), time(d.mean)]);
+        row.extend([d.done, d.refused, d.unfinished].map(|n| n.to_string()));
+        row.push(time(d.mean));
         row.extend([50.0, 90.0, 99.0, 99.9, 100.0].map(|p| time(d.percentile(p) as f64)));
         rows.push(row);
     }
