@@ -44,7 +44,7 @@ const REMOVE: u32 = 2;
 const SOME_COPIED: &[u8] = b"; some messages may have been copied";
 
 /// The text for a source that has the selected mailbox no more.
-const SOURCE_MOVED: &[u8] = b"NO [UNAVAILABLE] the selected mailbox is being moved";
+pub(super) const SOURCE_MOVED: &[u8] = b"NO [UNAVAILABLE] the selected mailbox is being moved";
 
 /// The text for a source that answers a FETCH otherwise than it must.
 const BAD_SOURCE: &[u8] = b"NO inter-server COPY failed: the source server's answer is not understood";

@@ -25,7 +25,7 @@ use super::task::{Access, Context, Line, News, Task, Want};
 use crate::mailbox::acl::{self, Rights};
 use crate::proxy::{BackendId, Finding, Freshness, Instant, Intent, Side};
 
-use across::Across;
+use across::{Across, SOURCE_MOVED};
 
 /// A mailbox that was EXAMINEd stays as it is.
 const READ_ONLY: &[u8] = b"NO [CANNOT] the mailbox is selected read-only";
@@ -90,6 +90,8 @@ enum Phase {
     ExpectSource {
         server: Vec<u8>,
     },
+    /// The server says that there is no such mailbox, and has the destination: is the source elsewhere?
+    ExpectMissed,
     /// There is no destination: may the client create it?
     ExpectParent(Creatable),
     /// A connection to the other server.
@@ -140,8 +142,15 @@ impl CopyTask {
         if is_same && cx.has_waited {
             return self.finish(cx, BEING_MOVED);
         }
-        if is_same {
+        if is_same && self.held.as_deref().is_some_and(names_destination) {
             return self.finish_held(cx);
+        }
+        if is_same {
+            // The destination is there: does the server miss the source?
+            let name = selected.name.to_vec();
+            self.agenda.want(Want::Find { name, freshness: Freshness::Proven });
+            self.phase = Phase::ExpectMissed;
+            return;
         }
         self.tried = Some(server.to_vec());
         let is_same = server == selected.server || entry.location.server().is_none();
@@ -174,6 +183,17 @@ impl CopyTask {
                 self.phase = Phase::ExpectDestination;
             }
             Err(refusal) => self.finish(cx, refusal),
+        }
+    }
+
+    fn handle_missed(&mut self, finding: &Finding, cx: &Context<'_>) {
+        let here = cx.selected.map(|selected| selected.server);
+        match finding {
+            Finding::Active(entry) if entry.location.server().is_none_or(|server| Some(server) == here) => {
+                self.finish_held(cx);
+            }
+            Finding::Absent => self.finish_held(cx),
+            Finding::Active(_) | Finding::Reserved { .. } | Finding::Unknown => self.finish(cx, SOURCE_MOVED),
         }
     }
 
@@ -305,6 +325,11 @@ impl CopyTask {
     }
 }
 
+/// Whether a result says that it is the destination that is not there.
+fn names_destination(result: &[u8]) -> bool {
+    memchr::memmem::find(result, b"[TRYCREATE]").is_some()
+}
+
 impl Task for CopyTask {
     fn expunges(&self) -> bool {
         self.request.action == Action::Move
@@ -317,6 +342,7 @@ impl Task for CopyTask {
                 let verdict = creatable.handle_finding(&finding, cx);
                 self.follow(creatable, verdict, cx);
             }
+            (News::Found(finding), Phase::ExpectMissed) => self.handle_missed(&finding, cx),
             (News::Found(finding), Phase::ExpectSource { server }) => self.handle_source(finding, server, cx),
             (News::Backend(Err(_)), Phase::ExpectBackend) => self.finish(cx, SERVER_UNAVAILABLE),
             (News::Backend(Ok(destination)), Phase::ExpectBackend) => self.begin(destination, cx),
@@ -351,6 +377,7 @@ impl Task for CopyTask {
             Phase::Relaying(_)
             | Phase::Start
             | Phase::ExpectDestination
+            | Phase::ExpectMissed
             | Phase::ExpectParent(_)
             | Phase::ExpectSource { .. }
             | Phase::ExpectBackend
@@ -372,6 +399,7 @@ impl Task for CopyTask {
             Phase::Relaying(_)
             | Phase::Start
             | Phase::ExpectDestination
+            | Phase::ExpectMissed
             | Phase::ExpectParent(_)
             | Phase::ExpectSource { .. }
             | Phase::ExpectBackend
@@ -386,6 +414,7 @@ impl Task for CopyTask {
             Phase::Relaying(_)
             | Phase::Start
             | Phase::ExpectDestination
+            | Phase::ExpectMissed
             | Phase::ExpectParent(_)
             | Phase::ExpectSource { .. }
             | Phase::ExpectBackend

@@ -458,3 +458,26 @@ fn connection_lost_in_the_copy_says_that_it_may_be_done() {
     let answer = host.news(News::Lost(BackendId(1)));
     assert!(answer[0].contains("may have been copied"), "{answer:?}");
 }
+
+#[test]
+fn source_that_its_server_misses_is_being_moved_and_not_absent() {
+    let asked = || {
+        let mut host = within(By::Uid, "7");
+        host.says(1, GATHERED);
+        host.says(1, "RK0 OK Completed\r\n");
+        host.says(1, "RK1 NO Mailbox does not exist\r\n");
+        let destination = host.news(found("user.user001.Sent", "backend1", ACL));
+        assert_eq!(destination, ["find user.user001"]);
+        host
+    };
+    let missing = host_answer(asked(), found("user.user001", "backend2", ACL));
+    assert_eq!(missing, "C> A1 NO [UNAVAILABLE] the selected mailbox is being moved\r\n");
+    let unknown = host_answer(asked(), News::Found(Finding::Unknown));
+    assert!(unknown.contains("[UNAVAILABLE]"), "{unknown}");
+    let here = host_answer(asked(), found("user.user001", "backend1", ACL));
+    assert_eq!(here, "C> A1 NO Mailbox does not exist\r\n");
+}
+
+fn host_answer(mut host: Host<CopyTask>, news: News<'_>) -> String {
+    host.news(news).swap_remove(0)
+}
