@@ -32,8 +32,10 @@ pub(super) fn report(comparison: &Comparison, found: &Found) -> String {
         );
         out += &costs(&kinds, &found.idle, false);
     }
-    out += "\n## Our cost by theirs: median (least to most) of the alternations\n\n";
-    out += &ratios(&kinds, found);
+    if kinds.iter().any(|kind| *kind != Kind::Rookery) && kinds.contains(&Kind::Rookery) {
+        out += "\n## Our cost by theirs: median (least to most) of the alternations\n\n";
+        out += &ratios(&kinds, found);
+    }
     if !found.rows.is_empty() {
         out += "\n## Latency in milliseconds: p50 / p99 / p99.9\n\nIn the closed loop, load and backend on one core: who is faster has \
             more operations under way at the backend.\n\n";
