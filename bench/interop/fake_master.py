@@ -18,7 +18,8 @@ class FakeMaster:
         self.listener.bind((address, port))
         self.listener.listen(32)
         self.open = True
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.accepting = threading.Thread(target=self.accept, daemon=True)
+        self.accepting.start()
 
     def accept(self):
         """One thread a connection."""
@@ -61,8 +62,11 @@ class FakeMaster:
             stream.sendall(line)
 
     def close(self):
-        """No more connections, and none of those that stream."""
+        """No more connections, and none of those that stream. While somebody waits in accept() a socket that is closed
+        listens on, and a server that is started here could not: Cyrus' runs without its port then."""
         self.open = False
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.accepting.join()
         self.listener.close()
         for stream in self.streams:
             stream.shutdown(socket.SHUT_RDWR)
