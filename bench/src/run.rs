@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use rustls::pki_types::ServerName;
-use signal_hook::consts::SIGINT;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use backends::net::pin;
 use bench::load::{self, Plan, Point, Target, tls};
@@ -96,12 +96,15 @@ pub(super) fn run(arguments: &Run) -> Result<()> {
         opened.with_context(|| format!("cannot write {}", path.display()))?;
     }
     let interrupted = &plan.interrupted;
-    // The first ^C ends the run with what it has, the second at once.
-    signal_hook::flag::register_conditional_shutdown(SIGINT, 130, Arc::clone(interrupted))?;
-    signal_hook::flag::register(SIGINT, Arc::clone(interrupted))?;
+    // The first ^C, or a terminal that goes away, ends the run with what it has; the second at once.
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(interrupted))?;
+        signal_hook::flag::register(signal, Arc::clone(interrupted))?;
+    }
     let outcome = load::run(&plan)?;
     if plan.progress.is_some() {
-        eprint!("\r\x1b[K");
+        // The terminal may be gone, here and below.
+        let _ = write!(std::io::stderr(), "\r\x1b[K");
     }
     let report = Report::of(&plan.scenario, &arguments.target, &outcome);
     let write = |path: &PathBuf, text: String| {
@@ -111,16 +114,20 @@ pub(super) fn run(arguments: &Run) -> Result<()> {
         write(path, report::page(std::slice::from_ref(&report)))?;
     }
     match &arguments.json {
-        Some(path) if path.as_os_str() == "-" => println!("{}", serde_json::to_string_pretty(&report)?),
+        Some(path) if path.as_os_str() == "-" => say(&(serde_json::to_string_pretty(&report)? + "\n")),
         Some(path) => {
             write(path, serde_json::to_string_pretty(&report)? + "\n")?;
-            print!("{}", report::summary(&report));
+            say(&report::summary(&report));
         }
-        None => print!("{}", report::summary(&report)),
+        None => say(&report::summary(&report)),
     }
     let counted = outcome.elapsed.as_secs_f64();
     ensure!(!interrupted.load(Ordering::Relaxed), "interrupted: {counted:.1} s are told");
     Ok(())
+}
+
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// Live progress: one line that is written over.
