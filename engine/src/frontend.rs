@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use driver::Limits;
@@ -448,11 +448,19 @@ fn name(socket: &OwnedFd) -> String {
     address.or_else(path).unwrap_or_else(|| "no socket".into())
 }
 
+/// How long a listener may outlive a process that was killed: the kernel takes its rings, which hold its sockets, down
+/// behind its end.
+const OUTLIVED_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A UNIX listener in the place of one that a dead process left.
 fn listen_unix(path: &Path) -> io::Result<OwnedFd> {
     if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket()) {
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(io::ErrorKind::AddrInUse.into());
+        let end = Instant::now() + OUTLIVED_TIMEOUT;
+        while std::os::unix::net::UnixStream::connect(path).is_ok() {
+            if Instant::now() >= end {
+                return Err(io::ErrorKind::AddrInUse.into());
+            }
+            thread::sleep(Duration::from_millis(50));
         }
         fs::remove_file(path)?;
     }
@@ -463,4 +471,30 @@ fn listen_unix(path: &Path) -> io::Result<OwnedFd> {
 
 fn failed(place: impl ToString, service: &Service, error: io::Error) -> StartError {
     StartError::Listen { place: place.to_string().into(), service: service.name.clone(), error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listener_that_outlives_its_process_for_a_moment_is_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("lmtp");
+        let left = shard::listen_unix(&path).expect("a listener");
+        let going = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(200));
+            drop(left);
+        });
+        listen_unix(&path).expect("its place");
+        going.join().expect("an end");
+    }
+
+    #[test]
+    fn listener_that_stays_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("lmtp");
+        let _stays = shard::listen_unix(&path).expect("a listener");
+        assert_eq!(listen_unix(&path).expect_err("in use").kind(), io::ErrorKind::AddrInUse);
+    }
 }
