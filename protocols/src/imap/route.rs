@@ -204,7 +204,8 @@ impl Route {
         let arrival = match finding {
             Finding::Active(entry) => match entry.location.server() {
                 Some(server) if self.tried.as_deref() == Some(server) && !self.comes_back(cx) => {
-                    Arrival::Same
+                    // What has moved may do so again, ahead of the list.
+                    if cx.has_waited { Arrival::Unavailable(BEING_MOVED) } else { Arrival::Same }
                 }
                 Some(server) => {
                     self.stage = Stage::Connect(server.to_vec());

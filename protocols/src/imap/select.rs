@@ -2,9 +2,7 @@
 
 use super::grammar::{Response, Status, Verb, code, response};
 use super::lost::Bond;
-use super::route::{
-    Arrival, MAY_BE_DONE, Route, UNREACHABLE, is_elsewhere, is_referral, name_out, not_there, push,
-};
+use super::route::{Arrival, MAY_BE_DONE, Route, UNREACHABLE, is_elsewhere, name_out, not_there, push};
 use super::task::{Access, Context, Line, News, Task, Want};
 use crate::proxy::{BackendId, Instant, Side};
 
@@ -132,7 +130,7 @@ impl Select {
                 self.step = Step::Opened(id, self.access(text));
                 Line::Relay
             }
-            Status::No if is_referral(text) || (is_elsewhere(text) && self.held.is_empty()) => {
+            Status::No if is_elsewhere(text) => {
                 self.held = line.to_vec();
                 self.step = Step::NotThere;
                 Line::Taken
