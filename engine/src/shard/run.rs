@@ -33,9 +33,10 @@ const HOLD: Duration = YIELD_EVERY;
 /// costs about 15 µs.
 const YIELD_EVERY: Duration = Duration::from_millis(10);
 
-/// How long a shard sleeps at most, whoever does not wake it. On a busy machine the kernel (6.18.44) was seen not to
-/// signal the eventfd of a ring whose sockets had input, and as it signals only for the first of what is to be done,
-/// the shard slept on, for 17 minutes, until a debugger came. Looking again costs an idle shard about 0.1 ms of CPU.
+/// How long a shard sleeps at most, whoever does not wake it. On a busy machine (Linux 6.18.44) one was seen asleep for
+/// 17 minutes with input in its sockets, until a debugger came. Its eventfd stood at 0: the kernel had not signalled it,
+/// which it does only for the first of what is to be done, or glommio had read it and was not woken. Looking again
+/// costs an idle shard about 0.1 ms of CPU.
 const PARKED_MAX: Duration = Duration::from_secs(2);
 
 /// Runs a shard on the calling thread until it was drained or stopped through its inbox.
