@@ -40,6 +40,8 @@ pub(super) struct Append {
     is_passed_on: bool,
     /// The message was sent, so that no other server can be given it.
     is_spent: bool,
+    /// The server has asked for a literal: it had the mailbox, and the client may append.
+    has_begun: bool,
     catenation: Catenation,
     /// What is left of a line with URLs.
     pieces: VecDeque<Piece>,
@@ -119,6 +121,7 @@ impl Append {
             replaces: None,
             is_passed_on: false,
             is_spent: false,
+            has_begun: false,
             catenation: Catenation::default(),
             pieces: VecDeque::new(),
         }
@@ -163,6 +166,8 @@ impl Append {
         let is_too_big = announced.is_some_and(|literal| limit.is_some_and(|limit| literal.len > limit));
         match arrival {
             Arrival::At(_) | Arrival::Unavailable(_) if self.is_spent => self.step = Step::Refuse(MOVED),
+            // It was there, and is by now: it has been away. One that never was is hidden from him.
+            Arrival::Same if self.is_spent && self.has_begun => self.step = Step::Refuse(MOVED),
             Arrival::At(_) if is_too_big => self.refuse(TOO_BIG),
             Arrival::At(id) => self.step = Step::Send(*id),
             Arrival::Same | Arrival::Absent if !self.held.is_empty() => self.step = Step::Answer,
@@ -455,6 +460,7 @@ impl Task for Append {
             }
             (Response::Continuation { .. }, Step::ExpectGo { at, len, told }) => {
                 let verdict = if *told == Told::Client { Line::Relay } else { Line::Drop };
+                self.has_begun = true;
                 self.step = Step::Literal { at: *at, len: *len };
                 verdict
             }
