@@ -443,7 +443,9 @@ impl Client {
         if !excused || status == "BAD" && !unselected {
             self.violation(&format!("{verb:?} refused for good: {status} {rest}"));
         }
-        if self.is_late && temporary {
+        // A box may leave between the server's go-ahead and the message, and the list may not know yet.
+        let left_meanwhile = is_away && matches!(verb, Verb::Append);
+        if self.is_late && temporary && !left_meanwhile {
             self.violation(&format!("all is well, and {verb:?} is refused: {rest}"));
         }
     }
