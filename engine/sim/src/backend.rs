@@ -15,13 +15,10 @@ use crate::flags::Flags;
 use crate::mailbox::{Door, Mailbox, Message, VALIDITY, names, set_of};
 use crate::message;
 use crate::net::{Broken, EndId, Net};
-use crate::overseer::SPREAD;
+use crate::site::{PROXY_PASSWORD, SPREAD};
 use crate::truth::Truth;
 use crate::typed::{announced_before, between, head_of_append, inner, may_see, outer, root_of, since, split};
 use crate::units::{Unit, Units};
-
-/// The password of the frontends' proxy user.
-pub const PROXY_PASSWORD: &str = "proxy-secret";
 
 const CAPABILITIES: &str = "IMAP4rev1 LITERAL+ ID ENABLE IDLE MULTIAPPEND UIDPLUS MOVE UNSELECT NAMESPACE \
 CONDSTORE QRESYNC LIST-EXTENDED LIST-STATUS MULTISEARCH QUOTA AUTH=PLAIN SASL-IR";

@@ -6,14 +6,13 @@ use std::time::Duration;
 use protocols::proxy::Instant;
 
 use crate::boxes::{NAMES, STEM, identity};
-use crate::dialog::{Dialog, tagged};
+use crate::dialog::{ANSWER_MAX, Dialog, quota, tagged};
 use crate::dice::Dice;
 use crate::flags::{Flags, date_of_seed};
 use crate::machines::{COMMAND_TIMEOUT, FAN_OUT_TIMEOUT, LOGIN_TIMEOUT};
 use crate::mailbox::{numbers, set_of};
 use crate::message;
 use crate::net::{EndId, Net};
-use crate::overseer::quota;
 use crate::picture::Picture;
 use crate::truth::{Action, Deed, Outcome, Truth};
 use crate::typed::inner;
@@ -31,9 +30,6 @@ const LIST_STATUS_MAX: Duration =
 
 /// How long a search of several servers may take: the way to all at once, then the slowest of them.
 const SEARCH_MAX: Duration = LOGIN_TIMEOUT.saturating_add(COMMAND_TIMEOUT).saturating_add(WAYS);
-
-/// How long any other answer may take: longer than every deadline on its way together.
-pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(120);
 
 /// Messages that are copied or moved at once.
 const CHOSEN_MAX: usize = 3;

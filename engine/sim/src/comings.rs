@@ -9,10 +9,8 @@ use crate::lmtp::Sender;
 use crate::machines;
 use crate::net::Owner;
 use crate::overseer::Overseer;
-use crate::world::{
-    BACKENDS, CLIENTS, FRONTENDS, LINE_CLIENTS, LINE_CLIENTS_FROM, LMTP, OVERSEERS_FROM, RESIDENTS, USERS,
-    World, resident, rooms, roots, user,
-};
+use crate::site::{BACKENDS, RESIDENTS, USERS, resident, rooms, roots, user};
+use crate::world::{CLIENTS, FRONTENDS, LINE_CLIENTS, LINE_CLIENTS_FROM, LMTP, OVERSEERS_FROM, World};
 
 impl World {
     pub(crate) fn late_client_comes(&mut self) {

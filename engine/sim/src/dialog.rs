@@ -1,10 +1,15 @@
 //! The connection of an IMAP client: what came in units, what goes out, tags, and a trace of both.
 
+use std::time::Duration;
+
 use protocols::proxy::Instant;
 
 use crate::dice::Dice;
 use crate::net::{Broken, EndId, Net};
 use crate::units::{Unit, Units};
+
+/// How long an answer may take: longer than every deadline on its way together.
+pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(120);
 
 /// Bytes of a response that a trace shows.
 const SHOWN_BYTES: usize = 90;
@@ -85,4 +90,22 @@ pub fn tagged(text: &str) -> (&str, &str, &str) {
     let mut words = text.splitn(3, ' ');
     let mut next = || words.next().unwrap_or_default();
     (next(), next(), next())
+}
+
+/// The root and the limit of `QUOTA root (STORAGE used limit)`.
+pub fn quota(untagged: &str) -> Option<(String, u64)> {
+    let (root, resources) = untagged.strip_prefix("QUOTA ")?.split_once(' ')?;
+    let limit = resources.trim_matches(['(', ')']).rsplit(' ').next()?;
+    Some((root.to_owned(), limit.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quota_is_read() {
+        assert_eq!(quota("QUOTA user.a (STORAGE 1 1000)"), Some(("user.a".to_owned(), 1000)));
+        assert_eq!(quota("QUOTAROOT user.a user.a"), None);
+    }
 }

@@ -28,6 +28,7 @@ pub mod picture;
 pub mod quotas;
 pub mod registrar;
 pub mod renamer;
+mod site;
 pub mod truth;
 mod typed;
 pub mod units;

@@ -8,10 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use protocols::proxy::Instant;
 use protocols::sieve::grammar::{Scan, Verb, command};
 
-use crate::backend::PROXY_PASSWORD;
 use crate::dice::Dice;
 use crate::message;
 use crate::net::{Broken, EndId, Net};
+use crate::site::PROXY_PASSWORD;
 
 /// Bytes of the largest message or script.
 const BODY_BYTES_MAX: usize = 150_000;

@@ -13,9 +13,8 @@ use protocols::sasl::{Credentials, Mechanism, Offer};
 use protocols::secret::Secret;
 use protocols::{pop3, sieve};
 
-use crate::backend::PROXY_PASSWORD;
 use crate::lines::Kind;
-use crate::overseer::ADMIN;
+use crate::site::{ADMIN, PROXY_PASSWORD};
 
 /// Deadlines of the frontends: shorter than what stops servers here, so that they are met.
 pub(crate) const LOGIN_TIMEOUT: Duration = Duration::from_secs(3);

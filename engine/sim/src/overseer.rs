@@ -2,19 +2,13 @@
 
 use protocols::proxy::Instant;
 
-use crate::client::ANSWER_MAX;
-use crate::dialog::{Dialog, tagged};
+use crate::dialog::{ANSWER_MAX, Dialog, quota, tagged};
 use crate::dice::Dice;
 use crate::net::{EndId, Net};
+use crate::site::{ADMIN, SPREAD};
 use crate::truth::{Outcome, Truth};
 
-/// Who he is.
-pub const ADMIN: &str = "admin";
-
-/// The root of a tree on several servers.
-pub const SPREAD: &str = "dept";
-
-/// What he is told of that one.
+/// What he is told of the tree on several servers.
 const SPREAD_TEXT: &str = "This mailbox hierarchy does not exist on a single backend server";
 
 /// The administrator.
@@ -184,23 +178,5 @@ impl Overseer {
     fn say(&mut self, command: &str, asks: Asks, now: Instant) {
         let tag = self.dialog.say(&format!("{command}\r\n"), now);
         self.pending = Some(Pending { tag, since: now, asks });
-    }
-}
-
-/// The root and the limit of `QUOTA root (STORAGE used limit)`.
-pub fn quota(untagged: &str) -> Option<(String, u64)> {
-    let (root, resources) = untagged.strip_prefix("QUOTA ")?.split_once(' ')?;
-    let limit = resources.trim_matches(['(', ')']).rsplit(' ').next()?;
-    Some((root.to_owned(), limit.parse().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quota_is_read() {
-        assert_eq!(quota("QUOTA user.a (STORAGE 1 1000)"), Some(("user.a".to_owned(), 1000)));
-        assert_eq!(quota("QUOTAROOT user.a user.a"), None);
     }
 }

@@ -11,8 +11,8 @@ use crate::backend::Backend;
 use crate::dice::Dice;
 use crate::link::{Link, News, literal};
 use crate::net::{EndId, Net};
+use crate::site::acl;
 use crate::truth::Truth;
-use crate::world::acl;
 
 /// The renamer of one backend.
 #[derive(Default)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mupdate::directory::{self, Directory, Loaded};
 use mupdate::list::Editor;
 use protocols::imap;
-use protocols::proxy::{Change, Entry, Instant, Location, Origin, Service, Session};
+use protocols::proxy::{Instant, Origin, Service, Session};
 
 use crate::backend::Backend;
 use crate::boxes::names_of;
@@ -20,9 +20,12 @@ use crate::machines;
 use crate::mailbox::Door;
 use crate::mover::{Mover, Resident, Wish};
 use crate::net::{Net, Owner, Weather};
-use crate::overseer::{Overseer, SPREAD};
+use crate::overseer::Overseer;
 use crate::registrar::Registrar;
 use crate::renamer::Renamer;
+use crate::site::{
+    BACKENDS, RESIDENTS, USERS, acl, entry, mailboxes, resident, rooms, server, user, users_of,
+};
 use crate::truth::Truth;
 
 /// Slaves of the master.
@@ -30,11 +33,6 @@ const SLAVES: usize = 10;
 
 /// Those of them that serve clients.
 pub(crate) const FRONTENDS: usize = 2;
-pub(crate) const BACKENDS: usize = 3;
-pub(crate) const USERS: usize = 4;
-
-/// Users who are moved from backend to backend.
-pub(crate) const RESIDENTS: usize = 2;
 pub(crate) const CLIENTS: usize = 8;
 
 /// Those that come when all is well again.
@@ -166,73 +164,6 @@ pub struct World {
     pub(crate) lmtp: Arc<protocols::lmtp::Config>,
     pub(crate) outcome: Outcome,
     pub(crate) trace: bool,
-}
-
-pub(crate) fn user(n: usize) -> String {
-    format!("user{n}")
-}
-
-pub(crate) fn resident(n: usize) -> String {
-    format!("moved{n}")
-}
-
-/// The mailboxes of a user who is moved; the second is everybody's.
-pub(crate) fn rooms(n: usize) -> [String; 2] {
-    [format!("user.{}", resident(n)), format!("user.{}.Team", resident(n))]
-}
-
-/// Where mailboxes live at first: each user's at his home, each shared one at a backend of its own.
-fn mailboxes() -> Vec<(String, usize)> {
-    let mut all = Vec::new();
-    for n in 0..RESIDENTS {
-        all.extend(rooms(n).map(|name| (name, n % BACKENDS)));
-    }
-    for n in 0..USERS {
-        all.push((format!("user.{}", user(n)), n % BACKENDS));
-        all.push((format!("user.{}.Sent", user(n)), n % BACKENDS));
-        all.extend(names_of(&user(n)).into_iter().take(1).map(|name| (name, n % BACKENDS)));
-    }
-    for n in 0..BACKENDS {
-        all.push((format!("shared{n}"), n));
-        all.push((format!("{SPREAD}.part{n}"), n));
-    }
-    all.push((SPREAD.to_owned(), 0));
-    all
-}
-
-/// What can be asked for its quota.
-pub(crate) fn roots() -> Vec<String> {
-    let residents = (0..RESIDENTS).map(|n| format!("user.{}", resident(n)));
-    let users = (0..USERS).map(|n| format!("user.{}", user(n)));
-    residents.chain(users).chain(["shared0".to_owned(), SPREAD.to_owned()]).collect()
-}
-
-/// The users whose home a backend is.
-fn users_of(backend: usize) -> impl Iterator<Item = String> {
-    (0..USERS).filter(move |n| n % BACKENDS == backend).map(user)
-}
-
-fn server(n: usize) -> String {
-    format!("be{}", n + 1)
-}
-
-pub(crate) fn acl(name: &str) -> String {
-    let mut acl = String::new();
-    if let Some(owner) = name.strip_prefix("user.").and_then(|rest| rest.split('.').next()) {
-        acl += &format!("{owner}\tlrswipkxtecdan\t");
-    }
-    if !name.starts_with("user.") || name.ends_with(".Team") {
-        acl += "anyone\tlrswipkxtecd\t";
-    }
-    acl
-}
-
-fn entry(name: &str, at: usize) -> Change {
-    Change::Active(Entry {
-        name: name.as_bytes().into(),
-        location: Location(format!("{}!default", server(at)).into_bytes().into()),
-        acl: acl(name).into_bytes().into(),
-    })
 }
 
 impl World {
