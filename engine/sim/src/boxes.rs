@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use protocols::proxy::Instant;
 
-use crate::truth::Outcome;
+use crate::deed::Outcome;
 
 /// Names that a box can have.
 pub const NAMES: usize = 4;
@@ -18,6 +18,11 @@ pub fn identity(name: &str) -> &str {
         Some((_, last)) if last.len() == STEM.len() + 1 && last.starts_with(STEM) => &name[..name.len() - 1],
         Some(_) | None => name,
     }
+}
+
+/// A copy, whatever its mailbox is called.
+pub(crate) fn key(mailbox: &str, uid: u32) -> (String, u32) {
+    (identity(mailbox).to_owned(), uid)
 }
 
 /// All names of the box of a user, as they stand in the list.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use protocols::proxy::Instant;
 
 use crate::boxes::{NAMES, STEM, identity};
+use crate::deed::{Action, Deed, Outcome};
 use crate::dialog::{ANSWER_MAX, Dialog, quota, tagged};
 use crate::dice::Dice;
 use crate::flags::{Flags, date_of_seed};
@@ -14,7 +15,7 @@ use crate::mailbox::{numbers, set_of};
 use crate::message;
 use crate::net::{EndId, Net};
 use crate::picture::Picture;
-use crate::truth::{Action, Deed, Outcome, Truth};
+use crate::truth::Truth;
 use crate::typed::inner;
 
 /// Bytes of the largest body that is appended.

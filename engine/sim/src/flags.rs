@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use protocols::proxy::Instant;
 
-use crate::truth::key;
+use crate::boxes::key;
 
 /// Begins a keyword that a client stores.
 const STORED: &str = "$k";

@@ -8,6 +8,7 @@ pub mod boxes;
 pub mod carrier;
 pub mod client;
 mod comings;
+pub mod deed;
 pub mod dialog;
 pub mod dice;
 pub mod disk;

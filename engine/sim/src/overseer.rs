@@ -2,11 +2,12 @@
 
 use protocols::proxy::Instant;
 
+use crate::deed::Outcome;
 use crate::dialog::{ANSWER_MAX, Dialog, quota, tagged};
 use crate::dice::Dice;
 use crate::net::{EndId, Net};
 use crate::site::{ADMIN, SPREAD};
-use crate::truth::{Outcome, Truth};
+use crate::truth::Truth;
 
 /// What he is told of the tree on several servers.
 const SPREAD_TEXT: &str = "This mailbox hierarchy does not exist on a single backend server";

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use protocols::proxy::Instant;
 
-use crate::truth::Outcome;
+use crate::deed::Outcome;
 
 /// The limit of every root at first.
 pub const LIMIT: u64 = 1000;

@@ -8,60 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use protocols::proxy::{Instant, Intent};
 
-use crate::boxes::{Boxes, identity};
+use crate::boxes::{Boxes, identity, key};
+use crate::deed::{Action, Deed, Outcome};
 use crate::flags::{Flags, Ledger};
 use crate::quotas::Quotas;
-
-/// What a client asked to be done with messages.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Action {
-    /// APPEND.
-    Append,
-    /// COPY.
-    Copy,
-    /// MOVE.
-    Move,
-}
-
-/// What he was told of it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    /// Nothing yet.
-    Pending,
-    /// OK.
-    Done,
-    /// NO, and nothing was done.
-    Refused,
-    /// NO, and something may have been done; or the session ended before the answer.
-    Doubtful,
-}
-
-/// One command that adds messages to a mailbox.
-#[derive(Clone, Debug)]
-pub struct Deed {
-    /// Which.
-    pub action: Action,
-    /// Whose.
-    pub user: String,
-    /// The mailbox that the messages are in, whatever it is called; an APPEND has none.
-    pub source: String,
-    /// The mailbox that they go to, whatever it is called.
-    pub destination: String,
-    /// The same as the user typed it.
-    pub typed: String,
-    /// The messages as he typed them.
-    pub set: String,
-    /// Their UIDs.
-    pub uids: Vec<u32>,
-    /// The seeds of what is added.
-    pub seeds: Vec<u64>,
-    /// When he asked.
-    pub asked: Instant,
-    /// What he was told.
-    pub outcome: Outcome,
-    /// COPYUID: what became what.
-    pub copies: Vec<(u32, u32)>,
-}
 
 /// Of a whole world.
 #[derive(Debug, Default)]
@@ -272,11 +222,6 @@ impl Truth {
         (!is_moved)
             .then(|| format!("{uid} of {mailbox} (message {seed}) was expunged, and nobody asked for that"))
     }
-}
-
-/// A copy, whatever its mailbox is called.
-pub(crate) fn key(mailbox: &str, uid: u32) -> (String, u32) {
-    (identity(mailbox).to_owned(), uid)
 }
 
 #[cfg(test)]
