@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use driver::breaker::{Health, watched};
 use driver::{Carriage, Limits, SessionId};
-use mupdate::directory::{Directory, Effect, History, StoreWrite, Ticket, Wait};
+use mupdate::directory::{Directory, Effect, Ticket, Wait};
 use protocols::mailbox::acl::Policy;
 use protocols::proxy::{
-    Answer, BackendCapabilities, Change, DirectoryQuestion, Event, Finding, Instant, Intent, ListPage,
-    Notice, OpenError, Opened, PasswordVerdict, Position, Question, QuestionId, Service, Session, Stage,
+    Answer, BackendCapabilities, DirectoryQuestion, Event, Finding, Instant, Intent, ListPage, Notice,
+    OpenError, Opened, PasswordVerdict, Question, QuestionId, Service, Session, Stage,
 };
 
 use crate::carrier::{Carrier, Wish};
 use crate::dice::Dice;
 use crate::disk::{Disk, Written};
 use crate::net::{EndId, Net};
+use crate::stored::Stored;
 
 /// A connection that a session asked for and the world has to make.
 #[derive(Debug)]
@@ -28,25 +29,6 @@ pub struct Dial {
     pub service: Service,
     /// The server as in the list.
     pub server: String,
-}
-
-/// What survives a restart: the list as it was stored.
-#[derive(Clone, Default)]
-pub struct Stored {
-    /// By name.
-    pub entries: BTreeMap<Vec<u8>, Change>,
-    /// Of the last change.
-    pub sequence: u64,
-    /// Something was ever stored.
-    pub is_complete: bool,
-    /// The changes that led to it, since the list was last written whole.
-    pub log: Vec<Change>,
-    /// The epochs of its sequence numbers.
-    pub history: History,
-    /// Where it stands in the history of its source.
-    pub source: Option<Position>,
-    /// Moves between two servers that have begun and not ended, by session and question.
-    pub moves: BTreeMap<(u32, u32, u32), Intent>,
 }
 
 /// What became of sessions and backends, to see that anything was tried at all.
@@ -335,46 +317,4 @@ impl Host {
         }
         moved
     }
-}
-
-impl Stored {
-    /// Takes what has landed on the disk.
-    pub fn take(&mut self, write: StoreWrite) {
-        match write {
-            StoreWrite::Append { changes, sequence, beside, list: _ } => {
-                for change in changes {
-                    self.log.push(change.clone());
-                    self.apply(change);
-                }
-                self.sequence = sequence;
-                self.source = beside.source;
-            }
-            StoreWrite::Replace { list, sequence, beside } => {
-                self.entries = contents(&list);
-                self.log = Vec::new();
-                self.sequence = sequence;
-                self.source = beside.source;
-            }
-        }
-        self.is_complete = true;
-    }
-
-    fn apply(&mut self, change: Change) {
-        let name = change.name().to_vec();
-        match change {
-            Change::Deleted { .. } => drop(self.entries.remove(&name)),
-            Change::Active(_) | Change::Reserved { .. } => drop(self.entries.insert(name, change)),
-        }
-    }
-}
-
-/// All entries of a list by name.
-pub fn contents(list: &mupdate::list::List) -> BTreeMap<Vec<u8>, Change> {
-    let mut entries = BTreeMap::new();
-    let mut rows = list.iter_from(b"");
-    while let Some(row) = rows.next() {
-        let change = row.change();
-        entries.insert(change.name().to_vec(), change);
-    }
-    entries
 }

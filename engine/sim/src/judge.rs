@@ -3,8 +3,8 @@
 use protocols::proxy::Change;
 
 use crate::boxes::identity;
-use crate::host::contents;
 use crate::registrar::Truth;
+use crate::stored::contents;
 use crate::world::{INBOX_BYTES_MAX, TURNS_MAX, World};
 
 impl World {

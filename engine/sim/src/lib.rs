@@ -30,6 +30,7 @@ pub mod quotas;
 pub mod registrar;
 pub mod renamer;
 mod site;
+pub mod stored;
 pub mod truth;
 mod typed;
 pub mod units;

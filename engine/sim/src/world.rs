@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mupdate::directory::{self, Directory, Loaded};
+use mupdate::directory::{self, Directory};
 use mupdate::list::Editor;
 use protocols::imap;
 use protocols::proxy::{Instant, Origin, Service, Session};
@@ -13,7 +13,7 @@ use crate::backend::Backend;
 use crate::boxes::names_of;
 use crate::client::Client;
 use crate::dice::Dice;
-use crate::host::{Counts, Dial, Host, Stored};
+use crate::host::{Counts, Dial, Host};
 use crate::lines::{Kind, LineClient, Server};
 use crate::lmtp::{Sender, Store};
 use crate::machines;
@@ -26,6 +26,7 @@ use crate::renamer::Renamer;
 use crate::site::{
     BACKENDS, RESIDENTS, USERS, acl, entry, mailboxes, resident, rooms, server, user, users_of,
 };
+use crate::stored::Stored;
 use crate::truth::Truth;
 
 /// Slaves of the master.
@@ -600,7 +601,7 @@ fn origin(dice: &mut Dice) -> Origin {
 }
 
 fn frontend(dice: &mut Dice, stored: Stored) -> Host {
-    let directory = Directory::new(directory::Config::slave(), loaded(&stored));
+    let directory = Directory::new(directory::Config::slave(), stored.loaded());
     Host::new(directory, stored, Some(machines::slave(&origin(dice))))
 }
 
@@ -608,22 +609,6 @@ fn frontend(dice: &mut Dice, stored: Stored) -> Host {
 fn master(mut stored: Stored) -> Host {
     let name = format!("epoch{}", stored.history.0.len());
     stored.history.begin(name.into(), stored.sequence);
-    let directory = Directory::new(directory::Config::master(), loaded(&stored));
+    let directory = Directory::new(directory::Config::master(), stored.loaded());
     Host::new(directory, stored, None)
-}
-
-pub(crate) fn loaded(stored: &Stored) -> Loaded {
-    let mut list = Editor::empty();
-    for change in stored.entries.values() {
-        list.apply(change);
-    }
-    Loaded {
-        list,
-        sequence: stored.sequence,
-        was_complete: stored.is_complete,
-        log: stored.log.clone(),
-        history: stored.history.clone(),
-        source: stored.source.clone(),
-        ..Loaded::nothing()
-    }
 }

@@ -22,10 +22,10 @@ use protocols::proxy::{
 
 use crate::dice::Dice;
 use crate::disk::{Disk, Habit};
-use crate::host::{Dial, Host, Stored};
+use crate::host::{Dial, Host};
 use crate::machines;
 use crate::net::{Net, Owner, Weather};
-use crate::world::loaded;
+use crate::stored::Stored;
 
 use life::{Life, Picture, mark_of};
 use watcher::{Manner, Watcher};
@@ -383,7 +383,7 @@ impl World {
         if n == 0 {
             begin_epoch("slave", &mut stored);
         }
-        let directory = Directory::new(directory::Config::slave(), loaded(&stored));
+        let directory = Directory::new(directory::Config::slave(), stored.loaded());
         let machine = machines::slave_of(server, &self.origin());
         let mut host = Host::new(directory, stored, Some(machine));
         host.disk = Disk::new(self.disk);
@@ -604,7 +604,7 @@ fn begin_epoch(whose: &str, stored: &mut Stored) {
 
 fn started_master(mut stored: Stored, disk: Habit) -> Host {
     begin_epoch("master", &mut stored);
-    let directory = Directory::new(directory::Config::master(), loaded(&stored));
+    let directory = Directory::new(directory::Config::master(), stored.loaded());
     let mut host = Host::new(directory, stored, None);
     host.disk = Disk::new(disk);
     host

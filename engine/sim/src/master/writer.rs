@@ -9,8 +9,8 @@ use protocols::proxy::{Change, Entry, Instant, Location, MasterRequest};
 use super::life::Life;
 use super::line::{Line, Stage};
 use crate::dice::Dice;
-use crate::host::Stored;
 use crate::net::{EndId, Net};
+use crate::stored::Stored;
 
 /// Names that a writer alone changes.
 const OWN_NAMES: usize = 12;
