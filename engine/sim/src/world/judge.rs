@@ -2,14 +2,14 @@
 
 use protocols::proxy::Change;
 
+use super::{INBOX_BYTES_MAX, TURNS_MAX, World};
 use crate::boxes::identity;
 use crate::registrar::Truth;
 use crate::stored::contents;
-use crate::world::{INBOX_BYTES_MAX, TURNS_MAX, World};
 
 impl World {
     /// Looks at what is left of a world.
-    pub(crate) fn judge(&mut self) {
+    pub(super) fn judge(&mut self) {
         let outcome = &mut self.outcome;
         if outcome.turns >= TURNS_MAX {
             outcome.violations.push(format!("{TURNS_MAX} turns and no end"));

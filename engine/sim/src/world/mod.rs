@@ -1,20 +1,25 @@
 //! A world: clients, frontends, backends and a master under one seed, and what must hold in it.
 
+mod comings;
+mod connections;
+mod faults;
+mod judge;
+mod outcome;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mupdate::directory::{self, Directory};
-use mupdate::list::Editor;
 use protocols::imap;
-use protocols::proxy::{Instant, Origin, Service, Session};
+use protocols::proxy::{Instant, Origin};
 
 use crate::backend::Backend;
 use crate::boxes::names_of;
 use crate::client::Client;
 use crate::dice::Dice;
-use crate::host::{Counts, Dial, Host};
-use crate::lines::{Kind, LineClient, Server};
+use crate::host::Host;
+use crate::lines::{LineClient, Server};
 use crate::lmtp::{Sender, Store};
 use crate::machines;
 use crate::mailbox::Door;
@@ -29,12 +34,14 @@ use crate::site::{
 use crate::stored::Stored;
 use crate::truth::Truth;
 
+pub use outcome::Outcome;
+
 /// Slaves of the master.
 const SLAVES: usize = 10;
 
 /// Those of them that serve clients.
-pub(crate) const FRONTENDS: usize = 2;
-pub(crate) const CLIENTS: usize = 8;
+const FRONTENDS: usize = 2;
+const CLIENTS: usize = 8;
 
 /// Those that come when all is well again.
 const LATE_CLIENTS: usize = 2;
@@ -45,15 +52,15 @@ const REGISTRAR: usize = usize::MAX;
 const SENDERS: usize = 4;
 
 /// Numbers of MTAs, and of the LMTP sides of backends, begin here.
-pub(crate) const LMTP: usize = 1000;
+const LMTP: usize = 1000;
 
 /// Clients of POP3 and ManageSieve, numbered from here on.
-pub(crate) const LINE_CLIENTS: usize = 6;
-pub(crate) const LINE_CLIENTS_FROM: usize = 1 << 20;
+const LINE_CLIENTS: usize = 6;
+const LINE_CLIENTS_FROM: usize = 1 << 20;
 
 /// Administrators, numbered from here on; the last comes when all is well again.
 const OVERSEERS: usize = 3;
-pub(crate) const OVERSEERS_FROM: usize = 1 << 21;
+const OVERSEERS_FROM: usize = 1 << 21;
 
 /// The numbers of what renames mailboxes at the backends.
 const RENAMERS_FROM: usize = 1 << 22;
@@ -64,107 +71,49 @@ const FAULTS_END: Instant = Instant(20_000_000_000);
 /// So long after it nothing is refused any more.
 const RECOVERY: Duration = Duration::from_secs(45);
 
-/// The longest time for which a backend is stopped: longer than deadlines of the frontends.
-const STOPPED_MAX: Duration = Duration::from_secs(15);
-
 /// What is not over by then never ends.
 const WORLD_END: Instant = Instant(900_000_000_000);
 
 /// Bytes that may stand unread in a connection: what the window of the network lets through.
-pub(crate) const INBOX_BYTES_MAX: usize = 96 * 1024;
+const INBOX_BYTES_MAX: usize = 96 * 1024;
 
 /// Turns of a world; past it something spins.
-pub(crate) const TURNS_MAX: u64 = 3_000_000;
-
-/// What came of a world.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// What must not happen and did.
-    pub violations: Vec<String>,
-    /// Commands of clients that were answered OK.
-    pub answered_ok: usize,
-    /// Commands of clients that were answered NO or BAD.
-    pub answered_no: usize,
-    /// Times that clients were told to wait for a mailbox that is being moved.
-    pub waited: usize,
-    /// Changes of the list that the master acknowledged.
-    pub changes: usize,
-    /// Faults that were done.
-    pub faults: usize,
-    /// Times that a slave went on without the whole list.
-    pub resumed: usize,
-    /// Deliveries that were confirmed to an MTA.
-    pub delivered: usize,
-    /// Recipients and messages that an MTA has to send again.
-    pub deferred: usize,
-    /// COPYs and MOVEs that were answered OK.
-    pub copied: usize,
-    /// Moves of messages that operators were told to be unfinished.
-    pub reports: usize,
-    /// Users who were moved to another backend.
-    pub moves: usize,
-    /// Mailboxes that were renamed.
-    pub renamed: usize,
-    /// What became of sessions and backends.
-    pub counts: Counts,
-    /// Turns that were taken.
-    pub turns: u64,
-}
-
-impl Outcome {
-    /// Adds what came of another world but for its violations.
-    pub fn add(&mut self, other: &Outcome) {
-        self.answered_ok += other.answered_ok;
-        self.answered_no += other.answered_no;
-        self.waited += other.waited;
-        self.changes += other.changes;
-        self.faults += other.faults;
-        self.resumed += other.resumed;
-        self.delivered += other.delivered;
-        self.deferred += other.deferred;
-        self.copied += other.copied;
-        self.reports += other.reports;
-        self.moves += other.moves;
-        self.renamed += other.renamed;
-        self.counts.add(other.counts);
-        self.turns += other.turns;
-    }
-}
+const TURNS_MAX: u64 = 3_000_000;
 
 /// A whole murder.
 pub struct World {
-    pub(crate) dice: Dice,
-    pub(crate) now: Instant,
-    pub(crate) net: Net,
-    pub(crate) frontends: Vec<Host>,
-    pub(crate) backends: Vec<Backend>,
-    pub(crate) master: Host,
-    pub(crate) clients: Vec<Client>,
-    pub(crate) clients_to_come: usize,
-    pub(crate) late_to_come: usize,
-    pub(crate) overseers: Vec<Overseer>,
-    pub(crate) line_clients: Vec<LineClient>,
+    dice: Dice,
+    now: Instant,
+    net: Net,
+    frontends: Vec<Host>,
+    backends: Vec<Backend>,
+    master: Host,
+    clients: Vec<Client>,
+    clients_to_come: usize,
+    late_to_come: usize,
+    overseers: Vec<Overseer>,
+    line_clients: Vec<LineClient>,
     /// The POP3 and ManageSieve servers of the backends.
-    pub(crate) servers: Vec<Server>,
-    pub(crate) senders: Vec<Sender>,
-    pub(crate) senders_to_come: usize,
-    pub(crate) stores: Vec<Store>,
-    pub(crate) registrar: Registrar,
-    pub(crate) mover: Mover,
+    servers: Vec<Server>,
+    senders: Vec<Sender>,
+    senders_to_come: usize,
+    stores: Vec<Store>,
+    registrar: Registrar,
+    mover: Mover,
     /// What renames mailboxes at the backends.
-    pub(crate) renamers: Vec<Renamer>,
-    pub(crate) truth: Truth,
+    renamers: Vec<Renamer>,
+    truth: Truth,
     wakes: BTreeSet<(Instant, Owner)>,
     /// When those who are down come back.
     revivals: Vec<(Instant, Owner)>,
     master_up: bool,
-    pub(crate) frontends_up: [bool; SLAVES],
+    frontends_up: [bool; SLAVES],
     /// Until when a backend does nothing: it is stopped.
     stopped: [Instant; BACKENDS],
-    pub(crate) config: Arc<imap::Config>,
-    pub(crate) lmtp: Arc<protocols::lmtp::Config>,
-    pub(crate) outcome: Outcome,
-    pub(crate) trace: bool,
+    config: Arc<imap::Config>,
+    lmtp: Arc<protocols::lmtp::Config>,
+    outcome: Outcome,
+    trace: bool,
 }
 
 impl World {
@@ -177,10 +126,8 @@ impl World {
             split_reads: [0, 50, 600][dice.below(3)],
         };
         let mut stored = Stored { is_complete: true, ..Stored::default() };
-        let mut editor = Editor::empty();
         for (name, at) in mailboxes() {
             let change = entry(&name, at);
-            editor.apply(&change);
             stored.entries.insert(name.into_bytes(), change);
         }
         let backends = (0..BACKENDS).map(|n| {
@@ -271,7 +218,7 @@ impl World {
         Duration::from_millis(if is_quiet { 500 } else { 20 })
     }
 
-    pub(crate) fn wake(&mut self, at: Instant, owner: Owner) {
+    fn wake(&mut self, at: Instant, owner: Owner) {
         self.wakes.insert((at, owner));
     }
 
@@ -336,51 +283,6 @@ impl World {
         }
     }
 
-    /// Makes a connection that a frontend asked for.
-    fn dial(&mut self, from: usize, dial: Dial) {
-        let me = Owner::Frontend(from);
-        let end = match dial.service {
-            Service::Mupdate if self.master_up => {
-                let (ours, theirs) = self.net.connect(me, Owner::Master);
-                let session = self.master_connection("127.0.0.1:1");
-                self.master.carrier.accept(session, theirs, &mut self.net, self.now);
-                self.wake(self.now, Owner::Master);
-                Some(ours)
-            }
-            Service::Imap => {
-                let to = self.backends.iter().position(|at| at.name == dial.server && at.is_up());
-                to.map(|to| {
-                    let (ours, theirs) = self.net.connect(me, Owner::Backend(to));
-                    self.backends[to].accept(theirs);
-                    self.wakes.insert((self.now, Owner::Backend(to)));
-                    ours
-                })
-            }
-            Service::Pop3 | Service::Sieve => {
-                let kind = if dial.service == Service::Pop3 { Kind::Pop3 } else { Kind::Sieve };
-                let to = self.backends.iter().position(|at| at.name == dial.server && at.is_up());
-                to.map(|to| {
-                    let (ours, theirs) = self.net.connect(me, Owner::Backend(to));
-                    self.servers[to].accept(kind, theirs);
-                    self.wakes.insert((self.now, Owner::Backend(to)));
-                    ours
-                })
-            }
-            Service::Lmtp => {
-                let to = self.backends.iter().position(|at| at.name == dial.server && at.is_up());
-                to.map(|to| {
-                    let (ours, theirs) = self.net.connect(me, Owner::Backend(LMTP + to));
-                    self.stores[to].accept(theirs);
-                    self.wakes.insert((self.now, Owner::Backend(LMTP + to)));
-                    ours
-                })
-            }
-            Service::Mupdate => None,
-        };
-        self.frontends[from].dialled(dial, end, &mut self.net, self.now);
-        self.wake(Instant(self.now.0 + 1), me);
-    }
-
     /// What happens by chance: clients come, connections break, servers die and come back.
     fn chance(&mut self) {
         if self.clients_to_come > 0 && self.dice.per_mille(300) {
@@ -400,21 +302,7 @@ impl World {
         if self.now < FAULTS_END && self.dice.per_mille(10) {
             self.mover.begin(BACKENDS, &mut self.dice);
         }
-        if self.mover.wants_connection() && !self.mover.is_idle() && self.master_up {
-            let (ours, theirs) = self.net.connect(Owner::Client(MOVER), Owner::Master);
-            let session = self.master_connection("127.0.0.3:1");
-            self.master.carrier.accept(session, theirs, &mut self.net, self.now);
-            self.mover.connected(ours);
-            self.wake(self.now, Owner::Master);
-        }
-        if self.registrar.wants_connection() && self.master_up && self.now < FAULTS_END {
-            let (ours, theirs) = self.net.connect(Owner::Client(REGISTRAR), Owner::Master);
-            let session = self.master_connection("127.0.0.2:1");
-            self.master.carrier.accept(session, theirs, &mut self.net, self.now);
-            self.registrar.connected(ours);
-            self.wake(self.now, Owner::Master);
-        }
-        self.link_renamers();
+        self.link_to_master();
         self.wake(self.now, Owner::Client(REGISTRAR));
         self.wake(self.now, Owner::Client(MOVER));
         let clients = self.clients.iter().enumerate().filter(|(_, client)| !client.over);
@@ -430,12 +318,7 @@ impl World {
         for n in active {
             self.wake(self.now, Owner::Client(n));
         }
-        let now = self.now;
-        let back: Vec<_> = self.revivals.iter().filter(|(at, _)| *at <= now).map(|(_, who)| *who).collect();
-        self.revivals.retain(|(at, _)| *at > now);
-        for who in back {
-            self.revive(who);
-        }
+        self.come_back();
         if self.now < FAULTS_END && self.dice.per_mille(15) {
             self.fault();
         }
@@ -466,24 +349,6 @@ impl World {
         }
     }
 
-    /// Gives what renames mailboxes its connections to the master.
-    fn link_renamers(&mut self) {
-        for n in 0..BACKENDS {
-            let is_due = self.is_well(n) && self.renamers[n].wants_connection(&self.backends[n]);
-            let who = Owner::Client(RENAMERS_FROM + n);
-            if is_due && self.master_up {
-                let (ours, theirs) = self.net.connect(who, Owner::Master);
-                let session = self.master_connection(&format!("127.0.1.{n}:1"));
-                self.master.carrier.accept(session, theirs, &mut self.net, self.now);
-                self.renamers[n].connected(ours);
-                self.wake(self.now, Owner::Master);
-            }
-            if is_due || !self.renamers[n].is_idle() || self.backends[n].wants_rename() {
-                self.wake(self.now, who);
-            }
-        }
-    }
-
     /// A part of the backend: it does nothing while that is stopped or dead.
     fn renamer_turn(&mut self, n: usize) {
         if self.is_well(n) {
@@ -497,75 +362,8 @@ impl World {
         self.backends[backend].is_up() && self.stopped[backend] <= self.now
     }
 
-    /// Who changes the list is known by his address.
-    fn master_connection(&mut self, address: &str) -> Box<dyn Session> {
-        let epoch = self.master.directory.epoch().map(Into::into);
-        let origin = Origin { client_address: address.into(), ..self.origin() };
-        machines::master_connection(origin, epoch)
-    }
-
-    pub(crate) fn origin(&mut self) -> Origin {
+    fn origin(&mut self) -> Origin {
         origin(&mut self.dice)
-    }
-
-    fn fault(&mut self) {
-        self.outcome.faults += 1;
-        let pause = Duration::from_millis(1) + self.dice.time(Duration::from_secs(4));
-        let back = self.now + pause;
-        if self.dice.per_mille(300) {
-            let n = self.dice.below(BACKENDS);
-            self.stopped[n] = self.stopped[n].max(self.now + self.dice.time(STOPPED_MAX));
-            if self.trace {
-                println!("{:>12} backend {n} is stopped until {}", self.now.0, self.stopped[n].0);
-            }
-            return;
-        }
-        let who = match self.dice.below(10) {
-            0..5 => Owner::Backend(self.dice.below(BACKENDS)),
-            5 | 6 => Owner::Frontend(self.dice.below(SLAVES)),
-            7 | 8 => Owner::Master,
-            _ => Owner::Client(self.dice.below(self.clients.len().max(1))),
-        };
-        if self.revivals.iter().any(|(_, other)| *other == who) {
-            return;
-        }
-        if self.trace {
-            println!("{:>12} {who:?} dies for {pause:?}", self.now.0);
-        }
-        self.net.reset_all(who, self.now);
-        match who {
-            Owner::Backend(n) => {
-                self.backends[n].set_up(false);
-                self.stopped[n] = Instant(0);
-                self.servers[n].die();
-                self.net.reset_all(Owner::Client(RENAMERS_FROM + n), self.now);
-                self.net.reset_all(Owner::Backend(LMTP + n), self.now);
-                self.stores[n].die();
-            }
-            Owner::Frontend(n) => self.frontends_up[n] = false,
-            Owner::Master => self.master_up = false,
-            Owner::Client(_) => return,
-        }
-        self.revivals.push((back, who));
-    }
-
-    fn revive(&mut self, who: Owner) {
-        match who {
-            Owner::Backend(n) => self.backends[n].set_up(true),
-            Owner::Frontend(n) => {
-                let stored = self.frontends[n].stored.clone();
-                let before = std::mem::replace(&mut self.frontends[n], frontend(&mut self.dice, stored));
-                before.reports.into_iter().for_each(|report| self.truth.reported(report));
-                self.outcome.counts.add(before.counts);
-                self.frontends_up[n] = true;
-            }
-            Owner::Master => {
-                self.master = master(self.master.stored.clone());
-                self.master_up = true;
-            }
-            Owner::Client(_) => {}
-        }
-        self.wake(self.now, who);
     }
 
     /// All clients are gone, nobody is down, and the lists had time to become equal.

@@ -2,6 +2,7 @@
 
 use protocols::imap;
 
+use super::{CLIENTS, FRONTENDS, LINE_CLIENTS, LINE_CLIENTS_FROM, LMTP, OVERSEERS_FROM, World};
 use crate::boxes::STEM;
 use crate::client::Client;
 use crate::lines::{Kind, LineClient};
@@ -10,10 +11,9 @@ use crate::machines;
 use crate::net::Owner;
 use crate::overseer::Overseer;
 use crate::site::{BACKENDS, RESIDENTS, USERS, resident, rooms, roots, user};
-use crate::world::{CLIENTS, FRONTENDS, LINE_CLIENTS, LINE_CLIENTS_FROM, LMTP, OVERSEERS_FROM, World};
 
 impl World {
-    pub(crate) fn late_client_comes(&mut self) {
+    pub(super) fn late_client_comes(&mut self) {
         let frontend = self.dice.below(FRONTENDS);
         if self.frontends_up[frontend] {
             self.late_to_come -= 1;
@@ -23,7 +23,7 @@ impl World {
         }
     }
 
-    pub(crate) fn client_comes(&mut self) {
+    pub(super) fn client_comes(&mut self) {
         let frontend = self.dice.below(FRONTENDS);
         if !self.frontends_up[frontend] {
             return;
@@ -60,7 +60,7 @@ impl World {
         self.wake(self.now, Owner::Frontend(frontend));
     }
 
-    pub(crate) fn overseer_comes(&mut self, is_late: bool) {
+    pub(super) fn overseer_comes(&mut self, is_late: bool) {
         let frontend = self.dice.below(FRONTENDS);
         if !self.frontends_up[frontend] {
             return;
@@ -86,7 +86,7 @@ impl World {
         self.wake(self.now, Owner::Frontend(frontend));
     }
 
-    pub(crate) fn sender_comes(&mut self) {
+    pub(super) fn sender_comes(&mut self) {
         let frontend = self.dice.below(FRONTENDS);
         if !self.frontends_up[frontend] {
             return;
