@@ -44,7 +44,7 @@ fn main() {
     for n in 0..NOOPS {
         noop(&mut measures, &mut driver, session, Instant((2 * n + 1) * TURN));
     }
-    assert_eq!(measures.measured(0, 0, &driver, Instant(0)).snapshot.commands, NOOPS);
+    assert_eq!(measures.snapshot(&driver, Instant(0)).commands, NOOPS);
 }
 
 /// A line goes out in one turn, and is answered in the next.

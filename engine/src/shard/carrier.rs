@@ -11,7 +11,7 @@ use super::accept::Acceptor;
 use super::buffers::ReceiveBuffers;
 use super::connect::Attempt;
 use super::exchange::Exchanges;
-use super::measure::Measures;
+use super::measure::{Measured, Measures};
 use super::ring::{Completion, Kind, Ring, Token};
 use super::sockets::{NO_SPLICE, Receive, Sockets, conn_of, token};
 use super::splice::Splice;
@@ -49,6 +49,8 @@ pub(super) struct Carrier<H> {
     pub(super) draining: bool,
     /// Clients for whom there was no place.
     pub(super) refused: u64,
+    /// How often something had come that the shard was not woken for.
+    pub(super) overslept: u64,
     measures: Measures,
     /// The number of the shard.
     index: usize,
@@ -110,6 +112,7 @@ impl<H: Host> Carrier<H> {
             now: Instant(0),
             draining: false,
             refused: 0,
+            overslept: 0,
             measures: Measures::default(),
             index,
             started: std::time::Instant::now(),
@@ -468,8 +471,7 @@ impl<H: Host> Carrier<H> {
                 ToShard::Drain { within } => self.drain(within),
                 ToShard::Measure(answer) => {
                     // Who asked may have given up.
-                    let _ =
-                        answer.send(self.measures.measured(self.index, self.refused, &self.driver, self.now));
+                    let _ = answer.send(self.measured());
                 }
                 ToShard::Stop => {
                     self.drain(Duration::ZERO);
@@ -491,6 +493,18 @@ impl<H: Host> Carrier<H> {
         // Nonblocking; what woke the shard is looked at in the queue itself.
         let _ = rustix::io::read(self.inbox.woken(), &mut wakes);
         self.watch_inbox();
+    }
+
+    fn measured(&mut self) -> Measured {
+        Measured {
+            shard: self.index,
+            sessions: self.driver.sessions(),
+            connections: self.driver.connections(),
+            refused: self.refused,
+            overslept: self.overslept,
+            waiting: self.driver.waiting(),
+            snapshot: self.measures.snapshot(&self.driver, self.now),
+        }
     }
 
     /// Waits for the inbox once.

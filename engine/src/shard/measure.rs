@@ -30,6 +30,8 @@ pub struct Measured {
     pub connections: usize,
     /// Clients for whom there was no place, so far.
     pub refused: u64,
+    /// How often, so far, it slept on although something had come, until it looked again.
+    pub overslept: u64,
     /// Bytes that wait for somebody to take them.
     pub waiting: usize,
     /// Times of commands.
@@ -83,11 +85,9 @@ impl Measures {
     }
 
     /// A copy of what was kept.
-    pub(super) fn measured(&mut self, shard: usize, refused: u64, driver: &Driver, now: Instant) -> Measured {
+    pub(super) fn snapshot(&mut self, driver: &Driver, now: Instant) -> Snapshot {
         self.recorder.age(now.0 / SLOWEST_WINDOW);
-        let snapshot = self.recorder.snapshot(|server| Arc::from(driver.server(server.0)));
-        let (sessions, connections) = (driver.sessions(), driver.connections());
-        Measured { shard, sessions, connections, refused, waiting: driver.waiting(), snapshot }
+        self.recorder.snapshot(|server| Arc::from(driver.server(server.0)))
     }
 
     /// The parts of a command's time, which ends in this turn.
