@@ -5,6 +5,7 @@ use std::time::Duration;
 use protocols::proxy::Instant;
 
 use crate::dice::Dice;
+use crate::mailbox::numbers;
 use crate::net::{Broken, EndId, Net};
 use crate::units::{Unit, Units};
 
@@ -99,6 +100,14 @@ pub fn quota(untagged: &str) -> Option<(String, u64)> {
     Some((root.to_owned(), limit.parse().ok()?))
 }
 
+/// What became what, of `[COPYUID validity from to]`.
+pub fn copyuid(text: &str) -> Option<Vec<(u32, u32)>> {
+    let (_, code) = text.split_once("[COPYUID ")?;
+    let mut words = code.split([' ', ']']).skip(1);
+    let (from, to) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    Some(numbers(from).into_iter().zip(numbers(to)).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,5 +116,11 @@ mod tests {
     fn quota_is_read() {
         assert_eq!(quota("QUOTA user.a (STORAGE 1 1000)"), Some(("user.a".to_owned(), 1000)));
         assert_eq!(quota("QUOTAROOT user.a user.a"), None);
+    }
+
+    #[test]
+    fn copyuid_says_what_became_what() {
+        assert_eq!(copyuid("OK [COPYUID 1 3:4 7,9] Completed"), Some(vec![(3, 7), (4, 9)]));
+        assert_eq!(copyuid("OK Completed"), None);
     }
 }
