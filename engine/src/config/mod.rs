@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use protocols::conf::{ConfError, CyrusConf, Imapd, cyrus, options};
+use protocols::conf::{ConfError, CyrusConf, Imapd, check, cyrus};
 use protocols::mailbox::acl::Policy;
 use protocols::proxy::Level;
 use protocols::secret::Secret;
@@ -180,7 +180,7 @@ impl Configuration {
 /// A bad value of any known option is refused, as Cyrus does; what nobody knows and what guards
 /// nothing here is told.
 fn check_options(imapd: &Imapd, notes: &mut Vec<(Level, Box<str>)>) -> Result<(), ConfError> {
-    for checked in options::check(imapd) {
+    for checked in check::lines(imapd) {
         if let Some(problem) = checked.problem() {
             return Err(problem);
         }

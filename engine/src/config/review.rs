@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use protocols::conf::options::{self, Checked, Standing, Verdict};
+use protocols::conf::check::{self, Checked, Verdict};
+use protocols::conf::options::{self, Standing};
 use protocols::conf::{ConfError, CyrusConf, Imapd, cyrus};
 
 use super::{Configuration, ProcessSecret, Reader};
@@ -88,7 +89,7 @@ pub fn review(imapd_conf: &str, cyrus_conf: &str, read: &Reader<'_>, secret: &Pr
     };
     let mut lines = Vec::new();
     if let Ok(imapd) = Imapd::load(imapd_conf, read) {
-        lines.extend(options::check(&imapd).iter().map(option));
+        lines.extend(check::lines(&imapd).iter().map(option));
     }
     if let Some(conf) = read(cyrus_conf).ok().and_then(|text| cyrus::parse(&text, cyrus_conf).ok()) {
         let notes: Vec<&str> = notes.iter().map(|(_, note)| &**note).collect();

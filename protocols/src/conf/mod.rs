@@ -1,6 +1,7 @@
 //! The configuration files of Cyrus, `imapd.conf` and `cyrus.conf`: their grammar, not their reading.
 //! Whoever reads the files hands their text in.
 
+pub mod check;
 pub mod cyrus;
 pub mod imapd;
 mod mailbox;

@@ -1,7 +1,7 @@
 //! Properties of the configuration files.
 
 use crate::conf::imapd::{self, Line};
-use crate::conf::{ConfError, DurationUnit, Imapd, cyrus, options};
+use crate::conf::{ConfError, DurationUnit, Imapd, check, cyrus};
 
 use super::bounded;
 
@@ -54,7 +54,7 @@ fn whole(text: &str) {
         Ok(conf) => conf,
         Err(error) => return hides_the_secret(text, &error),
     };
-    for checked in options::check(&conf) {
+    for checked in check::lines(&conf) {
         let key = checked.key;
         assert!(conf.value(key).is_some());
         let errors = [checked.warning(), checked.problem(), conf.integer(key, 0).err()];
