@@ -4,17 +4,16 @@
 //! For a LIST each server gets the LIST itself, so one command a server tells of all its mailboxes. Its
 //! own LIST lines are dropped: the rows are on their way already.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
 use super::singly::{Singly, SinglyArm};
-
+use super::wanted::Wanted;
 use crate::imap::agenda::{Agenda, aside_of, is_partial};
 use crate::imap::backend::Offer;
 use crate::imap::grammar::{Response, Status, UntaggedKind, code, response};
 use crate::imap::task::{Context, Line, News, Want};
-use crate::mailbox::Pattern;
 use crate::proxy::BackendId;
 use crate::wire::Cursor;
 
@@ -39,7 +38,7 @@ pub(in crate::imap) struct Fan {
     servers: Questions,
     /// What a server must offer to be asked.
     needs: Offer,
-    told: Told,
+    wanted: Wanted,
     missing: Vec<Box<[u8]>>,
     /// The text of the first refusal.
     refusal: Option<Box<[u8]>>,
@@ -49,30 +48,6 @@ pub(in crate::imap) struct Fan {
     long_entries: Option<u64>,
     /// A server answered OK.
     is_understood: bool,
-}
-
-/// Which mailboxes the client is told of.
-#[derive(Debug)]
-pub(in crate::imap) enum Told {
-    /// All.
-    All,
-    /// These.
-    Only(BTreeSet<Box<[u8]>>),
-    /// What a pattern matches, but for these: a Cyrus backend tells of mailboxes below a place that has
-    /// none itself, under its name or under theirs.
-    Matching { patterns: Vec<Pattern>, but: BTreeSet<Box<[u8]>> },
-}
-
-impl Told {
-    pub(super) fn includes(&self, name: &[u8]) -> bool {
-        match self {
-            Told::All => true,
-            Told::Only(names) => names.contains(name),
-            Told::Matching { patterns, but } => {
-                !but.contains(name) && patterns.iter().any(|pattern| pattern.matches(name))
-            }
-        }
-    }
 }
 
 /// How it ended.
@@ -104,7 +79,7 @@ impl Fan {
     pub(in crate::imap) fn new(
         questions: Questions,
         needs: Offer,
-        told: Told,
+        wanted: Wanted,
         cx: &Context<'_>,
         agenda: &mut Agenda,
     ) -> Fan {
@@ -122,7 +97,7 @@ impl Fan {
             singly: None,
             servers,
             needs,
-            told,
+            wanted,
             missing,
             refusal: None,
             malformed: None,
@@ -218,7 +193,7 @@ impl Fan {
                     return Line::Whole;
                 }
                 Response::Untagged { kind: UntaggedKind::List, rest, .. } => {
-                    arm.note(rest, &self.told);
+                    arm.note(rest, &self.wanted);
                     return Line::Drop;
                 }
                 Response::Untagged { kind: UntaggedKind::Status, .. } => return Line::Relay,
@@ -256,7 +231,7 @@ impl Fan {
             Response::Untagged { kind: UntaggedKind::List, .. } => Line::Drop,
             Response::Untagged { kind: UntaggedKind::Status | UntaggedKind::Metadata, rest, .. } => {
                 match Cursor::new(rest).astring() {
-                    Ok(name) if self.told.includes(&name) => Line::Relay,
+                    Ok(name) if self.wanted.includes(&name) => Line::Relay,
                     Ok(_) => Line::Drop,
                     Err(_) if is_partial(line) => Line::Whole,
                     Err(_) => Line::Drop,

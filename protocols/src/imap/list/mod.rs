@@ -17,6 +17,7 @@ pub(super) mod singly;
 #[cfg(test)]
 mod tests;
 pub(super) mod walk;
+pub(super) mod wanted;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use fan::{Fan, Harvest};
 use row::{Judge, Told, special_uses};
 use singly::Singly;
 use walk::{Dav, Deleted, Row, Walk};
+use wanted::Wanted;
 
 /// Bytes of the names of a user's subscriptions that one LIST holds.
 pub const SUBSCRIPTION_BYTES_MAX: usize = 1024 * 1024;
@@ -547,10 +549,10 @@ impl ListTask {
         command.extend_from_slice(&self.options.fan);
         command.extend_from_slice(b")\r\n");
         let told = if self.options.selection.subscribed {
-            fan::Told::Only(std::mem::take(&mut self.told.subscribed))
+            Wanted::Only(std::mem::take(&mut self.told.subscribed))
         } else {
             let patterns = self.walk.as_ref().map(|walk| walk.patterns().to_vec()).unwrap_or_default();
-            fan::Told::Matching { patterns, but: std::mem::take(&mut self.parents) }
+            Wanted::Matching { patterns, but: std::mem::take(&mut self.parents) }
         };
         let questions = servers.into_iter().map(|server| (server, vec![command.clone()])).collect();
         let needs = match self.options.status {

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use super::fan::Told;
+use super::wanted::Wanted;
 use crate::imap::agenda::{Agenda, string_for};
 use crate::imap::grammar::responses;
 use crate::imap::task::Context;
@@ -90,10 +90,10 @@ impl SinglyArm {
     }
 
     /// A mailbox of the server.
-    pub(super) fn note(&mut self, rest: &[u8], told: &Told) {
+    pub(super) fn note(&mut self, rest: &[u8], wanted: &Wanted) {
         let Ok(row) = responses::list(rest) else { return };
         let is_none = [&b"\\Noselect"[..], b"\\NonExistent"].iter().any(|attribute| row.has(attribute));
-        if is_none || self.lists == 0 || !told.includes(&row.mailbox) {
+        if is_none || self.lists == 0 || !wanted.includes(&row.mailbox) {
             return;
         }
         if self.names_bytes + row.mailbox.len() > NAMES_BYTES_MAX {

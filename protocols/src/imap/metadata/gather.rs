@@ -7,8 +7,9 @@ use super::{SERVER_ENTRY, Scope};
 use crate::imap::agenda::{Agenda, UNAVAILABLE, aside_of, located};
 use crate::imap::backend::Offer;
 use crate::imap::list::CHUNK_BYTES;
-use crate::imap::list::fan::{Fan, Told};
+use crate::imap::list::fan::Fan;
 use crate::imap::list::walk::{Dav, Row, Walk};
+use crate::imap::list::wanted::Wanted;
 use crate::imap::route::is_elsewhere;
 use crate::imap::task::{Context, Line, News, Task, Want};
 use crate::mailbox::{Identity, Namespace, Pattern};
@@ -151,7 +152,7 @@ impl Gather {
         };
         let servers = std::mem::take(&mut self.servers).into_iter();
         let questions = servers.map(|(server, of)| (server, of.into_iter().map(command).collect())).collect();
-        let fan = Fan::new(questions, Offer::default(), Told::All, cx, &mut self.agenda);
+        let fan = Fan::new(questions, Offer::default(), Wanted::All, cx, &mut self.agenda);
         self.phase = GatherPhase::Fanning(Box::new(fan));
     }
 
