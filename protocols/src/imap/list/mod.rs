@@ -1,9 +1,12 @@
 //! LIST, RLIST and XLIST: answered from the mailbox list, page by page (RFC 9051 section 6.3.9, RFC 5258).
 //!
 //! ```text
-//!  Start ──SUBSCRIBED, SPECIAL-USE──> ExpectHome ──> Asking ──> Walking ──STATUS, METADATA──> Asking others
-//!    │                                    └─away─> ExpectCopy ──^  ^  └──> tagged OK <─────────────┘
-//!    └─────────────────────────────────────────────────────────────┘
+//!  Start ──subscriptions, special uses──> ExpectHome ──> ExpectSubscriptions ──> ExpectSpecialUses
+//!    │                                        └──────────away─────┴──> ExpectCopy <──away───┤
+//!    └──────────> ExpectPage <────────────────────────────────────────────┴─────────────────┘
+//!                 │  ^    └──rows, some on servers not asked──> ExpectOther ──> ExpectOtherUses
+//!                 │  └──── ExpectDrained <──────rows are written─────┴─────────────────┘
+//!                 └──no more──> Fanning ──> Over
 //! ```
 //! Rows come from the list alone, so a dead backend never shortens the answer. What only backends know
 //! is asked of them: subscriptions and special uses of the user's home before the rows, special uses of
@@ -11,6 +14,8 @@
 //! row behind them, from all at once. Where the home is away, what it told last stands in.
 
 pub(super) mod fan;
+mod home;
+mod options;
 mod plan;
 mod row;
 pub(super) mod singly;
@@ -22,90 +27,25 @@ pub(super) mod wanted;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::agenda::{
-    Agenda, Home, SERVER_UNAVAILABLE, UNAVAILABLE, aside_of, home_news, is_partial, result_line, result_of,
-    seek_home,
-};
-use super::backend::Offer;
-use super::grammar::responses;
-use super::grammar::{ListArgs, Response, Status, UntaggedKind, response};
+use super::agenda::{Agenda, UNAVAILABLE, aside_of, home_news, result_line, seek_home};
+use super::grammar::{ListArgs, Status};
 use super::task::{Context, Line, News, Task, Want};
 use crate::mailbox::Pattern;
-use crate::proxy::{AUTHORED_BYTES_MAX, BackendId, HomeCopy, HomeNews, Instant, Knowledge, ListPage, Side};
-use crate::wire::LiteralStyle;
-use crate::wire::quote::astring_out_as;
+use crate::proxy::{AUTHORED_BYTES_MAX, BackendId, Instant, Knowledge, ListPage, Side};
 
 use fan::{Fan, Harvest};
-use row::{Judge, Told, special_uses};
-use singly::Singly;
+use options::Options;
+use row::{Judge, Told};
 use walk::{Dav, Deleted, Row, Walk};
 use wanted::Wanted;
+
+pub use options::Word;
 
 /// Bytes of the names of a user's subscriptions that one LIST holds.
 pub const SUBSCRIPTION_BYTES_MAX: usize = 1024 * 1024;
 
 /// Parents that are no mailboxes, kept for one LIST.
 const PARENTS_MAX: usize = 1000;
-
-/// Our tags: subscriptions, special uses.
-const SUBSCRIPTIONS: u32 = 0;
-const SPECIAL_USES: u32 = 1;
-
-/// Asks for them.
-const LIST_SPECIAL_USES: &[u8] = b" LIST (SPECIAL-USE) \"\" \"*\" RETURN (SPECIAL-USE)\r\n";
-
-/// Servers that one LIST asks for special uses.
-const OTHERS_MAX: usize = 64;
-
-/// The word of the response.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Word {
-    /// LIST, and RLIST, which says LIST too (RFC 2193 section 4).
-    List,
-    /// XLIST, which implies SPECIAL-USE.
-    XList,
-}
-
-/// What was asked for beyond names.
-#[derive(Debug)]
-struct Options {
-    word: Word,
-    selection: Selection,
-    subscribed: bool,
-    special_use: bool,
-    my_rights: bool,
-    /// Options or several patterns were given (RFC 5258 section 3).
-    extended: bool,
-    /// The part in `RETURN (...)` that backends answer: STATUS, METADATA.
-    fan: Vec<u8>,
-    /// The items of STATUS in that part.
-    status: Option<Box<[u8]>>,
-    /// The selection option METADATA, which says how deep the return option looks.
-    fan_depth: Vec<u8>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Selection {
-    subscribed: bool,
-    special_use: bool,
-    recursive_match: bool,
-}
-
-impl Options {
-    /// Selecting by subscription tells of it too (RFC 5258 section 3.1).
-    fn returns_subscribed(&self) -> bool {
-        self.subscribed || self.selection.subscribed
-    }
-
-    /// A parent is told of the subscriptions below it even if it has no row.
-    fn owes_parents(&self) -> bool {
-        self.selection.subscribed && self.selection.recursive_match && !self.selection.special_use
-    }
-
-    fn wants_special(&self) -> bool {
-        self.special_use || self.selection.special_use || self.word == Word::XList
-    }
-}
 
 /// LIST, RLIST or XLIST.
 #[derive(Debug)]
@@ -168,32 +108,8 @@ enum Phase {
 impl ListTask {
     /// Begins a command; `args` as parsed by [`super::grammar::list_args`].
     pub fn new(word: Word, args: &ListArgs<'_>) -> ListTask {
-        let mut fan = Vec::new();
-        for (name, items) in [(&b"STATUS "[..], args.returns.status), (b"METADATA ", args.returns.metadata)] {
-            if let Some(items) = items {
-                fan.extend_from_slice(if fan.is_empty() { b"" } else { b" " });
-                fan.extend_from_slice(name);
-                fan.extend_from_slice(items);
-            }
-        }
-        let selection = Selection {
-            subscribed: args.selection.subscribed,
-            special_use: args.selection.special_use,
-            recursive_match: args.selection.recursive_match,
-        };
-        let options = Options {
-            word,
-            selection,
-            subscribed: args.returns.subscribed,
-            special_use: args.returns.special_use,
-            my_rights: args.returns.my_rights,
-            extended: args.extended,
-            fan,
-            status: args.returns.status.map(Box::from),
-            fan_depth: args.selection.metadata.unwrap_or_default().to_vec(),
-        };
         ListTask {
-            options,
+            options: Options::new(word, args),
             reference: args.reference.as_ref().into(),
             patterns: args.patterns.iter().map(|pattern| pattern.as_ref().into()).collect(),
             dav: if args.selection.dav { Dav::Shown } else { Dav::Hidden },
@@ -256,172 +172,6 @@ impl ListTask {
         }
     }
 
-    fn handle_home(&mut self, home: Home, cx: &Context<'_>) {
-        match home {
-            Home::At(backend) if self.options.returns_subscribed() => {
-                self.ask(backend, SUBSCRIPTIONS, b" LSUB \"\" \"*\"\r\n", cx);
-                self.phase = Phase::ExpectSubscriptions(backend);
-            }
-            Home::At(backend) => self.ask_special(backend, cx),
-            Home::Nowhere => self.next_page(cx),
-            Home::Unavailable => self.recall(),
-        }
-    }
-
-    fn ask_special(&mut self, backend: BackendId, cx: &Context<'_>) {
-        if self.tells_special {
-            self.asked.extend(cx.server(backend).map(Box::from));
-            self.ask(backend, SPECIAL_USES, LIST_SPECIAL_USES, cx);
-            self.phase = Phase::ExpectSpecialUses(backend);
-        } else {
-            self.next_page(cx);
-        }
-    }
-
-    /// Goes on when the rows that wait have no server that is to be asked.
-    fn seek_others(&mut self, cx: &Context<'_>) {
-        let others = self.rows.iter().filter_map(|row| row.mailbox.as_ref());
-        for server in others.filter(|mailbox| mailbox.is_own).filter_map(|mailbox| mailbox.server.as_ref()) {
-            if self.tells_special && self.asked.len() < OTHERS_MAX && self.asked.insert(server.clone()) {
-                self.others.push_back(server.clone());
-            }
-        }
-        self.next_other(cx);
-    }
-
-    fn next_other(&mut self, cx: &Context<'_>) {
-        match self.others.pop_front() {
-            Some(server) => {
-                self.agenda.want(Want::Backend { server: server.to_vec() });
-                self.phase = Phase::ExpectOther(server);
-            }
-            None => self.write_rows(cx),
-        }
-    }
-
-    /// Another server does not tell.
-    fn other_is_away(&mut self, server: Option<Box<[u8]>>, cx: &Context<'_>) {
-        self.missing.extend(server.filter(|_| self.options.wants_special()));
-        self.next_other(cx);
-    }
-
-    fn handle_other_line(&mut self, backend: BackendId, line: &[u8], cx: &Context<'_>) -> Line {
-        let mut tag = Vec::new();
-        cx.own_tag(SPECIAL_USES, &mut tag);
-        match result_of(line, &tag) {
-            Some((Status::Ok, _)) => self.next_other(cx),
-            Some((Status::No | Status::Bad, _)) => self.other_is_away(cx.server(backend).map(Box::from), cx),
-            None => return self.note_told(backend, SPECIAL_USES, line, cx),
-        }
-        Line::Drop
-    }
-
-    /// The home is away.
-    fn recall(&mut self) {
-        self.agenda.want(Want::Recall);
-        self.phase = Phase::ExpectCopy;
-    }
-
-    /// What the home told last stands in for what it does not tell now. The rows stand even without their
-    /// special uses, but a list of no subscriptions would make clients forget them all.
-    fn handle_copy(&mut self, copy: &HomeCopy, cx: &Context<'_>) {
-        let home: Box<[u8]> = cx.home.unwrap_or(b"of the INBOX").into();
-        self.asked.insert(home.clone());
-        if self.options.returns_subscribed() && !self.is_told_subscriptions {
-            let Some(names) = &copy.subscribed else { return self.finish(cx, SERVER_UNAVAILABLE) };
-            self.told.subscribed.extend(names.iter().cloned());
-            self.recalled = Some(home.clone());
-        }
-        match &copy.special {
-            _ if !self.tells_special => {}
-            Some(uses) => {
-                self.told.special.extend(uses.iter().cloned());
-                self.recalled = self.options.wants_special().then_some(home).or(self.recalled.take());
-            }
-            None if self.options.wants_special() => self.missing.push(home),
-            None => {}
-        }
-        self.next_page(cx);
-    }
-
-    fn ask(&mut self, backend: BackendId, number: u32, command: &[u8], cx: &Context<'_>) {
-        let mut line = Vec::new();
-        cx.own_tag(number, &mut line);
-        line.extend_from_slice(command);
-        self.agenda.send(backend, line);
-        self.agenda.want(Want::Wake(cx.config.timeouts.fan_out));
-    }
-
-    /// The home takes too long: as good as away, but for one that has the selected mailbox, which is
-    /// waited for, because what it says later is nobody else's.
-    fn home_is_slow(&mut self, home: BackendId, cx: &Context<'_>) {
-        if cx.selected.is_none_or(|selected| selected.backend != home) {
-            self.agenda.want(Want::Abandon(home));
-            self.recall();
-        }
-    }
-
-    /// The home has told all of one kind: it is kept if nothing was left out.
-    fn keep(&mut self, number: u32) {
-        if self.told_bytes >= SUBSCRIPTION_BYTES_MAX {
-            return;
-        }
-        let news = if number == SUBSCRIPTIONS {
-            HomeNews::Subscriptions(self.told.subscribed.iter().cloned().collect())
-        } else {
-            let uses = self.told.special.iter().map(|(name, uses)| (name.clone(), uses.clone()));
-            HomeNews::SpecialUses(uses.collect())
-        };
-        self.agenda.want(Want::Keep(news));
-    }
-
-    fn handle_home_line(&mut self, backend: BackendId, number: u32, line: &[u8], cx: &Context<'_>) -> Line {
-        let mut tag = Vec::new();
-        cx.own_tag(number, &mut tag);
-        if let Some((status, _)) = result_of(line, &tag) {
-            match (number, status) {
-                (_, Status::No | Status::Bad) => self.recall(),
-                (SUBSCRIPTIONS, Status::Ok) => {
-                    self.keep(number);
-                    self.is_told_subscriptions = true;
-                    self.ask_special(backend, cx);
-                }
-                (_, Status::Ok) => {
-                    self.keep(number);
-                    self.next_page(cx);
-                }
-            }
-            return Line::Drop;
-        }
-        self.note_told(backend, number, line, cx)
-    }
-
-    /// A row of what a server was asked.
-    fn note_told(&mut self, backend: BackendId, number: u32, line: &[u8], cx: &Context<'_>) -> Line {
-        let Response::Untagged { kind: UntaggedKind::Lsub | UntaggedKind::List, rest, .. } = response(line)
-        else {
-            return aside_of(backend, line, cx);
-        };
-        if is_partial(line) {
-            return Line::Whole;
-        }
-        if let Ok(answer) = responses::list(rest)
-            && self.told_bytes < SUBSCRIPTION_BYTES_MAX
-        {
-            self.told_bytes += answer.mailbox.len();
-            let name: Box<[u8]> = answer.mailbox.as_ref().into();
-            if number == SUBSCRIPTIONS {
-                self.told.subscribed.insert(name);
-            } else {
-                let special = special_uses(answer.attributes());
-                if !special.is_empty() {
-                    self.told.special.insert(name, special.into());
-                }
-            }
-        }
-        Line::Drop
-    }
-
     /// Goes on with the list: the next page, or what stands behind the rows.
     fn next_page(&mut self, cx: &Context<'_>) {
         match self.walk.as_ref().and_then(Walk::poll_query) {
@@ -469,7 +219,7 @@ impl ListTask {
             self.shown.insert(row.name.clone());
         }
         match &row.mailbox {
-            _ if self.options.fan.is_empty() => {}
+            _ if !self.options.asks_servers() => {}
             Some(mailbox) => self.servers.extend(mailbox.server.clone()),
             None if self.parents.len() < PARENTS_MAX => drop(self.parents.insert(row.name.clone())),
             None => {}
@@ -529,52 +279,23 @@ impl ListTask {
         }
     }
 
+    /// Asks the servers of the rows for what only they know.
     fn ask_servers(&mut self, cx: &Context<'_>) {
         let servers = std::mem::take(&mut self.servers);
         if servers.is_empty() {
             return self.complete(cx);
         }
-        let mut command = b"LIST ".to_vec();
-        if !self.options.fan_depth.is_empty() {
-            command.extend_from_slice(b"(METADATA ");
-            command.extend_from_slice(&self.options.fan_depth);
-            command.extend_from_slice(b") ");
-        }
-        command.extend_from_slice(b"\"\" (");
-        for (n, pattern) in self.walk.iter().flat_map(|walk| walk.patterns()).enumerate() {
-            command.extend_from_slice(if n == 0 { b"" } else { b" " });
-            astring_out_as(&mut command, pattern.text(), LiteralStyle::NonSynchronising);
-        }
-        command.extend_from_slice(b") RETURN (");
-        command.extend_from_slice(&self.options.fan);
-        command.extend_from_slice(b")\r\n");
-        let told = if self.options.selection.subscribed {
+        let patterns = self.walk.as_ref().map_or(&[][..], Walk::patterns);
+        let command = self.options.command(patterns);
+        let singly = self.options.singly(patterns);
+        let wanted = if self.options.selection.subscribed {
             Wanted::Only(std::mem::take(&mut self.told.subscribed))
         } else {
-            let patterns = self.walk.as_ref().map(|walk| walk.patterns().to_vec()).unwrap_or_default();
-            Wanted::Matching { patterns, but: std::mem::take(&mut self.parents) }
+            Wanted::Matching { patterns: patterns.to_vec(), but: std::mem::take(&mut self.parents) }
         };
         let questions = servers.into_iter().map(|server| (server, vec![command.clone()])).collect();
-        let needs = match self.options.status {
-            Some(_) => Offer::LIST_EXTENDED.and(Offer::LIST_STATUS),
-            None => Offer::LIST_EXTENDED,
-        };
-        let fan = Fan::new(questions, needs, told, cx, &mut self.agenda).or_singly(self.singly());
+        let fan = Fan::new(questions, self.options.needs(), wanted, cx, &mut self.agenda).or_singly(singly);
         self.phase = Phase::Fanning(Box::new(fan));
-    }
-
-    /// How a server without LIST-STATUS is asked.
-    fn singly(&self) -> Option<Singly> {
-        let items = self.options.status.as_deref()?;
-        let list = |pattern: &Pattern| {
-            let mut command = b"LIST \"\" ".to_vec();
-            astring_out_as(&mut command, pattern.text(), LiteralStyle::NonSynchronising);
-            command.extend_from_slice(b"\r\n");
-            command
-        };
-        let lists = self.walk.iter().flat_map(|walk| walk.patterns()).map(list).collect();
-        let wants_more = self.options.fan.len() > b"STATUS ".len() + items.len();
-        Some(Singly { lists, items: items.to_vec(), wants_more })
     }
 
     /// All servers have answered, or are given up. What all of them call malformed is.
@@ -650,8 +371,7 @@ impl Task for ListTask {
                 self.home_is_slow(home, cx);
             }
             (Phase::ExpectOther(_), News::Backend(Ok(backend))) => {
-                self.ask(backend, SPECIAL_USES, LIST_SPECIAL_USES, cx);
-                self.phase = Phase::ExpectOtherUses(backend);
+                self.ask_other(backend, cx);
             }
             (Phase::ExpectOther(server), News::Backend(Err(_))) => {
                 let server = std::mem::take(server);
@@ -694,11 +414,9 @@ impl Task for ListTask {
         let Side::Backend(backend) = from else { return Line::Hold };
         match &mut self.phase {
             Phase::ExpectSubscriptions(home) if *home == backend => {
-                self.handle_home_line(backend, SUBSCRIPTIONS, line, cx)
+                self.handle_subscription(backend, line, cx)
             }
-            Phase::ExpectSpecialUses(home) if *home == backend => {
-                self.handle_home_line(backend, SPECIAL_USES, line, cx)
-            }
+            Phase::ExpectSpecialUses(home) if *home == backend => self.handle_special_use(backend, line, cx),
             Phase::ExpectOtherUses(at) if *at == backend => self.handle_other_line(backend, line, cx),
             Phase::Fanning(fan) => {
                 let verdict = fan.handle_line(backend, line, cx, &mut self.agenda);

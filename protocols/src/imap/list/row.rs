@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::options::{Options, Word};
 use super::walk::{Inferiors, Row, is_below};
-use super::{Options, Word};
 use crate::imap::config::Config;
 use crate::mailbox::Namespace;
 use crate::proxy::Knowledge;
