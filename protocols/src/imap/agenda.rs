@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::backend::Offer;
 use super::grammar::{Response, Status, UntaggedKind, code, response};
+use super::offer::Offer;
 use super::route::{BEING_MOVED, is_referral};
 use super::task::{Context, Line, News, Want};
 use crate::proxy::{BackendId, Entry, Finding, Freshness};

@@ -11,10 +11,10 @@
 
 use std::collections::VecDeque;
 
-use super::backend::Offer;
 use super::catenate::{Catenation, Part, PartEnd, Piece};
 use super::creatable::{Creatable, Verdict};
 use super::grammar::{Response, Status, response};
+use super::offer::Offer;
 use super::route::{Arrival, MAY_BE_DONE, Route, UNREACHABLE, is_elsewhere, name_out, not_there, push};
 use super::task::{Context, Line, News, Task, Want};
 use crate::proxy::{BackendId, Instant, Side};

@@ -7,9 +7,10 @@
 
 use std::sync::Arc;
 
-use super::backend::{Extensions, LoginAs, Tag};
+use super::backend::{LoginAs, Tag};
 use super::grammar::{Command, Verb, authenticate_args, login_args};
 use super::info::{after_login, host_of};
+use super::offer::Extensions;
 use super::session::{Phase, Plus, Progress, Purpose, Reading, Session, User};
 use super::settle::{self, Settle};
 use crate::login::attempt::{Attempt, Rules, Step, Tried};

@@ -11,11 +11,11 @@
 //! ```
 
 use super::agenda::{Agenda, located, result_of, server_of, string_for};
-use super::backend::Offer;
 use super::grammar::responses::{Body, FetchItems};
 use super::grammar::url::MessageUrl;
 use super::grammar::{Response, Status, UntaggedKind, code, codes, response};
 use super::info::host_of;
+use super::offer::Offer;
 use super::task::{Context, Line, News, Want};
 use crate::mailbox::{Identity, Spelling, utf7};
 use crate::proxy::{BackendId, Side};

@@ -6,9 +6,10 @@
 //!                                                   └──NO──> Ready
 //! ```
 
-use super::backend::{Offer, Phase};
+use super::backend::Phase;
 use super::grammar::{Response, Status, response};
 use super::login::Ready;
+use super::offer::Offer;
 use super::session::{Progress, Reading, Session};
 use crate::places::Place;
 use crate::proxy::{BackendId, HEAD_BYTES_MAX, Instant, LayerKind, Side};

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use memchr::memchr;
 
-use super::backend::{Backend, Flow, LoginAs, Offer, Phase, Whose};
+use super::backend::{Backend, Flow, LoginAs, Phase, Whose};
 use super::grammar::{Response, UntaggedKind, Verb, code, response};
 use super::login::{Login, Ready, Step};
+use super::offer::Offer;
 use super::session::{Progress, Purpose, Reading, Session};
 use super::task::News;
 use crate::login::attempt::Tried;

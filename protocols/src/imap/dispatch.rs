@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::acl::{AclQuestion, AclTask};
 use super::append::Append;
-use super::backend::{Backend, Extensions, Offer};
+use super::backend::Backend;
 use super::copy::{Action, By, CopyTask};
 use super::esearch::Esearch;
 use super::folder::{self, Create, Subscribe};
@@ -23,6 +23,7 @@ use super::lsub::LsubTask;
 use super::metadata;
 use super::namespace::NamespaceTask;
 use super::notify::Notify;
+use super::offer::{Extensions, Offer};
 use super::passing;
 use super::quota::QuotaTask;
 use super::referral::{Kind, Refer};

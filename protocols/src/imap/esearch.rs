@@ -13,8 +13,8 @@ use std::sync::Arc;
 use super::agenda::{
     Agenda, SERVER_UNAVAILABLE, UNAVAILABLE, aside_of, internal, result_line, result_of, server_of,
 };
-use super::backend::Offer;
 use super::grammar::{EsearchArgs, Response, SourceKind, Status, response};
+use super::offer::Offer;
 use super::task::{Context, Line, News, Task, Want};
 use crate::proxy::{BackendId, Instant, Knowledge, ListPage, ListQuery, Reserved, Side};
 

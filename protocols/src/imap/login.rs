@@ -7,8 +7,8 @@
 //! ```
 //! Tags of the login are of no one else: no command of the client is on the connection yet.
 
-use super::backend::Offer;
 use super::grammar::{Response, Status, UntaggedKind, capabilities, code, response};
+use super::offer::Offer;
 use crate::login::backend::{self, LoginAs, Next, Terms};
 use crate::login::config::ProxyLogin;
 use crate::login::exchange::{Exchange, UNASKED_SALT};

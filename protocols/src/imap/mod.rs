@@ -18,6 +18,7 @@ mod timing;
 pub mod backend;
 mod connect;
 pub mod login;
+pub mod offer;
 
 mod lost;
 mod moving;

@@ -8,9 +8,9 @@
 //! none tells it. Deviates: Cyrus asks once a session and keeps the numbers; here every choice asks anew.
 
 use super::agenda::{Agenda, aside_of, is_partial};
-use super::backend::Offer;
 use super::config::ServerSelection;
 use super::grammar::{Response, UntaggedKind, response};
+use super::offer::Offer;
 use super::task::{Context, Line, News, Want};
 use crate::proxy::BackendId;
 

@@ -16,11 +16,11 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::agenda::{is_partial, result_of};
-use super::backend::Offer;
 use super::grammar::responses::FetchItems;
 use super::grammar::{Response, Status, UntaggedKind, code, response};
 use super::moving::{BEING_MOVED_WAIT, WAITING_TOLD_EVERY};
 use super::numbers::{Numbers, earlier_set, vanished_earlier};
+use super::offer::Offer;
 use super::route::{is_elsewhere, name_out, push};
 use super::task::{Access, Context, Line, News, Task, Want};
 use crate::proxy::{AUTHORED_BYTES_MAX, BackendId, Finding, Freshness, Instant, Side};

@@ -9,9 +9,9 @@
 
 use super::agenda::{Agenda, UID_REQUIRED, aside_of, located, result_of};
 use super::append::{Append, Passage};
-use super::backend::Offer;
 use super::grammar::responses::FetchItems;
 use super::grammar::{Response, Status, UntaggedKind, response};
+use super::offer::Offer;
 use super::task::{Access, Context, Line, News, Task, Want};
 use crate::mailbox::acl::{self, Rights};
 use crate::proxy::{BackendId, Finding, Freshness, Instant, Side};

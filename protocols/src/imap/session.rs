@@ -16,12 +16,13 @@ use aws_lc_rs::digest;
 use smallvec::SmallVec;
 
 use super::auth::{Domain, Guest};
-use super::backend::{Backend, Extensions, Tag};
+use super::backend::{Backend, Tag};
 use super::config::Config;
 use super::deeds::Deeds;
 use super::info::{self, Papers};
 use super::lost::{Away, Bond};
 use super::notify::{On, Telling};
+use super::offer::Extensions;
 use super::running::Running;
 use super::task::Access;
 use super::withheld::Withheld;

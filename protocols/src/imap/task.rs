@@ -18,12 +18,13 @@ use crate::proxy::{
     Unavailable,
 };
 
-use super::backend::{Backend, Extensions, Offer};
+use super::backend::Backend;
 use super::config::Config;
 use super::deeds::{Deed, Doubt};
 use super::login::Release;
 use super::lost::Bond;
 use super::notify::Notified;
+use super::offer::{Extensions, Offer};
 use super::rejoin::Rejoined;
 
 /// What a task may know of its session.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::backend::{Backend, Extensions, Offer};
+use super::backend::Backend;
 use super::config::Config;
+use super::offer::{Extensions, Offer};
 use super::task::{Access, Context, Line, News, Selected, Task, Want};
 use crate::mailbox::Identity;
 use crate::proxy::{BackendId, Entry, Finding, Instant, Location, Side, Stage};

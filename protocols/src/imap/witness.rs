@@ -17,9 +17,10 @@ use std::time::Duration;
 
 use memchr::memchr;
 
-use super::backend::{Flow, Offer};
+use super::backend::Flow;
 use super::grammar::{Response, Status, UntaggedKind, Verb, response};
 use super::numbers::{Numbers, vanished_earlier};
+use super::offer::Offer;
 use super::route::{is_elsewhere, name_out};
 use super::session::{Progress, Session};
 use super::withheld::{Emptying, Withheld};

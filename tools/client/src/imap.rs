@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use protocols::imap::backend::{LoginAs, Offer};
+use protocols::imap::backend::LoginAs;
 use protocols::imap::config::ProxyLogin;
 use protocols::imap::grammar::{Response, Status, UntaggedKind, response};
 use protocols::imap::login::{Login, Ready, Step};
+use protocols::imap::offer::Offer;
 use protocols::login::backend::Login as _;
 use protocols::wire::head::{self, Extent};
 

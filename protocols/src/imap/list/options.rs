@@ -1,8 +1,8 @@
 //! What a LIST asks for beyond names, and how servers are asked for what only they know.
 
 use super::singly::Singly;
-use crate::imap::backend::Offer;
 use crate::imap::grammar::ListArgs;
+use crate::imap::offer::Offer;
 use crate::mailbox::Pattern;
 use crate::wire::LiteralStyle;
 use crate::wire::quote::astring_out_as;

@@ -7,9 +7,9 @@
 use std::time::Duration;
 
 use super::{Notified, Notify, Plan, Wishes};
-use crate::imap::backend::Offer;
 use crate::imap::grammar::{Response, UntaggedKind, code, response, responses};
 use crate::imap::lost::Bond;
+use crate::imap::offer::Offer;
 use crate::imap::session::{Progress, Purpose, Reading, Session};
 use crate::proxy::{Answer, BackendId, Finding, Freshness, HEAD_BYTES_MAX, Instant, Level, Question, Side};
 use crate::wire::head::{self, Extent};

@@ -26,8 +26,8 @@ pub(super) use plan::{Plan, Wishes};
 use super::agenda::{
     Agenda, Home, UNAVAILABLE, aside_of, home_news, is_partial, result_line, result_of, seek_home,
 };
-use super::backend::Offer;
 use super::grammar::{EventGroup, Response, SourceKind, Status, UntaggedKind, response, responses};
+use super::offer::Offer;
 use super::route::push;
 use super::task::{Context, Line, News, Task, Want};
 use crate::proxy::{BackendId, Instant, ListPage, Side};

@@ -5,8 +5,9 @@ mod home;
 mod rows;
 
 use super::*;
-use crate::imap::backend::{Backend, Offer};
+use crate::imap::backend::Backend;
 use crate::imap::grammar::list_args;
+use crate::imap::offer::Offer;
 use crate::imap::testing::{Host, entry, found};
 use crate::mailbox::{Identity, Rights, acl, names};
 use crate::proxy::{Finding, ListQuery, ListedEntry, Reserved, Unavailable};
