@@ -4,10 +4,8 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
-use super::compress::Compressing;
 use super::grammar::Verb;
-use super::login::{Login, Release};
-use super::notify::Told;
+use super::login::{Login, Ready, Release};
 use super::numbers::Numbers;
 use super::offer::{Extensions, Offer};
 use crate::places::Place;
@@ -41,7 +39,7 @@ pub struct Backend {
     /// It tells of mailboxes that are not selected (NOTIFY), and is asked nothing else.
     pub(super) is_listening: bool,
     /// What it was told by NOTIFY of the mailbox that is selected here.
-    pub(super) told_notify: Told,
+    pub(super) told_notify: ToldNotify,
     /// A task wanted it for itself: nobody else is given it.
     pub(super) is_apart: bool,
     /// It is logged in as an administrator, for the running task alone.
@@ -64,6 +62,34 @@ pub(super) enum Phase {
     Ready(#[expect(dead_code, reason = "free when the connection goes")] Option<Place>),
     /// LOGOUT was sent; until the deadline.
     Leaving(Instant),
+}
+
+/// A backend connection that is logged in and about to be compressed.
+pub(super) struct Compressing {
+    pub(super) ready: Ready,
+    pub(super) place: Place,
+    pub(super) stage: Compression,
+}
+
+/// How far COMPRESS is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Compression {
+    /// The backend was asked.
+    Asked,
+    /// It agreed: what comes is compressed.
+    Switching,
+}
+
+/// What a connection was told by NOTIFY of the mailbox that is selected there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum ToldNotify {
+    /// Nothing, or NONE.
+    #[default]
+    Nothing,
+    /// What holds.
+    Set,
+    /// What held before.
+    Stale,
 }
 
 /// Where in its responses a connection is.
@@ -134,7 +160,7 @@ impl Backend {
             enabled: Extensions::default(),
             numbers: Numbers::default(),
             is_listening: false,
-            told_notify: Told::Nothing,
+            told_notify: ToldNotify::Nothing,
             is_apart: false,
             serves_task: false,
             last_use: now,

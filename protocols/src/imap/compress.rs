@@ -6,31 +6,15 @@
 //!                                                   └──NO──> Ready
 //! ```
 
-use super::backend::Phase;
+use super::backend::{Compressing, Compression, Phase};
 use super::grammar::{Response, Status, response};
 use super::login::Ready;
 use super::offer::Offer;
 use super::session::{Progress, Reading, Session};
-use crate::places::Place;
 use crate::proxy::{BackendId, HEAD_BYTES_MAX, Instant, LayerKind, Side};
 use crate::wire::line;
 
 const TAG: &[u8] = b"RKZ";
-
-/// A backend connection that is logged in and about to be compressed.
-pub(super) struct Compressing {
-    ready: Ready,
-    place: Place,
-    stage: Stage,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// The backend was asked.
-    Asked,
-    /// It agreed: what comes is compressed.
-    Switching,
-}
 
 impl Session {
     /// COMPRESS of a client.
@@ -71,7 +55,7 @@ impl Session {
             return Some(ready);
         }
         let Some(place) = self.config.compression.take() else { return Some(ready) };
-        let compressing = Compressing { ready, place, stage: Stage::Asked };
+        let compressing = Compressing { ready, place, stage: Compression::Asked };
         self.backends[at].phase = Phase::Compressing(Box::new(compressing), deadline);
         let side = self.backends[at].side();
         self.outbox.write(side, &[TAG, b" COMPRESS DEFLATE\r\n"]);
@@ -82,7 +66,7 @@ impl Session {
     pub(super) fn look_at_compressing(&mut self, at: usize, input: &[u8], now: Instant) -> Progress {
         let side = self.backends[at].side();
         let Phase::Compressing(compressing, _) = &mut self.backends[at].phase else { return Progress::Hold };
-        if compressing.stage == Stage::Switching {
+        if compressing.stage == Compression::Switching {
             return Progress::Hold;
         }
         let line = match line::first(input, HEAD_BYTES_MAX) {
@@ -92,7 +76,7 @@ impl Session {
         };
         match response(&input[..line.len]) {
             Response::Tagged { tag: TAG, status: Status::Ok, .. } => {
-                compressing.stage = Stage::Switching;
+                compressing.stage = Compression::Switching;
                 self.outbox.switch(side, LayerKind::Deflate);
             }
             Response::Tagged { tag: TAG, .. } => self.end_compression(at, false, now),

@@ -18,7 +18,6 @@ use super::grammar::{
 use super::idle::Idle;
 use super::info::Capabilities;
 use super::list::{ListTask, Word};
-use super::lost::Bond;
 use super::lsub::LsubTask;
 use super::metadata;
 use super::namespace::NamespaceTask;
@@ -31,7 +30,7 @@ use super::replace::Replace;
 use super::route::Effect;
 use super::select::{Leave, Select};
 use super::session::{Phase, Plus, Session};
-use super::task::Task;
+use super::task::{Bond, Task};
 use super::urlauth::{ResetKeys, UrlTask};
 use crate::mailbox::{Identity, Spelling};
 use crate::proxy::{HomeNews, Instant};

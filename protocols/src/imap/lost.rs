@@ -14,9 +14,10 @@ use memchr::memchr;
 
 use super::backend::{Backend, Flight, Flow, Nature, Whose};
 use super::numbers::Numbers;
-use super::rejoin::{Rejoin, Rejoined, Urgency};
+use super::rejoin::{Rejoin, Urgency};
 use super::route::{MAY_BE_DONE, UNREACHABLE};
 use super::session::{Go, Purpose, Reading, SelectedMailbox, Session};
+use super::task::{Bond, Rejoined};
 use super::withheld::Withheld;
 use crate::proxy::{Close, Instant, Level, Side};
 
@@ -39,16 +40,6 @@ pub(super) struct Away {
     pub(super) numbers: Numbers,
     /// Commands that are sent again, as they were said.
     again: Vec<(Flight, Vec<u8>)>,
-}
-
-/// Whether the selected mailbox can be had again on another connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Bond {
-    /// It can.
-    #[default]
-    Loose,
-    /// The connection has what another has not: a saved search result, parameters of its SELECT.
-    Fast,
 }
 
 impl SelectedMailbox {

@@ -22,7 +22,7 @@ use super::moving::{BEING_MOVED_WAIT, WAITING_TOLD_EVERY};
 use super::numbers::{Numbers, earlier_set, vanished_earlier};
 use super::offer::Offer;
 use super::route::{is_elsewhere, name_out, push};
-use super::task::{Access, Context, Line, News, Task, Want};
+use super::task::{Access, Context, Line, News, Rejoined, Task, Want};
 use crate::proxy::{AUTHORED_BYTES_MAX, BackendId, Finding, Freshness, Instant, Side};
 
 /// The longest first pause of a client who waits for nothing: a restart is no herd.
@@ -57,17 +57,6 @@ pub(super) enum Urgency {
     Idle,
     /// For the answer to a command.
     Awaited,
-}
-
-/// A selected mailbox on its new connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rejoined {
-    /// The connection.
-    pub(super) backend: BackendId,
-    /// What the client knows of it.
-    pub(super) numbers: Numbers,
-    /// How it is selected.
-    pub(super) access: Access,
 }
 
 /// The way back to a selected mailbox.

@@ -7,9 +7,9 @@ use memchr::memchr;
 
 use super::backend::{Backend, Flow, Nature, Whose};
 use super::grammar::{Command, Response, UntaggedKind, Verb, response};
-use super::lost::Bond;
 use super::offer::Offer;
 use super::session::{Go, Progress, Reading, Session};
+use super::task::Bond;
 use crate::proxy::{HEAD_BYTES_MAX, Instant, Side};
 use crate::wire::limits::LITERAL_TAIL_BYTES_MAX;
 use crate::wire::{Announced, line, literal};

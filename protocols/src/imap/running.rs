@@ -6,10 +6,9 @@ use smallvec::SmallVec;
 use super::backend::{Flow, Tag};
 use super::deeds::{Asked, Deed};
 use super::grammar::{Response, UntaggedKind, response};
-use super::lost::Bond;
 use super::moving::Moving;
 use super::session::{Phase, Progress, Purpose, Reading, SelectedMailbox, Session, User};
-use super::task::{Access, Context, Line, News, Selected, Task, Want};
+use super::task::{Access, Bond, Context, Line, News, Selected, Task, Want};
 use super::withheld::Withheld;
 use crate::proxy::{
     Answer, BackendId, Close, Finding, Freshness, HEAD_BYTES_MAX, HomeNews, Instant, Intent, Level,

@@ -1,9 +1,8 @@
 //! SELECT, EXAMINE, and leaving a mailbox.
 
 use super::grammar::{Response, Status, Verb, code, response};
-use super::lost::Bond;
 use super::route::{Arrival, MAY_BE_DONE, Route, UNREACHABLE, is_elsewhere, name_out, not_there, push};
-use super::task::{Access, Context, Line, News, Task, Want};
+use super::task::{Access, Bond, Context, Line, News, Task, Want};
 use crate::proxy::{BackendId, Instant, Side};
 
 /// SELECT or EXAMINE.

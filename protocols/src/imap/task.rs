@@ -22,10 +22,9 @@ use super::backend::Backend;
 use super::config::Config;
 use super::deeds::{Deed, Doubt};
 use super::login::Release;
-use super::lost::Bond;
 use super::notify::Notified;
+use super::numbers::Numbers;
 use super::offer::{Extensions, Offer};
-use super::rejoin::Rejoined;
 
 /// What a task may know of its session.
 pub struct Context<'a> {
@@ -98,6 +97,27 @@ pub enum Access {
     ReadWrite,
     /// EXAMINE, or SELECT by somebody who may only read.
     ReadOnly,
+}
+
+/// Whether the selected mailbox can be had again on another connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Bond {
+    /// It can.
+    #[default]
+    Loose,
+    /// The connection has what another has not: a saved search result, parameters of its SELECT.
+    Fast,
+}
+
+/// A selected mailbox on its new connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rejoined {
+    /// The connection.
+    pub(super) backend: BackendId,
+    /// What the client knows of it.
+    pub(super) numbers: Numbers,
+    /// How it is selected.
+    pub(super) access: Access,
 }
 
 /// What a task wants next.

@@ -7,10 +7,11 @@
 use std::time::Duration;
 
 use super::{Notified, Notify, Plan, Wishes};
+use crate::imap::backend::ToldNotify;
 use crate::imap::grammar::{Response, UntaggedKind, code, response, responses};
-use crate::imap::lost::Bond;
 use crate::imap::offer::Offer;
 use crate::imap::session::{Progress, Purpose, Reading, Session};
+use crate::imap::task::Bond;
 use crate::proxy::{Answer, BackendId, Finding, Freshness, HEAD_BYTES_MAX, Instant, Level, Question, Side};
 use crate::wire::head::{self, Extent};
 
@@ -22,18 +23,6 @@ pub(in crate::imap) const STIR_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// The client is told of nothing any more (RFC 5465 section 5.8).
 const OVERFLOW: &[u8] = b"* OK [NOTIFICATIONOVERFLOW] not all mailboxes can be watched any more\r\n";
-
-/// What a connection was told of the selected mailbox.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(in crate::imap) enum Told {
-    /// Nothing, or NONE.
-    #[default]
-    Nothing,
-    /// What holds.
-    Set,
-    /// What held before.
-    Stale,
-}
 
 /// NOTIFY is on.
 pub(in crate::imap) struct On {
@@ -77,7 +66,7 @@ impl Session {
         for backend in &mut self.backends {
             backend.is_listening = notified.listeners.contains(&backend.id());
             if notified.at_selected == Some(backend.id()) {
-                backend.told_notify = Told::Set;
+                backend.told_notify = ToldNotify::Set;
             }
         }
         if let Some(selected) = self.selected.as_deref_mut() {
@@ -112,8 +101,8 @@ impl Session {
                 self.leave_backend(at, self.now);
             }
         }
-        for backend in self.backends.iter_mut().filter(|backend| backend.told_notify == Told::Set) {
-            backend.told_notify = Told::Stale;
+        for backend in self.backends.iter_mut().filter(|backend| backend.told_notify == ToldNotify::Set) {
+            backend.told_notify = ToldNotify::Stale;
         }
         if let Some(rare) = &mut self.rare {
             rare.notify = None;
@@ -129,7 +118,7 @@ impl Session {
     pub(in crate::imap) fn notify_at(&mut self, id: BackendId) {
         let Some(at) = self.backend_at(id) else { return };
         let (told, offer) = (self.backends[at].told_notify, self.backends[at].offer());
-        if self.backends[at].is_apart || told == Told::Set {
+        if self.backends[at].is_apart || told == ToldNotify::Set {
             return;
         }
         let selected = self.on().map(|on| on.selected.clone());
@@ -139,11 +128,11 @@ impl Session {
                 self.lose_news(&server);
             }
             Some(selected) => {
-                self.backends[at].told_notify = Told::Set;
+                self.backends[at].told_notify = ToldNotify::Set;
                 self.send_own(at, &[b"NOTIFY SET ", &*selected].concat());
             }
-            None if told == Told::Stale => {
-                self.backends[at].told_notify = Told::Nothing;
+            None if told == ToldNotify::Stale => {
+                self.backends[at].told_notify = ToldNotify::Nothing;
                 self.send_own(at, b"NOTIFY NONE");
             }
             None => {}

@@ -32,7 +32,7 @@ use super::route::push;
 use super::task::{Context, Line, News, Task, Want};
 use crate::proxy::{BackendId, Instant, ListPage, Side};
 
-pub(super) use listening::{On, STIR_EVERY, Telling, Told};
+pub(super) use listening::{On, STIR_EVERY, Telling};
 
 /// The events cost more than is done for one client (RFC 5465 section 3.1).
 const TOO_MUCH: &[u8] = b"NO [NOTIFICATIONOVERFLOW] too many servers or mailboxes to watch";
