@@ -22,7 +22,7 @@ use super::backend::Backend;
 use super::config::Config;
 use super::deeds::{Deed, Doubt};
 use super::login::Release;
-use super::notify::Notified;
+use super::notify::wishes::Notified;
 use super::numbers::Numbers;
 use super::offer::{Extensions, Offer};
 

@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use super::{Notified, Notify, Plan, Wishes};
+use super::Notify;
+use super::wishes::{Notified, Plan, Wishes};
 use crate::imap::backend::ToldNotify;
 use crate::imap::grammar::{Response, UntaggedKind, code, response, responses};
 use crate::imap::offer::Offer;

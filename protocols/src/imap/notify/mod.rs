@@ -17,11 +17,12 @@ mod listening;
 mod plan;
 #[cfg(test)]
 mod tests;
+pub(super) mod wishes;
 
 use std::collections::BTreeSet;
 
 use plan::{NoPlan, Planning};
-pub(super) use plan::{Plan, Wishes};
+use wishes::{Notified, Plan, Wishes};
 
 use super::agenda::{
     Agenda, Home, UNAVAILABLE, aside_of, home_news, is_partial, result_line, result_of, seek_home,
@@ -42,21 +43,6 @@ const SUBSCRIPTIONS_MAX: usize = 2048;
 
 /// What connections with a selected mailbox are told of it where the client said nothing of it.
 const NOT_SELECTED: &[u8] = b"(selected NONE)";
-
-/// What a session is told of, from an accepted SET to the next.
-#[derive(Debug)]
-pub struct Notified {
-    /// The event group of the selected mailbox.
-    pub(super) selected: Vec<u8>,
-    /// What the client wants of others.
-    pub(super) wishes: Wishes,
-    /// Who was told what.
-    pub(super) plan: Plan,
-    /// The connections that tell.
-    pub(super) listeners: Vec<BackendId>,
-    /// The connection that was told what holds for the selected mailbox.
-    pub(super) at_selected: Option<BackendId>,
-}
 
 /// NOTIFY SET; or, once it is on, whether it would be planned as it was.
 pub(super) struct Notify {

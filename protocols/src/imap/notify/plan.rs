@@ -8,8 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::wishes::{Group, Plan, Wishes};
 use crate::imap::agenda::server_of;
-use crate::imap::grammar::{EventGroup, SourceKind};
+use crate::imap::grammar::SourceKind;
 use crate::imap::route::{name_out, push};
 use crate::imap::task::Context;
 use crate::mailbox::names::is_dav;
@@ -29,26 +30,6 @@ const SUBSCRIBED_ELSEWHERE_MAX: usize = 128;
 /// Bytes of the groups that one server is told.
 const TEXT_BYTES_MAX: usize = 8192;
 
-/// By server: its event groups, each with a space before it.
-pub(in crate::imap) type Plan = BTreeMap<Vec<u8>, Vec<u8>>;
-
-/// An event group as it came.
-#[derive(Clone, Debug)]
-struct Group {
-    kind: SourceKind,
-    /// `personal`, `subtree` and the like, as typed.
-    word: Vec<u8>,
-    /// Internal names; what has none is no mailbox.
-    names: Vec<Vec<u8>>,
-    events: Vec<u8>,
-}
-
-/// What a client wants to be told of, but for the selected mailbox.
-#[derive(Clone, Debug, Default)]
-pub(in crate::imap) struct Wishes {
-    groups: Vec<Group>,
-}
-
 /// Why there is no plan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum NoPlan {
@@ -56,25 +37,6 @@ pub(super) enum NoPlan {
     TooMuch,
     /// The list was never seen.
     Unknown,
-}
-
-impl Wishes {
-    /// What `groups` say.
-    pub(in crate::imap) fn of(groups: &[EventGroup<'_>], name: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Wishes {
-        let group = |group: &EventGroup<'_>| Group {
-            kind: group.source.kind,
-            word: group.source.text.split(|byte| *byte == b' ').next().unwrap_or_default().to_vec(),
-            names: group.source.mailboxes.iter().filter_map(|typed| name(typed)).collect(),
-            events: group.events.to_vec(),
-        };
-        let others = groups.iter().filter(|group| group.source.kind != SourceKind::Selected);
-        Wishes { groups: others.map(group).collect() }
-    }
-
-    /// Whether one of the groups is of this kind.
-    pub(super) fn has(&self, kind: SourceKind) -> bool {
-        self.groups.iter().any(|group| group.kind == kind)
-    }
 }
 
 /// A part of the list.
