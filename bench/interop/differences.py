@@ -22,8 +22,11 @@ CAPABILITIES_LEFT_OUT = {
     "AUTH=DIGEST-MD5": "not served: obsolete (RFC 6331)",
 }
 # What a frontend of ours shows behind a login although Cyrus 3.6's does not.
-CAPABILITIES_MORE = {"UNAUTHENTICATE": "RFC 8437, answered by the frontend"}
-# All that is told before login; Cyrus tells everything at once.
+CAPABILITIES_MORE = {
+    "UNAUTHENTICATE": "RFC 8437, answered by the frontend",
+    "INPROGRESS": "RFC 9585, told by the frontend to who waits",
+}
+# All that is told before login, beside INPROGRESS; Cyrus tells everything at once.
 CAPABILITIES_BEFORE_LOGIN = re.compile("IMAP4rev1|LITERAL[+]|ID|ENABLE|STARTTLS|LOGINDISABLED|SASL-IR|AUTH=.*|MUPDATE=.*")
 
 
@@ -51,6 +54,7 @@ def shown_capabilities(expected, seen, _):
         words = capabilities_after_login(theirs)
         if any(word.startswith("AUTH=") for word in theirs) and seen.command == "CAPABILITY":
             words = {word for word in theirs - set(CAPABILITIES_LEFT_OUT) if CAPABILITIES_BEFORE_LOGIN.fullmatch(word)}
+            words.add("INPROGRESS")
         lines[n] = with_capabilities(lines[n], words) if theirs else lines[n]
     return lines
 

@@ -7,7 +7,7 @@ from drive import message
 OLD_QUOTA = {"X-QUOTA=STORAGE", "X-QUOTA=MESSAGE", "X-QUOTA=X-ANNOTATION-STORAGE", "X-QUOTA=X-NUM-FOLDERS"}
 # What a server says and a frontend does not: between servers, its own, or not built (IMAP4rev2).
 NOT_TOLD = {"X-REPLICATION", "X-REPLICATION-ARCHIVE", "X-SIEVE-MAILBOX", "SCAN", "XMOVE", "IMAP4rev2", "JMAPACCESS"}
-OWN = {"UNAUTHENTICATE", "LITERAL+"}
+OWN = {"UNAUTHENTICATE", "LITERAL+", "INPROGRESS"}
 USERS = ("user001", "user002")
 BOXES = ("team01", "team02")
 

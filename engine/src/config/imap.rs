@@ -10,6 +10,7 @@ use protocols::imap::config::{
     LoginPolicy, ProxyLogin, ServerInfo, ServerSelection, Timeouts,
 };
 use protocols::login::config::Common;
+use protocols::login::waiting::SILENT_MAX;
 use protocols::places::Places;
 use protocols::sasl::{Mechanism, Offer};
 use protocols::seats::{SeatLimits, Seats};
@@ -115,6 +116,9 @@ pub(crate) fn common(
         proxy: proxy(imapd)?,
         serverlist: words(imapd, "serverlist"),
         backend_login: imapd.duration("client_timeout", DurationUnit::Seconds, default.backend_login)?,
+        moving: imapd
+            .duration("rookery_move_timeout", DurationUnit::Seconds, default.moving)?
+            .min(SILENT_MAX),
         slow_command: slow_command(imapd)?,
         namespace,
     })

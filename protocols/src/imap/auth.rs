@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Idle ──> Deciding (crate::login::attempt, and a connection that tries the password) ──> Finishing ──> (User)
-//!     ^─────────────── Pausing <── refused ──┘
+//!     ^─────────────── Pausing <── refused ──┘ └── home is being moved: a pause, again
 //! ```
 
 use std::sync::Arc;
@@ -10,10 +10,12 @@ use std::sync::Arc;
 use super::backend::{LoginAs, Tag};
 use super::grammar::{Command, Verb, authenticate_args, login_args};
 use super::info::{after_login, host_of};
+use super::moving::{WAITING_TOLD_EVERY, in_progress};
 use super::offer::Extensions;
 use super::session::{Phase, Plus, Progress, Purpose, Reading, Session, User};
 use super::settle::{self, Settle};
 use crate::login::attempt::{Attempt, Rules, Step, Tried};
+use crate::login::waiting::Waiting;
 use crate::mailbox::Identity;
 use crate::mailbox::names::{MagicPlus, VirtDomains};
 use crate::proxy::{
@@ -27,6 +29,9 @@ use crate::wire::line;
 
 /// The text for a temporary failure of a login.
 const LOGIN_UNAVAILABLE: &[u8] = b"NO [UNAVAILABLE] authentication temporarily unavailable";
+
+/// What a client is told whose login takes long.
+const LOGIN_WAITS: &[u8] = b"Authentication takes longer; wait";
 
 /// A client that has not logged in.
 pub(super) struct Guest {
@@ -73,6 +78,8 @@ struct Deciding {
     tries: Option<BackendId>,
     /// The connection at the home on which the user logged in himself.
     home: Option<BackendId>,
+    /// A mailbox that it depends on is being moved.
+    waiting: Waiting,
 }
 
 /// The command of a login.
@@ -97,11 +104,17 @@ impl Guest {
         self.tls
     }
 
+    /// Whether he waits for a mailbox that is being moved.
+    pub(super) fn waits_for_move(&self) -> bool {
+        matches!(&self.stage, Stage::Deciding(deciding) if deciding.waiting.is_on())
+    }
+
     /// The end of a pause.
     pub(super) fn pause_until(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Pausing { until, .. } => Some(*until),
-            Stage::Idle | Stage::Securing | Stage::Deciding(_) | Stage::Finishing { .. } => None,
+            Stage::Deciding(deciding) => deciding.waiting.due(),
+            Stage::Idle | Stage::Securing | Stage::Finishing { .. } => None,
         }
     }
 
@@ -245,7 +258,11 @@ impl Session {
 
     fn decide(&mut self, tag: &[u8], how: How, attempt: Attempt, step: Step, now: Instant) {
         let tag = Tag::from_slice(tag);
-        self.follow(Box::new(Deciding { tag, how, attempt, tries: None, home: None }), step, now);
+        self.follow(
+            Box::new(Deciding { tag, how, attempt, tries: None, home: None, waiting: Waiting::default() }),
+            step,
+            now,
+        );
     }
 
     /// Takes a response of the client.
@@ -295,6 +312,7 @@ impl Session {
                 self.set_stage(Stage::Deciding(deciding));
                 self.ask(Purpose::Guest, question);
             }
+            Step::AskLater(question) => self.ask_later(deciding, question, now),
             Step::Try { server, who } => self.try_password_at(deciding, &server, who, now),
             Step::Accepted(identity) => {
                 let identity = Arc::new(identity);
@@ -305,6 +323,28 @@ impl Session {
             }
             Step::Refused(why) => self.refuse(&deciding, why, now),
             Step::Unavailable(why) => self.postpone(&deciding, why),
+        }
+    }
+
+    fn ask_later(&mut self, mut deciding: Box<Deciding>, question: Question, now: Instant) {
+        if deciding.waiting.ask_later(question, self.config.timeouts.moving, now) {
+            self.set_stage(Stage::Deciding(deciding));
+        } else {
+            self.postpone(&deciding, "home is being moved");
+        }
+    }
+
+    /// A client waits for a mailbox that is being moved: the list is asked again, and he is told so now and then.
+    /// What he is told does not say why, for nobody knows who he is.
+    fn look_again(&mut self, mut deciding: Box<Deciding>, now: Instant) {
+        let question = deciding.waiting.take_due(now);
+        if deciding.waiting.is_to_be_told(WAITING_TOLD_EVERY, now) {
+            let line = in_progress(&self.config, &deciding.tag, LOGIN_WAITS);
+            self.tell_client(&[&line]);
+        }
+        self.set_stage(Stage::Deciding(deciding));
+        if let Some(question) = question {
+            self.ask(Purpose::Guest, question);
         }
     }
 
@@ -562,17 +602,24 @@ impl Session {
         self.set_stage(Stage::Pausing { tag: deciding.tag.clone(), text, until });
     }
 
-    /// The pause behind a wrong password is over.
+    /// The pause behind a wrong password is over, or one of a login that waits.
     pub(super) fn pause_is_over(&mut self, now: Instant) {
-        if let Stage::Pausing { tag, text, .. } = self.take_stage() {
-            self.last_input = now;
-            self.reply(&tag, text);
+        match self.take_stage() {
+            Stage::Pausing { tag, text, .. } => {
+                self.last_input = now;
+                self.set_stage(Stage::Idle);
+                self.reply(&tag, text);
+            }
+            Stage::Deciding(deciding) => self.look_again(deciding, now),
+            stage @ (Stage::Idle | Stage::Securing | Stage::Finishing { .. }) => self.set_stage(stage),
         }
-        self.set_stage(Stage::Idle);
     }
 
     /// A login that cannot be decided at the moment.
     fn postpone(&mut self, deciding: &Deciding, why: &str) {
+        if let Some(home) = deciding.home {
+            self.close_backend(home, Close::Flush);
+        }
         let host = host_of(&self.origin.client_address).to_owned();
         let user = deciding.attempt.authcid().escape_ascii();
         self.log(Level::Warn, format!("login: [{host}] {user} not decided: {why}"));

@@ -4,6 +4,7 @@ use super::agenda::{Agenda, aside_of};
 use super::backend::Backend;
 use super::config::{Config, ServerInfo};
 use super::grammar::{IdPair, id_args};
+use super::moving::INPROGRESS;
 use super::session::{Phase, Session};
 use super::task::{Context, Line, News, Task, Want};
 pub(super) use crate::login::desk::host_of;
@@ -22,11 +23,12 @@ pub const CYRUS_3_6: &str = "ACL ANNOTATE-EXPERIMENT-1 BINARY CATENATE CHILDREN 
 
 /// What a backend offers that no client of a frontend gets: it is the frontend's own, or between
 /// servers, or not built here.
-const NOT_PASSED: [&str; 21] = [
+const NOT_PASSED: [&str; 22] = [
     "IMAP4rev1",
     "IMAP4rev2",
     "LITERAL+",
     "LITERAL-",
+    "INPROGRESS",
     "ID",
     "ENABLE",
     "IDLE",
@@ -155,6 +157,7 @@ pub(super) fn before_login(config: &Config, tls: bool) -> String {
         list.push(&format!("AUTH={}", mechanism.name()));
     }
     list.push("SASL-IR");
+    list.push(INPROGRESS);
     list.text
 }
 
@@ -183,6 +186,7 @@ pub(super) fn after_login(config: &Config, offered: &BackendCapabilities, compre
     if !compressed {
         list.push("COMPRESS=DEFLATE");
     }
+    list.push(INPROGRESS);
     list.text
 }
 
@@ -364,7 +368,7 @@ mod tests {
         let text = after_login(&Config::default(), &offered, false);
         assert_eq!(
             text,
-            "IMAP4rev1 LITERAL+ ID ENABLE QRESYNC notify XAPPLEPUSHSERVICE LOGINDISABLED IDLE UNAUTHENTICATE COMPRESS=DEFLATE"
+            "IMAP4rev1 LITERAL+ ID ENABLE QRESYNC notify XAPPLEPUSHSERVICE LOGINDISABLED IDLE UNAUTHENTICATE COMPRESS=DEFLATE INPROGRESS"
         );
     }
 

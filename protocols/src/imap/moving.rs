@@ -11,13 +11,18 @@
 
 use std::time::Duration;
 
+use super::config::Config;
+use super::route::push;
 use super::running::Running;
 use super::session::{Purpose, Session};
 use crate::mailbox::names;
 use crate::proxy::{Answer, BackendId, Finding, Freshness, Instant, Question};
 
-/// What a client is told who waits (RFC 9051 section 7.1.1: an untagged OK may come at any time).
-pub(super) const BEING_MOVED_WAIT: &[u8] = b"* OK Mailbox is being moved to another server; wait\r\n";
+/// What a client is told who waits.
+pub(super) const BEING_MOVED_WAIT: &[u8] = b"Mailbox is being moved to another server; wait";
+
+/// The capability of telling so with a code of its own.
+pub(super) const INPROGRESS: &str = "INPROGRESS";
 
 /// How often he is told, and how long a server may be silent before the list is asked why. Clients wait for a
 /// minute at least.
@@ -43,9 +48,38 @@ pub(super) struct Moving {
     told: Instant,
 }
 
+/// A line that says that a command is under way (RFC 9585 section 4), which may come at any time before its result;
+/// `tag` is empty where it is not known which. "If the tag is not available or if it contains the \"]\" character,
+/// it MUST be set to NIL."
+///
+/// ```text
+/// resp-text-code =/ "INPROGRESS" [SP "(" inprogress-tag SP inprogress-state ")"]
+/// inprogress-tag = quoted / nil
+/// ```
+pub(super) fn in_progress(config: &Config, tag: &[u8], text: &[u8]) -> Vec<u8> {
+    let mut line = b"* OK ".to_vec();
+    if !config.capabilities.suppressed.iter().any(|name| **name == *INPROGRESS) {
+        push(&mut line, &[b"[", INPROGRESS.as_bytes()]);
+        if !tag.is_empty() && !tag.contains(&b']') {
+            // A tag has no quote and no backslash (RFC 9051 section 9).
+            push(&mut line, &[b" (\"", tag, b"\" NIL NIL)"]);
+        }
+        line.extend_from_slice(b"] ");
+    }
+    push(&mut line, &[text, b"\r\n"]);
+    line
+}
+
 impl Moving {
     fn since(now: Instant) -> Moving {
         Moving { since: now, again: None, told: now }
+    }
+}
+
+impl Running {
+    /// Whether it waits for a move at the moment: at the list, or at a server whose silence it explains.
+    pub(super) fn is_held_up_by_move(&self) -> bool {
+        self.moving.is_some_and(|moving| moving.again.is_some() || self.looked == Some(self.last_news))
     }
 }
 
@@ -112,7 +146,8 @@ impl Session {
         let Some(moving) = running.moving.as_mut().filter(|_| is_free) else { return };
         if moving.told + WAITING_TOLD_EVERY <= now {
             moving.told = now;
-            self.tell_client(&[BEING_MOVED_WAIT]);
+            let line = in_progress(&self.config, &running.tag, BEING_MOVED_WAIT);
+            self.tell_client(&[&line]);
         }
     }
 

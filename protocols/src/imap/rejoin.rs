@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::agenda::{is_partial, result_of};
 use super::grammar::responses::FetchItems;
 use super::grammar::{Response, Status, UntaggedKind, code, response};
-use super::moving::{BEING_MOVED_WAIT, WAITING_TOLD_EVERY};
+use super::moving::{BEING_MOVED_WAIT, WAITING_TOLD_EVERY, in_progress};
 use super::numbers::{Numbers, earlier_set, vanished_earlier};
 use super::offer::Offer;
 use super::route::{is_elsewhere, name_out, push};
@@ -509,7 +509,8 @@ impl Task for Rejoin {
             return Some(want);
         }
         if std::mem::take(&mut self.tells) {
-            out.extend_from_slice(BEING_MOVED_WAIT);
+            // Which command it is of those that wait is not known here.
+            out.extend_from_slice(&in_progress(cx.config, b"", BEING_MOVED_WAIT));
             return Some(Want::Reply);
         }
         match std::mem::replace(&mut self.step, Step::Over) {

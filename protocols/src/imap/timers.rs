@@ -110,7 +110,14 @@ impl Session {
             && (self.reading == Reading::IdleLine
                 || !self.selected_backend().is_some_and(Backend::is_busy_for_client));
         let is_away = self.is_away() && self.speaking.is_none();
-        (is_idle || is_away).then_some((Instant(0), Due::Goodbye))
+        (is_idle || is_away || self.is_held_up_by_move()).then_some((Instant(0), Due::Goodbye))
+    }
+
+    /// Whether the client waits for a mailbox that is being moved: longer than a process takes to stop.
+    fn is_held_up_by_move(&self) -> bool {
+        let is_task = self.task.as_deref().is_some_and(Running::is_held_up_by_move);
+        let is_login = matches!(&self.phase, Phase::Guest(guest) if guest.waits_for_move());
+        is_login || (is_task && self.speaking.is_none())
     }
 
     /// A client that waits for us is not idle.

@@ -100,7 +100,7 @@ pub struct Attempt {
     /// The groups of `authcid`, once they were looked up.
     groups: Option<Groups>,
     /// A reserved name was looked up again behind a barrier.
-    has_waited: bool,
+    has_asked_again: bool,
     stage: Stage,
 }
 
@@ -140,6 +140,8 @@ pub enum Step {
     LastWord(Vec<u8>),
     /// Ask this and give the answer to [`Attempt::answered`].
     Ask(Question),
+    /// The same behind a pause: a mailbox is being moved.
+    AskLater(Question),
     /// Log in to this server and tell [`Attempt::tried`].
     Try {
         /// As in the mailbox list.
@@ -175,7 +177,7 @@ impl Attempt {
             magic_plus: None,
             folder: None,
             groups: None,
-            has_waited: false,
+            has_asked_again: false,
             stage,
         }
     }
@@ -340,6 +342,17 @@ impl Attempt {
         Step::Ask(question)
     }
 
+    /// Looks a mailbox up again that is being moved: at once behind a barrier, for the move may be over by then, and
+    /// later as long as it is not.
+    fn ask_again(&mut self, stage: Stage, name: Box<[u8]>) -> Step {
+        let question = Question::Find { name, freshness: Freshness::Barrier };
+        self.stage = stage;
+        match std::mem::replace(&mut self.has_asked_again, true) {
+            false => Step::Ask(question),
+            true => Step::AskLater(question),
+        }
+    }
+
     /// Whether somebody else was named to act for.
     fn acts_for_other(&self) -> bool {
         !self.authzid.is_empty() && self.authzid != self.authcid
@@ -425,13 +438,11 @@ impl Attempt {
             },
             Finding::Absent if rules.is_admin(&self.authcid) => self.try_next_server(password, next, rules),
             Finding::Absent => Step::Refused("no mailbox"),
-            // The move may be over by the time the barrier is.
-            Finding::Reserved { .. } if !std::mem::replace(&mut self.has_waited, true) => {
+            Finding::Reserved { .. } => {
                 let name = rules.namespace.inbox(&self.authcid).into();
-                let question = Question::Find { name, freshness: Freshness::Barrier };
-                self.ask(Stage::AtHome { password, next_server: next }, question)
+                self.ask_again(Stage::AtHome { password, next_server: next }, name)
             }
-            Finding::Reserved { .. } | Finding::Unknown => Step::Unavailable("home unknown"),
+            Finding::Unknown => Step::Unavailable("home unknown"),
         }
     }
 
@@ -502,7 +513,11 @@ impl Attempt {
                 }
             }
             Finding::Absent => Step::Refused("not allowed to act for another user"),
-            Finding::Reserved { .. } | Finding::Unknown => Step::Unavailable("mailbox list unavailable"),
+            Finding::Reserved { .. } => {
+                let inbox: Box<[u8]> = inbox.into();
+                self.ask_again(Stage::Authorising { inbox: inbox.clone() }, inbox)
+            }
+            Finding::Unknown => Step::Unavailable("mailbox list unavailable"),
         }
     }
 }

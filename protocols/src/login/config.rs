@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempt::Rules;
+use super::waiting::SILENT_MAX;
 use crate::bulletin::Bulletin;
 use crate::mailbox::Namespace;
 use crate::mailbox::acl::Policy;
@@ -43,6 +44,9 @@ pub struct Common {
     pub serverlist: Box<[Box<str>]>,
     /// `client_timeout`: connecting to a backend and logging in there, together.
     pub backend_login: Duration,
+    /// `rookery_move_timeout`: how long a login waits for a mailbox while the list says that it is being moved, as
+    /// far as clients do ([`SILENT_MAX`]).
+    pub moving: Duration,
     /// `rookery_slow_command`: a command that takes so long is logged; `None` logs none.
     pub slow_command: Option<Duration>,
 }
@@ -65,6 +69,7 @@ impl Default for Common {
             proxy: ProxyLogin::default(),
             serverlist: Box::default(),
             backend_login: Duration::from_secs(10),
+            moving: SILENT_MAX,
             slow_command: None,
         }
     }

@@ -83,6 +83,11 @@ impl<L: Login> Entrance<L> {
         self.way.is_some()
     }
 
+    /// Whether he waits for a mailbox that is being moved: for long, and nothing of his is at any server.
+    pub(crate) fn waits_for_move(&self) -> bool {
+        self.guest.waits_for_move() || self.way.as_ref().is_some_and(|way| way.waits_for_move())
+    }
+
     /// The server that was gone to last.
     pub(crate) fn server(&self) -> &[u8] {
         self.way.as_ref().map_or(&[], |way| way.server())

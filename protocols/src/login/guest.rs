@@ -13,6 +13,7 @@ use super::backend::Login;
 use super::check::{Check, Checked};
 use super::config::Common;
 use super::desk::{Around, Desk, Purpose};
+use super::waiting::Waiting;
 use crate::mailbox::Identity;
 use crate::mailbox::names::VirtDomains;
 use crate::proxy::{
@@ -35,6 +36,8 @@ pub(crate) struct Guest<L: Login> {
     home: Option<(BackendId, L::Ready)>,
     /// A login with his own words serves his session.
     keeps_home: bool,
+    /// The login waits for a mailbox that is being moved.
+    waiting: Waiting,
 }
 
 /// The domain of users who name none (`virtdomains: on`).
@@ -89,6 +92,7 @@ impl<L: Login> Guest<L> {
             stage: Stage::Idle,
             home: None,
             keeps_home: false,
+            waiting: Waiting::default(),
         }
     }
 
@@ -162,6 +166,7 @@ impl<L: Login> Guest<L> {
         password: Secret,
         around: &mut Around<'_>,
     ) -> Outcome<L::Ready> {
+        self.waiting = Waiting::default();
         let (attempt, step) = self.with_rules(around, |rules| Attempt::password(user, password, rules));
         self.follow(Box::new(attempt), step, around)
     }
@@ -176,6 +181,7 @@ impl<L: Login> Guest<L> {
         initial: Option<&[u8]>,
         around: &mut Around<'_>,
     ) -> Result<Outcome<L::Ready>, SaslError> {
+        self.waiting = Waiting::default();
         let (nonce, tls) = (around.desk.nonce(), self.tls);
         let begun = |rules: &Rules<'_>| Attempt::sasl(mechanism, initial, nonce, tls, rules);
         let (attempt, step) = self.with_rules(around, begun)?;
@@ -296,7 +302,8 @@ impl<L: Login> Guest<L> {
         match &self.stage {
             Stage::Trying(_, check) => Some(check.deadline()),
             Stage::Pausing(until) => Some(*until),
-            Stage::Idle | Stage::Securing | Stage::Deciding(_) => None,
+            Stage::Deciding(_) => self.waiting.due(),
+            Stage::Idle | Stage::Securing => None,
         }
     }
 
@@ -314,8 +321,19 @@ impl<L: Login> Guest<L> {
                 self.stage = Stage::Idle;
                 Outcome::Refused
             }
-            Stage::Idle | Stage::Securing | Stage::Deciding(_) => Outcome::Wait,
+            Stage::Deciding(_) => {
+                if let Some(question) = self.waiting.take_due(around.now) {
+                    around.desk.ask(Purpose::Guest, question);
+                }
+                Outcome::Wait
+            }
+            Stage::Idle | Stage::Securing => Outcome::Wait,
         }
+    }
+
+    /// Whether he waits for a mailbox that is being moved.
+    pub(crate) fn waits_for_move(&self) -> bool {
+        matches!(self.stage, Stage::Deciding(_)) && self.waiting.is_on()
     }
 
     /// Whether the client waits for us.
@@ -330,6 +348,7 @@ impl<L: Login> Guest<L> {
         }
         self.leave_home(desk);
         self.stage = Stage::Idle;
+        self.waiting = Waiting::default();
     }
 
     fn with_rules<R>(&self, around: &Around<'_>, f: impl FnOnce(&Rules<'_>) -> R) -> R {
@@ -363,6 +382,14 @@ impl<L: Login> Guest<L> {
             }
             Step::Ask(question) => {
                 around.desk.ask(Purpose::Guest, question);
+                self.stage = Stage::Deciding(attempt);
+                Outcome::Wait
+            }
+            Step::AskLater(question) => {
+                if !self.waiting.ask_later(question, around.common.moving, around.now) {
+                    self.leave_home(around.desk);
+                    return postpone(&attempt, "home is being moved", around.desk);
+                }
                 self.stage = Stage::Deciding(attempt);
                 Outcome::Wait
             }

@@ -15,5 +15,6 @@ pub(crate) mod entrance;
 pub(crate) mod exchange;
 pub(crate) mod guest;
 pub(crate) mod link;
+pub mod waiting;
 pub(crate) mod watch;
 pub(crate) mod way;

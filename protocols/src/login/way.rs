@@ -5,12 +5,14 @@
 //!
 //! ```text
 //! Finding ──> (found) ──go──> Linking ──> at
-//!   ^─────────── refused, failed ┘
+//!  ^   └─reserved: a pause      │
+//!  └──────────── refused, failed┘
 //! ```
 
 use super::backend::{Login, LoginAs};
 use super::desk::{Around, Desk, Purpose};
 use super::link::{Link, Look, Outcome};
+use super::waiting::Waiting;
 use crate::proxy::{Answer, BackendId, Entry, Finding, Freshness, Instant, Question};
 
 /// The way to the server of one mailbox.
@@ -26,6 +28,8 @@ pub(crate) struct Way<L> {
     tried: Option<(Box<[u8]>, Arrival)>,
     /// Which server of the list is tried for an entry that names none.
     next_server: usize,
+    /// It is being moved.
+    waiting: Waiting,
 }
 
 enum Stage<L> {
@@ -64,8 +68,15 @@ pub(crate) enum News<R> {
 impl<L: Login> Way<L> {
     /// To the server of a mailbox, by its internal name, to be there as `user`.
     pub(crate) fn to(name: Box<[u8]>, user: Box<[u8]>, desk: &mut Desk) -> Way<L> {
-        let mut way =
-            Way { name, user, stage: Stage::Over, server: Box::default(), tried: None, next_server: 0 };
+        let mut way = Way {
+            name,
+            user,
+            stage: Stage::Over,
+            server: Box::default(),
+            tried: None,
+            next_server: 0,
+            waiting: Waiting::default(),
+        };
         way.find(Freshness::BarrierIfAbsent, desk);
         way
     }
@@ -87,13 +98,23 @@ impl<L: Login> Way<L> {
                 self.find(Freshness::Barrier, around.desk);
                 News::Wait
             }
-            Finding::Reserved { .. } => self.end(Arrival::Reserved),
+            Finding::Reserved { .. } => self.wait(around),
             Finding::Absent => self.end(Arrival::Absent),
             Finding::Unknown => {
                 let arrival = self.tried.take().map_or(Arrival::Unknown, |(_, why)| why);
                 self.end(arrival)
             }
         }
+    }
+
+    fn wait(&mut self, around: &mut Around<'_>) -> News<L::Ready> {
+        let question = Question::Find { name: self.name.clone(), freshness: Freshness::Barrier };
+        if !self.waiting.ask_later(question, around.common.moving, around.now) {
+            return self.end(Arrival::Reserved);
+        }
+        // It may have been refused because of the move, which may be taken back.
+        self.tried = None;
+        News::Wait
     }
 
     fn found(&mut self, entry: Entry) -> News<L::Ready> {
@@ -192,11 +213,17 @@ impl<L: Login> Way<L> {
         News::Wait
     }
 
-    /// When the connection is given up.
+    /// Whether the mailbox is being moved, and waited for.
+    pub(crate) fn waits_for_move(&self) -> bool {
+        self.waiting.is_on()
+    }
+
+    /// When the connection is given up, or the list asked again.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Linking(link) => Some(link.deadline()),
-            Stage::Finding(_) | Stage::Over => None,
+            Stage::Finding(_) => self.waiting.due(),
+            Stage::Over => None,
         }
     }
 
@@ -207,7 +234,13 @@ impl<L: Login> Way<L> {
                 let outcome = link.ended("no login in time", around.desk);
                 self.linked(outcome, around)
             }
-            Stage::Linking(_) | Stage::Finding(_) | Stage::Over => News::Wait,
+            Stage::Finding(_) => {
+                if let Some(question) = self.waiting.take_due(around.now) {
+                    around.desk.ask(Purpose::Way, question);
+                }
+                News::Wait
+            }
+            Stage::Linking(_) | Stage::Over => News::Wait,
         }
     }
 

@@ -491,6 +491,7 @@ impl Session {
     fn goodbye_deadline(&self) -> Option<Instant> {
         let is_down = self.config.common.bulletin.is_down();
         let is_due = match &self.phase {
+            Phase::Guest | Phase::Underway(_) if self.entrance.waits_for_move() => self.draining || is_down,
             Phase::Guest => (self.draining || is_down) && !self.entrance.guest.is_busy(),
             Phase::Piped(_) if is_down => return Some(self.down_since.unwrap_or_default() + FAREWELL_AFTER),
             Phase::Piped(_) | Phase::Underway(_) | Phase::Over => false,

@@ -286,6 +286,7 @@ impl Session {
     fn goodbye_deadline(&self) -> Option<Instant> {
         let is_idle = match &self.phase {
             Phase::User(user) => user.reply.is_none() && !user.in_script,
+            Phase::Guest if self.entrance.waits_for_move() => true,
             Phase::Guest => !self.entrance.is_underway() && !self.entrance.guest.is_busy(),
             Phase::Referred(_) => true,
             Phase::Silent | Phase::Over => false,

@@ -107,6 +107,7 @@ pub(crate) fn configure(config: &mut Config, option: &str) {
             config.seat_limits = limits(value, &config.seats, &config.service);
         }
         "logfmt" => config.logfmt = true,
+        "suppress" => config.capabilities.suppressed = value.split(' ').map(Box::from).collect(),
         "mailbox-referrals" => config.capabilities.referrals = true,
         "status-referral" => config.commands.status_referral = true,
         "proxy-compress" => config.proxy.compress = true,
