@@ -5,16 +5,19 @@
 //!  server is silent ──> the name is looked up ──RESERVED──> silence is forgiven
 //!                                             └── else: given up when `rookery_command_timeout` is over
 //! ```
+//! A relayed command waits as long as any other; why its server is silent is asked for the client's sake alone.
+//!
 //! A server that moves all that a user has keeps his mailboxes locked, says nothing to whoever asked for one, and
 //! ends his sessions when it is done: for minutes, where it is busy. The list knows: what is being moved is reserved
 //! there. Who waits is told so now and then, for clients give up, too.
 
 use std::time::Duration;
 
+use super::backend::{Flow, Whose};
 use super::config::Config;
 use super::route::push;
 use super::running::Running;
-use super::session::{Purpose, Session};
+use super::session::{Hush, Purpose, Reading, Session};
 use crate::mailbox::names;
 use crate::proxy::{Answer, BackendId, Finding, Freshness, Instant, Question};
 
@@ -172,6 +175,44 @@ impl Session {
             running.looked = Some(now);
         }
         self.ask(Purpose::Silence, Question::Find { name, freshness: Freshness::Barrier });
+    }
+
+    /// When the list is asked next why the server of a relayed command is silent, which it is since `last`.
+    pub(super) fn next_hush(&self, last: Instant) -> Option<Instant> {
+        if self.asked.iter().any(|(_, purpose)| *purpose == Purpose::Hush) {
+            return None;
+        }
+        let asked = self.rare.as_ref().and_then(|rare| rare.hush).map_or(last, |hush| hush.asked.max(last));
+        Some(asked + WAITING_TOLD_EVERY)
+    }
+
+    /// The server of a relayed command is silent: the list is asked whether it is moving the mailbox. As it is, for
+    /// nothing depends on it but what the client is told.
+    pub(super) fn look_into_hush(&mut self) {
+        let Some(name) = self.selected.as_deref().map(|selected| selected.name.clone()) else { return };
+        self.ask(Purpose::Hush, Question::Find { name, freshness: Freshness::Snapshot });
+    }
+
+    /// The list says this of the selected mailbox whose server is silent. The client is told if he still waits.
+    pub(super) fn handle_hush(&mut self, answer: &Answer, now: Instant) {
+        let is_moving = matches!(answer, Answer::Found(Finding::Reserved { .. }));
+        self.rare().hush = Some(Hush { asked: now, is_moving });
+        let waits = self.task.is_none() && !self.is_away() && self.speaking.is_none();
+        let first = self.selected_backend().filter(|_| is_moving && waits && self.reading != Reading::Over);
+        let first = first.and_then(|backend| {
+            let is_silent = backend.flow == Flow::Start && backend.last_use + WAITING_TOLD_EVERY <= now;
+            backend.flights.iter().find(|flight| is_silent && flight.whose != Whose::Ours)
+        });
+        if let Some(line) = first.map(|flight| in_progress(&self.config, &flight.tag, BEING_MOVED_WAIT)) {
+            self.tell_client(&[&line]);
+        }
+    }
+
+    /// Whether a relayed command waits for a move, as far as is known.
+    pub(super) fn is_relay_held_up(&self) -> bool {
+        let hush = self.rare.as_ref().and_then(|rare| rare.hush);
+        let backend = self.selected_backend().filter(|backend| backend.is_busy_for_client());
+        hush.zip(backend).is_some_and(|(hush, backend)| hush.is_moving && backend.last_use < hush.asked)
     }
 
     /// The mailbox for which the task waits at a server; `None` where it is asked of many, or of none.

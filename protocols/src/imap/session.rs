@@ -88,8 +88,19 @@ pub(super) struct Rare {
     pub(super) is_traced: bool,
     /// A mailbox whose move did not end while a command waited for it.
     pub(super) stuck: Option<Box<[u8]>>,
+    /// The server of the selected mailbox was silent when a relayed command waited for it.
+    pub(super) hush: Option<Hush>,
     /// There is no client.
     errand: Option<Errand>,
+}
+
+/// The list was asked why the server of the selected mailbox does not answer a relayed command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Hush {
+    /// When it answered.
+    pub(super) asked: Instant,
+    /// It is moving the mailbox.
+    pub(super) is_moving: bool,
 }
 
 /// How far the errand of a session without a client is.
@@ -228,6 +239,8 @@ pub(super) enum Purpose {
     Task,
     /// Why a server that the running task waits for is silent.
     Silence,
+    /// The same of the selected mailbox's server and a relayed command.
+    Hush,
     /// What became of the selected mailbox.
     Selected,
     /// What is remembered under this number.
@@ -504,6 +517,7 @@ impl Session {
             Purpose::Guest => self.handle_guest_answer(answer, now),
             Purpose::Task => self.handle_task_answer(answer, now),
             Purpose::Silence => self.handle_silence(answer, now),
+            Purpose::Hush => self.handle_hush(&answer, now),
             Purpose::Selected => self.handle_became(answer, now),
             Purpose::Deed(number) => self.handle_deed_answer(number, answer),
             Purpose::Listener(telling) => self.handle_listener_answer(telling, answer),

@@ -22,6 +22,7 @@ enum Due {
     Task,
     TaskReply,
     Silence,
+    Hush,
     Login(BackendId),
     Reply,
     Idle(BackendId),
@@ -53,6 +54,7 @@ impl Session {
                 Due::Task => self.wake_task(now),
                 Due::TaskReply => self.give_task_backends_up(now),
                 Due::Silence => self.look_into_silence(now),
+                Due::Hush => self.look_into_hush(),
                 // One that stands after all is closed then.
                 Due::Login(id) => self.login_timed_out(id, now),
                 Due::Reply => {
@@ -117,7 +119,8 @@ impl Session {
     fn is_held_up_by_move(&self) -> bool {
         let is_task = self.task.as_deref().is_some_and(Running::is_held_up_by_move);
         let is_login = matches!(&self.phase, Phase::Guest(guest) if guest.waits_for_move());
-        is_login || (is_task && self.speaking.is_none())
+        let is_relayed = self.task.is_none() && self.is_relay_held_up();
+        is_login || ((is_task || is_relayed) && self.speaking.is_none())
     }
 
     /// A client that waits for us is not idle.
@@ -164,7 +167,9 @@ impl Session {
             && matches!(self.reading, Reading::Command { .. } | Reading::AwaitGo(_));
         let input = if self.last_input == UNTOLD { backend.last_use } else { self.last_input };
         let last = input.max(backend.last_use);
-        waits.then(|| (last + RELAYED_REPLY_TIMEOUT, Due::Reply))
+        let until = last + RELAYED_REPLY_TIMEOUT;
+        let look = self.next_hush(last).filter(|look| *look <= until);
+        waits.then(|| look.map_or((until, Due::Reply), |look| (look, Due::Hush)))
     }
 
     /// Before a server is given up the list is asked whether it is moving the mailbox.
