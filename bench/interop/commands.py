@@ -48,6 +48,34 @@ def subjects(session, box):
     return [re.search(rb"Subject: (.*)\r", line).group(1).decode() for line in lines if b"Subject" in line]
 
 
+# ---------------------------------------------------------------- MAILBOXID
+MAILBOX_ID = re.compile(rb"MAILBOXID \(([A-Za-z0-9_-]+)\)[ )]")
+
+
+def mailbox_ids_are_true(bed):
+    """MAILBOXID with items for which Cyrus opens the mailbox, which tells it from freed memory; by LIST, too."""
+    s = bed.session("user001")
+    ids = {}
+    for box, n in (("INBOX", 1), ("INBOX.Sent", 1), ("team01", 1), ("team02", 2)):
+        direct = bed.session("user001", address=bed.backend(n))
+        [line] = ok(direct.command(f"STATUS {box} (MAILBOXID)")).named("STATUS")
+        ids[box.encode()] = MAILBOX_ID.search(line).group(1)
+        direct.close()
+    assert len(set(ids.values())) == 4, ids
+    for _ in range(10):
+        for box, told in ids.items():
+            for items in ("MESSAGES MAILBOXID UNSEEN", "MAILBOXID UIDVALIDITY", "SIZE mailboxid"):
+                [line] = ok(s.command(f"STATUS {box.decode()} ({items})")).named("STATUS")
+                assert MAILBOX_ID.search(line).group(1) == told and len(MAILBOX_ID.findall(line)) == 1, (line, told)
+        answer = ok(s.command('LIST "" (INBOX "INBOX.%" "team0%") RETURN (STATUS (MESSAGES MAILBOXID))'))
+        lines = answer.named("STATUS")
+        assert len(lines) == len([line for line in answer.named("LIST") if b"NonExistent" not in line]) >= 9, answer.lines
+        assert all(b"MESSAGES " in line and len(MAILBOX_ID.findall(line)) == 1 for line in lines), lines
+        told = {line.split()[2]: MAILBOX_ID.search(line).group(1) for line in lines}
+        assert ids.items() <= told.items(), (ids, told)
+    s.close()
+
+
 # ---------------------------------------------------------------- COMPRESS
 class Deflated:
     """A socket of a compressed connection."""
@@ -510,7 +538,7 @@ def run(report, a):
             check(compressed_client_is_served_as_any_other, tls, name=" under TLS" if tls else "")
         for test in (garbage_in_a_compressed_connection_ends_it, shared_mailbox_stays_on_a_server_that_would_abort,
                      motd_and_shutdown_are_told, telemetry_is_written_without_passwords, failed_logins_are_found_by_fail2ban,
-                     one_session_id_joins_frontend_and_backend):
+                     one_session_id_joins_frontend_and_backend, mailbox_ids_are_true):
             check(test)
         for box in ("INBOX", "INBOX.Drafts", "team01"):
             check(message_is_replaced, box, name=f" by one in {box}")

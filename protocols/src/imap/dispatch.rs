@@ -30,6 +30,7 @@ use super::replace::Replace;
 use super::route::Effect;
 use super::select::{Leave, Select};
 use super::session::{Phase, Plus, Session};
+use super::status::{StatusApart, without_mailbox_id};
 use super::task::{Bond, Task};
 use super::urlauth::{ResetKeys, UrlTask};
 use crate::mailbox::{Identity, Spelling};
@@ -206,7 +207,10 @@ impl Session {
     fn begin_status(&self, command: &Command<'_>) -> Begun {
         let args = self.arguments(command, status_args)?;
         let name = self.place(&args.mailbox)?;
-        let status = folder::on_mailbox(b"STATUS", name.clone(), &args.mailbox, &[args.items], Effect::Reads);
+        let status: Box<dyn Task> = match without_mailbox_id(args.items) {
+            Some(others) => Box::new(StatusApart::new(name.clone(), &args.mailbox, &others)),
+            None => folder::on_mailbox(b"STATUS", name.clone(), &args.mailbox, &[args.items], Effect::Reads),
+        };
         Ok(self.or_refer(command.verb, name, &args.mailbox, status, Kind::Plain))
     }
 

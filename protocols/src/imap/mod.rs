@@ -53,6 +53,7 @@ mod replace;
 mod route;
 mod select;
 mod settle;
+mod status;
 mod urlauth;
 
 #[cfg(test)]

@@ -174,6 +174,10 @@ impl Task for Refer {
         self.command.as_ref().awaits(backend)
     }
 
+    fn reword(&mut self, out: &mut Vec<u8>) {
+        self.command.reword(out);
+    }
+
     fn forwards_to(&self, from: BackendId) -> Option<BackendId> {
         self.command.as_ref().forwards_to(from)
     }

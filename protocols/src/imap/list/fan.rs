@@ -13,6 +13,7 @@ use super::wanted::Wanted;
 use crate::imap::agenda::{Agenda, aside_of, is_partial};
 use crate::imap::grammar::{Response, Status, UntaggedKind, code, response};
 use crate::imap::offer::Offer;
+use crate::imap::status::MailboxIds;
 use crate::imap::task::{Context, Line, News, Want};
 use crate::proxy::BackendId;
 use crate::wire::Cursor;
@@ -48,6 +49,8 @@ pub(in crate::imap) struct Fan {
     long_entries: Option<u64>,
     /// A server answered OK.
     is_understood: bool,
+    /// MAILBOXID is asked apart.
+    ids: Option<MailboxIds>,
 }
 
 /// How it ended.
@@ -103,7 +106,26 @@ impl Fan {
             malformed: None,
             long_entries: None,
             is_understood: false,
+            ids: None,
         }
+    }
+
+    /// MAILBOXID of mailboxes is asked first, and told with the rest of their STATUS.
+    pub(in crate::imap) fn with_ids_apart(mut self) -> Fan {
+        self.ids = Some(MailboxIds::default());
+        self
+    }
+
+    /// Appends what stands in the place of the front of a line behind [`Line::Reworded`].
+    pub(in crate::imap) fn reword(&mut self, out: &mut Vec<u8>) {
+        if let Some(ids) = &mut self.ids {
+            ids.reword(out);
+        }
+    }
+
+    /// What becomes of the STATUS of a mailbox that the client is told of.
+    fn handle_status(&mut self, line: &[u8], rest: &[u8]) -> Line {
+        self.ids.as_mut().map_or(Line::Relay, |ids| ids.handle_status(line, rest))
     }
 
     /// Servers that do not offer what is needed are asked so.
@@ -196,7 +218,9 @@ impl Fan {
                     arm.note(rest, &self.wanted);
                     return Line::Drop;
                 }
-                Response::Untagged { kind: UntaggedKind::Status, .. } => return Line::Relay,
+                Response::Untagged { kind: UntaggedKind::Status, rest, .. } => {
+                    return self.handle_status(line, rest);
+                }
                 Response::Tagged { .. }
                 | Response::Untagged { .. }
                 | Response::Continuation { .. }
@@ -229,14 +253,15 @@ impl Fan {
         }
         match response(line) {
             Response::Untagged { kind: UntaggedKind::List, .. } => Line::Drop,
-            Response::Untagged { kind: UntaggedKind::Status | UntaggedKind::Metadata, rest, .. } => {
-                match Cursor::new(rest).astring() {
-                    Ok(name) if self.wanted.includes(&name) => Line::Relay,
-                    Ok(_) => Line::Drop,
-                    Err(_) if is_partial(line) => Line::Whole,
-                    Err(_) => Line::Drop,
-                }
-            }
+            Response::Untagged {
+                kind: kind @ (UntaggedKind::Status | UntaggedKind::Metadata), rest, ..
+            } => match Cursor::new(rest).astring() {
+                Ok(name) if !self.wanted.includes(&name) => Line::Drop,
+                Ok(_) if kind == UntaggedKind::Status => self.handle_status(line, rest),
+                Ok(_) => Line::Relay,
+                Err(_) if is_partial(line) => Line::Whole,
+                Err(_) => Line::Drop,
+            },
             Response::Tagged { .. }
             | Response::Untagged { .. }
             | Response::Continuation { .. }

@@ -286,15 +286,16 @@ impl ListTask {
             return self.complete(cx);
         }
         let patterns = self.walk.as_ref().map_or(&[][..], Walk::patterns);
-        let command = self.options.command(patterns);
+        let commands = self.options.commands(patterns);
         let singly = self.options.singly(patterns);
         let wanted = if self.options.selection.subscribed {
             Wanted::Only(std::mem::take(&mut self.told.subscribed))
         } else {
             Wanted::Matching { patterns: patterns.to_vec(), but: std::mem::take(&mut self.parents) }
         };
-        let questions = servers.into_iter().map(|server| (server, vec![command.clone()])).collect();
+        let questions = servers.into_iter().map(|server| (server, commands.clone())).collect();
         let fan = Fan::new(questions, self.options.needs(), wanted, cx, &mut self.agenda).or_singly(singly);
+        let fan = if self.options.ids_apart { fan.with_ids_apart() } else { fan };
         self.phase = Phase::Fanning(Box::new(fan));
     }
 
@@ -435,6 +436,12 @@ impl Task for ListTask {
             | Phase::ExpectOtherUses(_)
             | Phase::ExpectDrained
             | Phase::Over => aside_of(backend, line, cx),
+        }
+    }
+
+    fn reword(&mut self, out: &mut Vec<u8>) {
+        if let Phase::Fanning(fan) = &mut self.phase {
+            fan.reword(out);
         }
     }
 

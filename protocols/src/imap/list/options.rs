@@ -3,6 +3,8 @@
 use super::singly::Singly;
 use crate::imap::grammar::ListArgs;
 use crate::imap::offer::Offer;
+use crate::imap::route::push;
+use crate::imap::status::{ALONE, without_mailbox_id};
 use crate::mailbox::Pattern;
 use crate::wire::LiteralStyle;
 use crate::wire::quote::astring_out_as;
@@ -30,6 +32,8 @@ pub(super) struct Options {
     fan: Vec<u8>,
     /// The items of STATUS in that part.
     status: Option<Box<[u8]>>,
+    /// MAILBOXID is among what is asked of STATUS, and asked apart.
+    pub(super) ids_apart: bool,
     /// The selection option METADATA, which says how deep the return option looks.
     fan_depth: Vec<u8>,
 }
@@ -45,8 +49,10 @@ pub(super) struct Selection {
 impl Options {
     /// Those of a command.
     pub(super) fn new(word: Word, args: &ListArgs<'_>) -> Options {
+        let others = args.returns.status.and_then(without_mailbox_id);
+        let status = others.as_deref().or(args.returns.status);
         let mut fan = Vec::new();
-        for (name, items) in [(&b"STATUS "[..], args.returns.status), (b"METADATA ", args.returns.metadata)] {
+        for (name, items) in [(&b"STATUS "[..], status), (b"METADATA ", args.returns.metadata)] {
             if let Some(items) = items {
                 fan.extend_from_slice(if fan.is_empty() { b"" } else { b" " });
                 fan.extend_from_slice(name);
@@ -66,7 +72,8 @@ impl Options {
             my_rights: args.returns.my_rights,
             extended: args.extended,
             fan,
-            status: args.returns.status.map(Box::from),
+            status: status.map(Box::from),
+            ids_apart: others.is_some(),
             fan_depth: args.selection.metadata.unwrap_or_default().to_vec(),
         }
     }
@@ -91,7 +98,7 @@ impl Options {
         !self.fan.is_empty()
     }
 
-    /// What they must offer to be asked by [`Options::command`].
+    /// What they must offer to be asked by [`Options::commands`].
     pub(super) fn needs(&self) -> Offer {
         match self.status {
             Some(_) => Offer::LIST_EXTENDED.and(Offer::LIST_STATUS),
@@ -99,23 +106,10 @@ impl Options {
         }
     }
 
-    /// The command that asks them, without its tag.
-    pub(super) fn command(&self, patterns: &[Pattern]) -> Vec<u8> {
-        let mut command = b"LIST ".to_vec();
-        if !self.fan_depth.is_empty() {
-            command.extend_from_slice(b"(METADATA ");
-            command.extend_from_slice(&self.fan_depth);
-            command.extend_from_slice(b") ");
-        }
-        command.extend_from_slice(b"\"\" (");
-        for (n, pattern) in patterns.iter().enumerate() {
-            command.extend_from_slice(if n == 0 { b"" } else { b" " });
-            astring_out_as(&mut command, pattern.text(), LiteralStyle::NonSynchronising);
-        }
-        command.extend_from_slice(b") RETURN (");
-        command.extend_from_slice(&self.fan);
-        command.extend_from_slice(b")\r\n");
-        command
+    /// The commands that ask them, without their tags.
+    pub(super) fn commands(&self, patterns: &[Pattern]) -> Vec<Vec<u8>> {
+        let ids = self.ids_apart.then(|| command(b"", patterns, &[b"STATUS ", ALONE].concat()));
+        ids.into_iter().chain([command(&self.fan_depth, patterns, &self.fan)]).collect()
     }
 
     /// How a server without LIST-STATUS is asked.
@@ -129,6 +123,23 @@ impl Options {
         };
         let lists = patterns.iter().map(list).collect();
         let wants_more = self.fan.len() > b"STATUS ".len() + items.len();
-        Some(Singly { lists, items: items.to_vec(), wants_more })
+        let ids = self.ids_apart.then(|| ALONE.to_vec());
+        let items = ids.into_iter().chain([items.to_vec()]).collect();
+        Some(Singly { lists, items, wants_more })
     }
+}
+
+/// A LIST with these return options.
+fn command(depth: &[u8], patterns: &[Pattern], returns: &[u8]) -> Vec<u8> {
+    let mut command = b"LIST ".to_vec();
+    if !depth.is_empty() {
+        push(&mut command, &[b"(METADATA ", depth, b") "]);
+    }
+    command.extend_from_slice(b"\"\" (");
+    for (n, pattern) in patterns.iter().enumerate() {
+        command.extend_from_slice(if n == 0 { b"" } else { b" " });
+        astring_out_as(&mut command, pattern.text(), LiteralStyle::NonSynchronising);
+    }
+    push(&mut command, &[b") RETURN (", returns, b")\r\n"]);
+    command
 }

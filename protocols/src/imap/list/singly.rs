@@ -28,8 +28,8 @@ const FIRST_TAG: u32 = 1000;
 pub(in crate::imap) struct Singly {
     /// LIST commands without their tags, line ends included.
     pub(super) lists: Vec<Vec<u8>>,
-    /// The STATUS items with their parentheses.
-    pub(super) items: Vec<u8>,
+    /// The STATUS items with their parentheses; a command for each.
+    pub(super) items: Vec<Vec<u8>>,
     /// The server is asked for more, which it does not tell.
     pub(super) wants_more: bool,
 }
@@ -39,7 +39,7 @@ pub(in crate::imap) struct Singly {
 pub(super) struct SinglyArm {
     pub(super) backend: BackendId,
     pub(super) server: Box<[u8]>,
-    items: Vec<u8>,
+    items: Vec<Vec<u8>>,
     /// LISTs without an answer.
     lists: u32,
     names: BTreeSet<Box<[u8]>>,
@@ -116,12 +116,14 @@ impl SinglyArm {
             && self.next - self.oldest < IN_FLIGHT_MAX
             && let Some(name) = self.names.pop_first()
         {
-            let mut command = b"STATUS ".to_vec();
-            string_for(self.backend, &name, cx, &mut command);
-            command.push(b' ');
-            command.extend_from_slice(&self.items);
-            command.extend_from_slice(b"\r\n");
-            self.send(&command, cx, agenda);
+            for items in self.items.clone() {
+                let mut command = b"STATUS ".to_vec();
+                string_for(self.backend, &name, cx, &mut command);
+                command.push(b' ');
+                command.extend_from_slice(&items);
+                command.extend_from_slice(b"\r\n");
+                self.send(&command, cx, agenda);
+            }
         }
         self.is_done = self.oldest == self.next;
         true
