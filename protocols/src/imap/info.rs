@@ -2,6 +2,7 @@
 
 use super::agenda::{Agenda, aside_of};
 use super::backend::Backend;
+use super::capabilities::{always, is_passed};
 use super::config::{Config, ServerInfo};
 use super::grammar::{IdPair, id_args};
 use super::moving::INPROGRESS;
@@ -21,36 +22,6 @@ pub const CYRUS_3_6: &str = "ACL ANNOTATE-EXPERIMENT-1 BINARY CATENATE CHILDREN 
     SORT=UID THREAD=REFS X-CREATEDMODSEQ XLIST X-QUOTA=STORAGE X-QUOTA=MESSAGE X-QUOTA=X-ANNOTATION-STORAGE \
     X-QUOTA=X-NUM-FOLDERS APPENDLIMIT=4294967295";
 
-/// What a backend offers that no client of a frontend gets: it is the frontend's own, or between
-/// servers, or not built here.
-const NOT_PASSED: [&str; 22] = [
-    "IMAP4rev1",
-    "IMAP4rev2",
-    "LITERAL+",
-    "LITERAL-",
-    "INPROGRESS",
-    "ID",
-    "ENABLE",
-    "IDLE",
-    "SASL-IR",
-    "STARTTLS",
-    "LOGINDISABLED",
-    "COMPRESS=DEFLATE",
-    "UTF8=ONLY",
-    "UNAUTHENTICATE",
-    "JMAPACCESS",
-    "MAILBOX-REFERRALS",
-    "LOGIN-REFERRALS",
-    "SCAN",
-    "XMOVE",
-    "X-REPLICATION",
-    "X-REPLICATION-ARCHIVE",
-    "X-SIEVE-MAILBOX",
-];
-
-/// What this frontend answers itself, or by commands that every backend knows.
-const OWN: [&str; 5] = ["LIST-EXTENDED", "LIST-STATUS", "LIST-MYRIGHTS", "CHILDREN", "NAMESPACE"];
-
 /// What a client gets of a mailbox whose server offers this: where a simple way round stands for what the
 /// server lacks, that too.
 pub fn with_shims(offered: &[Box<str>]) -> Vec<Box<str>> {
@@ -58,16 +29,13 @@ pub fn with_shims(offered: &[Box<str>]) -> Vec<Box<str>> {
     let has = |all: &[Box<str>], name: &str| all.iter().any(|known| known.eq_ignore_ascii_case(name));
     // MOVE by COPY, STORE and UID EXPUNGE.
     let is_moved = has(&all, "UIDPLUS").then_some("MOVE");
-    for name in OWN.into_iter().chain(is_moved) {
+    for name in always().chain(is_moved) {
         if !has(&all, name) {
             all.push(name.into());
         }
     }
     all
 }
-
-/// Beginnings of capabilities that are a backend's own.
-const NOT_PASSED_PREFIXES: [&str; 3] = ["AUTH=", "MUPDATE=", "APPENDLIMIT"];
 
 /// What serves a user at his home, whatever the other servers have: push notifications and groups.
 pub const AT_HOME: [&str; 2] = ["XAPPLEPUSHSERVICE", "XUSERGROUPS"];
@@ -194,14 +162,6 @@ pub(super) fn after_login(config: &Config, offered: &BackendCapabilities, compre
 fn append_limit(config: &Config, offered: &BackendCapabilities) -> Option<u64> {
     let theirs = offered.common.iter().find_map(|name| name.strip_prefix(APPEND_LIMIT)?.parse().ok());
     config.capabilities.append_limit.into_iter().chain(theirs).min()
-}
-
-fn is_passed(name: &str) -> bool {
-    let is_named = NOT_PASSED.iter().chain(&AT_HOME).any(|known| known.eq_ignore_ascii_case(name));
-    let begins = |prefix: &&str| {
-        name.get(..prefix.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(prefix))
-    };
-    !is_named && !NOT_PASSED_PREFIXES.iter().any(begins)
 }
 
 /// A list of capabilities without those that are suppressed.
@@ -378,7 +338,7 @@ mod tests {
             let offered: Vec<Box<str>> = offered.iter().map(|name| Box::from(*name)).collect();
             with_shims(&offered).join(" ")
         };
-        let own = "LIST-EXTENDED LIST-STATUS LIST-MYRIGHTS CHILDREN NAMESPACE";
+        let own = "CHILDREN LIST-EXTENDED LIST-MYRIGHTS LIST-STATUS NAMESPACE";
         assert_eq!(shown(&["IMAP4rev1"]), format!("IMAP4rev1 {own}"));
         assert_eq!(shown(&["uidplus", "list-status"]).matches("STATUS").count(), 0);
         assert!(shown(&["uidplus"]).ends_with("NAMESPACE MOVE"));

@@ -5,6 +5,7 @@ pub mod grammar;
 mod session;
 
 mod auth;
+mod capabilities;
 mod catenate;
 mod client;
 mod compress;
