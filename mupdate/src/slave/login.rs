@@ -150,7 +150,7 @@ impl Login {
             return self.start_tls();
         }
         if !self.tls && self.policy == Starttls::Required {
-            return Next::Failed("the master does not offer STARTTLS, which is required".into());
+            return Next::Failed("the master does not offer STARTTLS, which is required (Cyrus from 3.8 on offers it with allowstarttls: yes)".into());
         }
         let allowed: Option<Vec<&[u8]>> =
             self.allowed.as_ref().map(|names| names.iter().map(|name| name.as_bytes()).collect());

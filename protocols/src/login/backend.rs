@@ -7,6 +7,12 @@ use crate::sasl::{self, Mechanism, SaslError};
 use crate::secret::Secret;
 use crate::wire;
 
+/// What keeps a login from its end. Cyrus from 3.8 on has `allowstarttls: no` where nothing is said.
+const NEITHER: &str = "server offers neither a mechanism that we may use nor STARTTLS \
+    (allowstarttls: yes, which Cyrus from 3.8 on must be told)";
+const NO_STARTTLS: &str = "server offers no STARTTLS, which rookery_backend_starttls requires \
+    (allowstarttls: yes, which Cyrus from 3.8 on must be told)";
+
 /// As whom a connection logs in.
 #[derive(Debug)]
 pub enum LoginAs {
@@ -154,8 +160,11 @@ impl Terms {
         }
         let mechanism = self.mechanism(offered, proxy);
         if !self.secured && self.wants_tls(proxy, mechanism.is_none()) {
-            if !offers_tls && (mechanism.is_none() || proxy.starttls == BackendTls::Required) {
-                return Next::Fail("server offers neither a mechanism that we may use nor STARTTLS");
+            if !offers_tls && mechanism.is_none() {
+                return Next::Fail(NEITHER);
+            }
+            if !offers_tls && proxy.starttls == BackendTls::Required {
+                return Next::Fail(NO_STARTTLS);
             }
             if offers_tls {
                 return Next::Starttls;
@@ -218,5 +227,29 @@ impl Terms {
                 password: password.clone(),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn next(starttls: BackendTls, mechanisms: &[&[u8]], offers_tls: bool) -> Next {
+        let opened = Opened { host: "be1".into(), tls: false, noauth: false };
+        let terms = Terms::new(LoginAs::Proxy { user: (*b"fred").into() }, opened, [0; 18]);
+        let proxy = ProxyLogin { starttls, ..ProxyLogin::default() };
+        terms.next(mechanisms.iter().copied(), offers_tls, &proxy)
+    }
+
+    /// An upgrade to 3.8 takes STARTTLS away where nobody sets the option.
+    #[test]
+    fn server_without_starttls_is_told_apart_and_its_option_named() {
+        let scram: [&[u8]; 1] = [b"SCRAM-SHA-256"];
+        assert!(matches!(next(BackendTls::Required, &scram, false), Next::Fail(NO_STARTTLS)));
+        assert!(matches!(next(BackendTls::Required, &[], false), Next::Fail(NEITHER)));
+        assert!(matches!(next(BackendTls::WhenNeeded, &[], false), Next::Fail(NEITHER)));
+        assert!(matches!(next(BackendTls::WhenOffered, &scram, false), Next::Authenticate(_)));
+        assert!(matches!(next(BackendTls::Required, &scram, true), Next::Starttls));
+        assert!([NO_STARTTLS, NEITHER].iter().all(|text| text.contains("allowstarttls: yes")));
     }
 }
