@@ -7,7 +7,6 @@ from pop3 import Pop
 from sieve import Sieve
 
 USERS = ("user001", "user002")
-SCRIPT = b'require "fileinto";\r\nif header :contains "subject" "filed" { fileinto "INBOX.Sent"; }\r\n'
 
 
 def maildrops_of_both(bed):
@@ -22,6 +21,12 @@ def maildrops_of_both(bed):
             assert pop.command("QUIT").startswith(b"+OK")
             pop.socket.close()
         assert told[0] == told[1], told
+
+
+def script(bed, subject):
+    """A script that files mail of a subject."""
+    folder = bed.layout.outside("INBOX.Sent")
+    return f'require "fileinto";\r\nif header :contains "subject" "{subject}" {{ fileinto "{folder}"; }}\r\n'.encode()
 
 
 def mail(subject):
@@ -64,11 +69,11 @@ def scripts_of_both(bed):
         assert sieve.login(user).startswith(b"OK")
         sieve.ok("CAPABILITY")
         assert sieve.command('PUTSCRIPT "wrong" "xyz;;"')[-1].startswith(b"NO")
-        reply = sieve.put("mixed", SCRIPT)
+        reply = sieve.put("mixed", script(bed, "filed"))
         assert reply[-1].startswith(b"OK"), reply
         sieve.ok('SETACTIVE "mixed"')
         assert any(b'"mixed" ACTIVE' in line for line in sieve.ok("LISTSCRIPTS"))
-        assert any(SCRIPT.strip() in line for line in sieve.ok('GETSCRIPT "mixed"'))
+        assert any(script(bed, "filed").strip() in line for line in sieve.ok('GETSCRIPT "mixed"'))
         subject = f"filed {uuid.uuid4()}"
         lmtp = Lmtp(bed.address)
         assert [reply[:3] for reply in lmtp.deliver([user], mail(subject))[1]] == ["250"]

@@ -1,7 +1,7 @@
 """IMAP before backends of different releases: what is offered, and what both sides of every command come to."""
 import re
 
-from commands import ok, refused, wait_for
+from commands import mailbox_ids_are_true, ok, refused, wait_for
 from drive import message
 
 OLD_QUOTA = {"X-QUOTA=STORAGE", "X-QUOTA=MESSAGE", "X-QUOTA=X-ANNOTATION-STORAGE", "X-QUOTA=X-NUM-FOLDERS"}
@@ -184,7 +184,8 @@ def one_list_of_all(bed):
     for user in USERS:
         s = bed.session(user)
         told = ok(s.command('LIST "" (INBOX "INBOX.%" "team0%") RETURN (STATUS (MESSAGES UIDNEXT HIGHESTMODSEQ) SUBSCRIBED MYRIGHTS)'))
-        assert len(told.named("STATUS")) == len(told.named("LIST")) == len(told.named("MYRIGHTS")) >= 9, told.lines
+        boxes = [line for line in told.named("LIST") if b"NonExistent" not in line]
+        assert len(told.named("STATUS")) == len(boxes) == len(told.named("MYRIGHTS")) >= 9, told.lines
         for line in told.named("STATUS"):
             name = line.split()[2].decode()
             alone = ok(s.command(f"STATUS {name} (MESSAGES UIDNEXT HIGHESTMODSEQ)")).named("STATUS")
@@ -393,4 +394,4 @@ def parts_of_messages_are_joined(bed):
 
 TESTS = [capabilities_are_what_all_offer, messages_go_across_both_ways, long_messages_go_across, answers_are_the_server_s_own, one_list_of_all,
          changes_are_told_to_who_enabled_it, new_commands_where_all_have_them, news_while_idle, notified_of_both,
-         server_that_restarts_ends_notify, folders_are_made_and_renamed, parts_of_messages_are_joined]
+         server_that_restarts_ends_notify, mailbox_ids_are_true, folders_are_made_and_renamed, parts_of_messages_are_joined]
