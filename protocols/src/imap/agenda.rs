@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
+use super::answers::{BEING_MOVED, is_referral};
 use super::grammar::{Response, Status, UntaggedKind, code, response};
 use super::offer::Offer;
-use super::route::{BEING_MOVED, is_referral};
 use super::task::{Context, Line, News, Want};
 use crate::proxy::{BackendId, Entry, Finding, Freshness};
 use crate::wire::line as wire_line;

@@ -11,12 +11,14 @@
 
 use std::collections::VecDeque;
 
+use super::answers::{MAY_BE_DONE, UNREACHABLE, is_elsewhere, not_there};
 use super::catenate::{Catenation, Part, PartEnd, Piece};
 use super::creatable::{Creatable, Verdict};
 use super::grammar::{Response, Status, response};
 use super::offer::Offer;
-use super::route::{Arrival, MAY_BE_DONE, Route, UNREACHABLE, is_elsewhere, name_out, not_there, push};
+use super::route::{Arrival, Route};
 use super::task::{Context, Line, News, Task, Want};
+use super::text::{name_out, push};
 use crate::proxy::{BackendId, Instant, Side};
 use crate::wire::{Announced, line, literal};
 

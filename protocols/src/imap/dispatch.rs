@@ -27,7 +27,7 @@ use super::passing;
 use super::quota::QuotaTask;
 use super::referral::{Kind, Refer};
 use super::replace::Replace;
-use super::route::Effect;
+use super::routed::Effect;
 use super::select::{Leave, Select};
 use super::session::{Phase, Plus, Session};
 use super::status::{StatusApart, without_mailbox_id};

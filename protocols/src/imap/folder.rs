@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::agenda::{result_line, result_of};
+use super::answers::{ABSENT, UNREACHABLE};
 use super::config::ServerSelection;
 use super::deeds::Below;
 use super::grammar::Status;
@@ -11,12 +12,12 @@ use super::grammar::args::{CreateArgs, CreateParameters, Destination, RenameArgs
 use super::placement::Placement;
 use super::referral::referral;
 use super::relocate::{Belongs, Relocation};
-use super::route::{ABSENT, Does, Effect, Route, Routed, UNREACHABLE, name_out, push};
+use super::route::Route;
+use super::routed::{Does, Effect, Routed};
 use super::task::{Context, Line, News, Task, Want};
+use super::text::{astring, name_out, push};
 use crate::mailbox::names;
 use crate::proxy::{BackendId, Finding, Freshness, HomeNews, Instant, Side};
-use crate::wire::LiteralStyle;
-use crate::wire::quote::astring_out_as;
 
 const PERMISSION_DENIED: &[u8] = b"NO Permission denied";
 
@@ -118,12 +119,6 @@ fn relocate(
         partition: partition.into_owned(),
     };
     Box::new(Routed::relocating(Route::to(name), relocation).doing(moves))
-}
-
-pub(super) fn astring(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len() + 2);
-    astring_out_as(&mut out, bytes, LiteralStyle::NonSynchronising);
-    out
 }
 
 /// CREATE: on the server that is named, else where the nearest parent is, else on a server of the

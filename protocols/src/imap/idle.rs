@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::route::push;
 use super::task::{Context, Line, News, Task, Want};
+use super::text::push;
 use crate::imap::grammar::{Response, response};
 use crate::proxy::{BackendId, Instant, Side};
 use crate::wire::line;

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use memchr::memchr;
 
+use super::answers::{MAY_BE_DONE, UNREACHABLE};
 use super::backend::{Backend, Flight, Flow, Nature, Whose};
 use super::numbers::Numbers;
 use super::rejoin::{Rejoin, Urgency};
-use super::route::{MAY_BE_DONE, UNREACHABLE};
 use super::session::{Go, Purpose, Reading, SelectedMailbox, Session};
 use super::task::{Bond, Rejoined};
 use super::withheld::Withheld;

@@ -29,8 +29,10 @@ mod withheld;
 mod witness;
 
 mod agenda;
+mod answers;
 mod running;
 pub mod task;
+mod text;
 
 pub mod acl;
 mod append;
@@ -52,6 +54,7 @@ mod referral;
 mod relocate;
 mod replace;
 mod route;
+mod routed;
 mod select;
 mod settle;
 mod status;

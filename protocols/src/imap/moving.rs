@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use super::backend::{Flow, Whose};
 use super::config::Config;
-use super::route::push;
 use super::running::Running;
 use super::session::{Hush, Purpose, Reading, Session};
+use super::text::push;
 use crate::mailbox::names;
 use crate::proxy::{Answer, BackendId, Finding, Freshness, Instant, Question};
 

@@ -1,7 +1,7 @@
 //! NAMESPACE (RFC 2342): from the configuration; the personal one only for who has an INBOX.
 
-use super::route::push;
 use super::task::{Context, Line, News, Task, Want};
+use super::text::push;
 use crate::proxy::{Finding, Freshness, Instant, Side};
 
 /// NAMESPACE.

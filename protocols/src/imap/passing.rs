@@ -1,7 +1,9 @@
 //! Commands whose arguments a frontend does not judge: they go to one server as they are.
 
 use super::grammar::Command;
-use super::route::{Effect, Route, Routed, name_out, push};
+use super::route::Route;
+use super::routed::{Effect, Routed};
+use super::text::{name_out, push};
 use crate::wire::{Announced, line, literal};
 
 /// To the server of the user's INBOX: push notifications, groups, JMAP.

@@ -4,9 +4,9 @@
 use super::agenda::{
     Agenda, DENIED, NO_MAILBOX, SERVER_UNAVAILABLE, UNAVAILABLE, aside_of, internal, result_line, result_of,
 };
+use super::answers::{BEING_MOVED, MAY_BE_DONE, is_elsewhere};
 use super::grammar::Status;
 use super::grammar::args::SetQuotaArgs;
-use super::route::{BEING_MOVED, MAY_BE_DONE, is_elsewhere};
 use super::task::{Context, Line, News, Task, Want};
 use crate::proxy::{BackendId, Instant, Knowledge, ListPage, ListQuery, Reserved, Side};
 use crate::wire::LiteralStyle;

@@ -11,9 +11,9 @@
 
 use super::append::Append;
 use super::grammar::Verb;
-use super::route::push;
 use super::session::{Phase, Session};
 use super::task::{Context, Line, News, Task, Want};
+use super::text::push;
 use crate::mailbox::utf7;
 use crate::proxy::{BackendId, Finding, Freshness, Instant, Side};
 

@@ -16,13 +16,14 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::agenda::{is_partial, result_of};
+use super::answers::is_elsewhere;
 use super::grammar::responses::FetchItems;
 use super::grammar::{Response, Status, UntaggedKind, code, response};
 use super::moving::{BEING_MOVED_WAIT, WAITING_TOLD_EVERY, in_progress};
 use super::numbers::{Numbers, earlier_set, vanished_earlier};
 use super::offer::Offer;
-use super::route::{is_elsewhere, name_out, push};
 use super::task::{Access, Context, Line, News, Rejoined, Task, Want};
+use super::text::{name_out, push};
 use crate::proxy::{AUTHORED_BYTES_MAX, BackendId, Finding, Freshness, Instant, Side};
 
 /// The longest first pause of a client who waits for nothing: a restart is no herd.

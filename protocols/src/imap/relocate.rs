@@ -3,10 +3,10 @@
 //! A backend takes a server in the location of RENAME for one to move to, also its own name; so the
 //! frontend decides which of the two commands is meant.
 
-use super::folder::astring;
 use super::login::Release;
-use super::route::{name_out, push};
 use super::task::Context;
+use super::text::astring;
+use super::text::{name_out, push};
 use crate::mailbox::names;
 use crate::proxy::BackendId;
 

@@ -1,8 +1,10 @@
 //! SELECT, EXAMINE, and leaving a mailbox.
 
+use super::answers::{MAY_BE_DONE, UNREACHABLE, is_elsewhere, not_there};
 use super::grammar::{Response, Status, Verb, code, response};
-use super::route::{Arrival, MAY_BE_DONE, Route, UNREACHABLE, is_elsewhere, name_out, not_there, push};
+use super::route::{Arrival, Route};
 use super::task::{Access, Bond, Context, Line, News, Task, Want};
+use super::text::{name_out, push};
 use crate::proxy::{BackendId, Instant, Side};
 
 /// SELECT or EXAMINE.

@@ -19,8 +19,9 @@ use std::collections::BTreeMap;
 use super::agenda::{is_partial, result_line, result_of};
 use super::folder::on_mailbox;
 use super::grammar::{Response, Status, UntaggedKind, response};
-use super::route::{Effect, Routed, name_out, push};
+use super::routed::{Effect, Routed};
 use super::task::{Context, Line, News, Task, Want};
+use super::text::{name_out, push};
 use crate::proxy::{BackendId, Instant, Side};
 use crate::wire::{Cursor, line as wire_line};
 

@@ -22,10 +22,10 @@ use std::time::Duration;
 
 use memchr::memchr;
 
+use super::answers::is_elsewhere;
 use super::backend::{Nature, Whose};
 use super::grammar::{Response, Status, UntaggedKind, Verb, response};
 use super::numbers::vanished;
-use super::route::is_elsewhere;
 use super::session::{Progress, Purpose, Session};
 use super::witness::Hearing;
 use crate::proxy::{

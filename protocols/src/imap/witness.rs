@@ -17,12 +17,13 @@ use std::time::Duration;
 
 use memchr::memchr;
 
+use super::answers::is_elsewhere;
 use super::backend::Flow;
 use super::grammar::{Response, Status, UntaggedKind, Verb, response};
 use super::numbers::{Numbers, vanished_earlier};
 use super::offer::Offer;
-use super::route::{is_elsewhere, name_out};
 use super::session::{Progress, Session};
+use super::text::name_out;
 use super::withheld::{Emptying, Withheld};
 use crate::proxy::{BackendId, Close, HEAD_BYTES_MAX, Instant, Level, Unavailable};
 

@@ -22,10 +22,10 @@ use std::num::NonZeroU32;
 
 use self::remove::NOT_REMOVED;
 use super::super::agenda::{Agenda, aside, result_line, result_of, string_for};
+use super::super::answers::{BEING_MOVED, is_elsewhere};
 use super::super::grammar::responses::{Body, FetchItems};
 use super::super::grammar::{Response, Status, UntaggedKind, response};
 use super::super::offer::Offer;
-use super::super::route::{BEING_MOVED, is_elsewhere};
 use super::super::task::{Context, Line, News, Want};
 use super::Request;
 use super::ledger::{Ledger, Mark};

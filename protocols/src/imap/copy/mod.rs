@@ -17,10 +17,10 @@ use super::agenda::{
     Agenda, DENIED, NO_MAILBOX, SERVER_UNAVAILABLE, UID_REQUIRED, UNAVAILABLE, aside_of, internal, located,
     place, result_line, result_of, server_of, string_for,
 };
+use super::answers::{BEING_MOVED, is_elsewhere, is_referral};
 use super::creatable::{Creatable, Verdict};
 use super::grammar::{CopyArgs, Status};
 use super::offer::Offer;
-use super::route::{BEING_MOVED, is_elsewhere, is_referral};
 use super::task::{Access, Context, Line, News, Task, Want};
 use crate::mailbox::acl::{self, Rights};
 use crate::proxy::{BackendId, Finding, Freshness, Instant, Intent, Side};

@@ -3,8 +3,8 @@
 use super::singly::Singly;
 use crate::imap::grammar::ListArgs;
 use crate::imap::offer::Offer;
-use crate::imap::route::push;
 use crate::imap::status::{ALONE, without_mailbox_id};
+use crate::imap::text::push;
 use crate::mailbox::Pattern;
 use crate::wire::LiteralStyle;
 use crate::wire::quote::astring_out_as;

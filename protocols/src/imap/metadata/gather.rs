@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::{SERVER_ENTRY, Scope};
 use crate::imap::agenda::{Agenda, UNAVAILABLE, aside_of, located};
+use crate::imap::answers::is_elsewhere;
 use crate::imap::list::CHUNK_BYTES;
 use crate::imap::list::fan::Fan;
 use crate::imap::list::walk::{Dav, Row, Walk};
 use crate::imap::list::wanted::Wanted;
 use crate::imap::offer::Offer;
-use crate::imap::route::is_elsewhere;
 use crate::imap::task::{Context, Line, News, Task, Want};
 use crate::mailbox::{Identity, Namespace, Pattern};
 use crate::proxy::{Instant, Knowledge, ListPage, Side};

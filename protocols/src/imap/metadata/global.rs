@@ -3,7 +3,7 @@
 use crate::imap::agenda::{
     Agenda, DENIED, Home, SERVER_UNAVAILABLE, aside_of, home_news, result_of, seek_home,
 };
-use crate::imap::route::Effect;
+use crate::imap::routed::Effect;
 use crate::imap::task::{Context, Line, News, Task, Want};
 use crate::proxy::{BackendId, Instant, Side};
 

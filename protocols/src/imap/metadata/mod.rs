@@ -20,7 +20,7 @@ use std::sync::Arc;
 use super::agenda::NO_MAILBOX;
 use super::folder::on_mailbox;
 use super::grammar::args::{AnnotationArgs, Depth, GetMetadataArgs, SetMetadataArgs};
-use super::route::Effect;
+use super::routed::Effect;
 use super::task::Task;
 use crate::mailbox::{Identity, Namespace};
 use crate::wire::quote::astring_out_as;

@@ -29,8 +29,8 @@ use super::agenda::{
 };
 use super::grammar::{EventGroup, Response, SourceKind, Status, UntaggedKind, response, responses};
 use super::offer::Offer;
-use super::route::push;
 use super::task::{Context, Line, News, Task, Want};
+use super::text::push;
 use crate::proxy::{BackendId, Instant, ListPage, Side};
 
 pub(super) use listening::{On, STIR_EVERY, Telling};

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use super::wishes::{Group, Plan, Wishes};
 use crate::imap::agenda::server_of;
 use crate::imap::grammar::SourceKind;
-use crate::imap::route::{name_out, push};
 use crate::imap::task::Context;
+use crate::imap::text::{name_out, push};
 use crate::mailbox::names::is_dav;
 use crate::proxy::{Knowledge, ListPage, ListQuery, Reserved};
 

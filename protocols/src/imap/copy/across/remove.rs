@@ -3,9 +3,9 @@
 
 use super::{APPEND, Across, Phase, REMOVE};
 use crate::imap::agenda::{Agenda, result_line, string_for};
+use crate::imap::answers::is_elsewhere;
 use crate::imap::copy::Action;
 use crate::imap::grammar::Status;
-use crate::imap::route::is_elsewhere;
 use crate::imap::task::{Context, Want};
 use crate::proxy::Stage;
 

@@ -1,0 +1,49 @@
+//! What a client is answered where the server of a mailbox cannot be had or does not have it, and which answers of
+//! servers say so.
+
+use super::grammar::{Response, code, response};
+use super::text::push;
+
+/// The mailbox is proven not to be there.
+pub(super) const ABSENT: &[u8] = b"NO Mailbox does not exist";
+/// The server cannot be reached.
+pub(super) const UNREACHABLE: &[u8] = b"NO [UNAVAILABLE] Server(s) unavailable to complete operation";
+/// A command was sent whose fate is unknown.
+pub(super) const MAY_BE_DONE: &[u8] =
+    b"NO [UNAVAILABLE] connection to the server was lost; the command may have been done";
+/// Its server says that it is elsewhere, and the list that it is there.
+pub(super) const BEING_MOVED: &[u8] = b"NO [UNAVAILABLE] mailbox is being moved";
+/// Somebody is about to make it, or it moves.
+pub(super) const RESERVED: &[u8] = b"NO [UNAVAILABLE] Mailbox is currently reserved";
+/// Nothing is known of it.
+pub(super) const UNKNOWN: &[u8] = b"NO [UNAVAILABLE] mailbox list temporarily unavailable";
+
+/// Whether a NO says that the mailbox is elsewhere, or not there.
+pub(super) fn is_elsewhere(text: &[u8]) -> bool {
+    if let Some((name, _)) = code(text) {
+        let codes: [&[u8]; 3] = [b"NONEXISTENT", b"REFERRAL", b"TRYCREATE"];
+        if codes.iter().any(|code| code.eq_ignore_ascii_case(name)) {
+            return true;
+        }
+    }
+    text.starts_with(b"Mailbox does not exist") || text.starts_with(b"Mailbox has been moved")
+}
+
+/// Whether a server refers to another one.
+pub(super) fn is_referral(text: &[u8]) -> bool {
+    code(text).is_some_and(|(name, _)| name.eq_ignore_ascii_case(b"REFERRAL"))
+}
+
+/// The tagged line of a server that knows no such mailbox, for the client. Where the mailbox is instead is
+/// our business; referrals are for clients that ask, and made here.
+pub(super) fn not_there(tag: &[u8], held: &[u8], out: &mut Vec<u8>) {
+    match response(held) {
+        Response::Tagged { text, .. } if is_referral(text) => {
+            push(out, &[tag, b" ", BEING_MOVED, b"\r\n"]);
+        }
+        Response::Tagged { .. }
+        | Response::Untagged { .. }
+        | Response::Continuation { .. }
+        | Response::Invalid => out.extend_from_slice(held),
+    }
+}
