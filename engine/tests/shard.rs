@@ -270,12 +270,12 @@ impl Session for Idle {
 }
 
 #[test]
-fn a_parked_shard_is_woken_by_its_inbox_every_time() {
+fn a_sleeping_shard_is_woken_by_its_inbox_every_time() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let Running { inbox, thread, .. } = start(echo());
     let (woke, wakes) = mpsc::channel();
     for round in 0..20 {
-        // Twice as long as a shard waits before it parks.
+        // Twice as long as it takes a shard to fall asleep.
         thread::sleep(Duration::from_millis(25));
         let woke = woke.clone();
         inbox.send(ToShard::Spawn(Box::new(move || {

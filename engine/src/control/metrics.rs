@@ -155,12 +155,6 @@ pub(super) fn exposition(watched: &Watched) -> String {
         "clients for whom there was no place",
         |of| of.refused,
     ));
-    numbers.extend(by_shard(
-        "overslept_total",
-        "counter",
-        "times that a shard slept on for up to 2 s although something had come",
-        |of| of.overslept,
-    ));
     numbers.extend(by_shard("waiting_bytes", "gauge", "bytes that wait for somebody to take them", |of| {
         of.waiting as u64
     }));

@@ -243,7 +243,7 @@ fn shard(number: usize) -> Measured {
         perf::Split { total_us: 9000, own_us: 100, authentication_us: 8900, ..perf::Split::default() };
     recorder.record("LOGIN", None, &login);
     let snapshot = recorder.snapshot(|_| "backend1".into());
-    Measured { shard: number, sessions: 2, connections: 4, refused: 0, overslept: 0, waiting: 0, snapshot }
+    Measured { shard: number, sessions: 2, connections: 4, refused: 0, waiting: 0, snapshot }
 }
 
 fn unsynced() -> Directory {

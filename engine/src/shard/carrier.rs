@@ -49,8 +49,6 @@ pub(super) struct Carrier<H> {
     pub(super) draining: bool,
     /// Clients for whom there was no place.
     pub(super) refused: u64,
-    /// How often something had come that the shard was not woken for.
-    pub(super) overslept: u64,
     measures: Measures,
     /// The number of the shard.
     index: usize,
@@ -112,7 +110,6 @@ impl<H: Host> Carrier<H> {
             now: Instant(0),
             draining: false,
             refused: 0,
-            overslept: 0,
             measures: Measures::default(),
             index,
             started: std::time::Instant::now(),
@@ -221,7 +218,7 @@ impl<H: Host> Carrier<H> {
             Kind::SpliceIn => self.splice_readable(conn_of(token)),
             Kind::SpliceOut => self.splice_writable(conn_of(token)),
             Kind::Inbox => self.inbox_woke(),
-            Kind::TurnSend | Kind::Timeout | Kind::Ignored => {}
+            Kind::TurnSend | Kind::Ignored => {}
         }
         self.operate();
     }
@@ -489,7 +486,7 @@ impl<H: Host> Carrier<H> {
     }
 
     fn inbox_woke(&mut self) {
-        let mut wakes = [0; 64];
+        let mut wakes = [0; 8];
         // Nonblocking; what woke the shard is looked at in the queue itself.
         let _ = rustix::io::read(self.inbox.woken(), &mut wakes);
         self.watch_inbox();
@@ -501,7 +498,6 @@ impl<H: Host> Carrier<H> {
             sessions: self.driver.sessions(),
             connections: self.driver.connections(),
             refused: self.refused,
-            overslept: self.overslept,
             waiting: self.driver.waiting(),
             snapshot: self.measures.snapshot(&self.driver, self.now),
         }

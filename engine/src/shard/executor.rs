@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
 
@@ -19,7 +20,7 @@ use super::{ShardConfig, ShardError};
 /// Registered memory of an executor until it is taken back; the default is 10 MiB.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 
-/// Submission entries of each of glommio's rings; the loop has one operation on them, and control tasks few.
+/// Submission entries of each of glommio's rings; the loop has no operation on them.
 pub(super) const RING_DEPTH: u32 = 32;
 
 /// Rings of an executor.
@@ -27,6 +28,11 @@ pub(super) const RINGS: u64 = 3;
 
 /// What io_uring_register(2) calls IORING_UNREGISTER_BUFFERS.
 const UNREGISTER_BUFFERS: libc::c_uint = 1;
+
+/// The loop is the only task and is never to be preempted. glommio (0.9) takes an executor whose time is up before
+/// its task runs for one that has nothing to do, and sleeps on the task: by default that happens to a thread that is
+/// kept from the CPU for 100 ms at the wrong moment.
+const PREEMPT_AFTER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// One executor is made at a time, so that its rings are known from others.
 static MAKING: Mutex<()> = Mutex::new(());
@@ -39,6 +45,7 @@ pub(super) fn make_executor(config: &ShardConfig) -> Result<LocalExecutor, Shard
             .name(&format!("shard-{}", config.index))
             .io_memory(IO_MEMORY_BYTES)
             .ring_depth(RING_DEPTH as usize)
+            .preempt_timer(PREEMPT_AFTER)
             .make();
         rings().difference(&before).copied().for_each(unregister_buffers);
         made
@@ -66,5 +73,20 @@ fn unregister_buffers(ring: RawFd) {
     unsafe {
         let nothing: *const libc::c_void = std::ptr::null();
         libc::syscall(libc::SYS_io_uring_register, ring, UNREGISTER_BUFFERS, nothing, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loop_is_not_preempted_however_long_it_was_kept_from_the_cpu() {
+        let executor = make_executor(&ShardConfig::new(0)).unwrap();
+        executor.run(async {
+            // Twice as long as glommio waits by itself.
+            std::thread::sleep(Duration::from_millis(200));
+            assert!(!glommio::executor().need_preempt());
+        });
     }
 }

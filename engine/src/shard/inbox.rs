@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use driver::SessionId;
 use protocols::proxy::{Answer, Event, OpenError, QuestionId, Session};
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::event::{EventfdFlags, eventfd};
 
 use super::{ConnectPlan, ListenerId, Measured};
 
@@ -71,11 +71,8 @@ struct Shared {
     filled: AtomicBool,
     /// The reader waits, or is about to: wake it.
     waiting: AtomicBool,
-    /// A pipe, not an eventfd: while a thread writes to an eventfd the kernel does not signal
-    /// another one from the wake-up (`in_eventfd`) but later, and only once (seen on 6.18): a shard
-    /// that has parked on the eventfd of its ring would be woken the first time and never again.
+    /// An eventfd.
     wake: OwnedFd,
-    woken: OwnedFd,
 }
 
 /// Sends to one shard; cheap to clone.
@@ -86,15 +83,14 @@ impl Inbox {
     /// A way into a shard and its reading end, which [`run`](super::run()) takes.
     ///
     /// # Errors
-    /// No descriptor is left for the pipe.
+    /// No descriptor is left.
     pub fn new() -> io::Result<(Inbox, InboxReader)> {
-        let (woken, wake) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let shared = Arc::new(Shared {
             queue: Mutex::new(Vec::new()),
             filled: AtomicBool::new(false),
             waiting: AtomicBool::new(false),
             wake,
-            woken,
         });
         Ok((Inbox(Arc::clone(&shared)), InboxReader(shared)))
     }
@@ -105,8 +101,8 @@ impl Inbox {
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).push(message);
         self.0.filled.store(true, Ordering::SeqCst);
         if self.0.waiting.swap(false, Ordering::SeqCst) {
-            // A full pipe wakes as well as one byte more would; there is no other failure.
-            let _ = rustix::io::write(&self.0.wake, &[1]);
+            // A full counter wakes as well as one more would; there is no other failure.
+            let _ = rustix::io::write(&self.0.wake, &1_u64.to_ne_bytes());
         }
     }
 }
@@ -117,7 +113,7 @@ pub struct InboxReader(Arc<Shared>);
 impl InboxReader {
     /// Becomes readable when something was sent while the reader waited.
     pub(super) fn woken(&self) -> BorrowedFd<'_> {
-        self.0.woken.as_fd()
+        self.0.wake.as_fd()
     }
 
     /// Moves what is queued to `to`. Without news this is one load.
@@ -137,7 +133,7 @@ impl InboxReader {
         true
     }
 
-    /// The reader is awake: nobody need write to the pipe.
+    /// The reader is awake: nobody need wake it.
     pub(super) fn end_waiting(&self) {
         self.0.waiting.store(false, Ordering::Relaxed);
     }

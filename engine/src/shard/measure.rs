@@ -30,8 +30,6 @@ pub struct Measured {
     pub connections: usize,
     /// Clients for whom there was no place, so far.
     pub refused: u64,
-    /// How often, so far, it slept on although something had come, until it looked again.
-    pub overslept: u64,
     /// Bytes that wait for somebody to take them.
     pub waiting: usize,
     /// Times of commands.

@@ -5,7 +5,6 @@ use std::io;
 
 use io_uring::IoUring;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::RECEIVE_BUFFERS;
 use super::executor::{RING_DEPTH, RINGS};
@@ -97,9 +96,6 @@ fn executor_bytes(size: RingSize) -> u64 {
 /// # Errors
 /// What stands against starting.
 pub fn preflight(shards: usize) -> Result<Fit, Unfit> {
-    // Without it the first sleep of a glommio executor takes tens of milliseconds once there are
-    // other threads. A kernel that cannot only makes that sleep slow.
-    let _ = membarrier(MembarrierCommand::RegisterPrivateExpedited);
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy();
     if !is_new_enough(&release) {

@@ -3,13 +3,12 @@
 //! Operations without memory are safe to push. Those with memory say until when it must stand.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
 
 use io_uring::squeue::{self, Flags};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode};
-use rustix::event::{EventfdFlags, eventfd};
 
 /// How much a ring holds; its memory counts as locked from Linux 6.14 on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,7 +98,6 @@ pub(super) enum Kind {
     /// The destination of a splice can be written.
     SpliceOut,
     Inbox,
-    Timeout,
     Exchange,
 }
 
@@ -124,7 +122,7 @@ impl Token {
     }
 
     fn unpack(data: u64) -> Token {
-        const KINDS: [Kind; 11] = [
+        const KINDS: [Kind; 10] = [
             Kind::Ignored,
             Kind::Accept,
             Kind::Receive,
@@ -134,7 +132,6 @@ impl Token {
             Kind::SpliceIn,
             Kind::SpliceOut,
             Kind::Inbox,
-            Kind::Timeout,
             Kind::Exchange,
         ];
         let kind = KINDS.get((data & 0xff) as usize).copied().unwrap_or(Kind::Ignored);
@@ -155,7 +152,6 @@ pub(super) struct Chain {
 /// The ring of one shard, used on the thread that made it.
 pub(super) struct Ring {
     ring: IoUring,
-    signal: OwnedFd,
 }
 
 impl Ring {
@@ -164,40 +160,20 @@ impl Ring {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
-            // `has_news` looks at it.
-            .setup_taskrun_flag()
             .setup_submit_all()
             .setup_cqsize(size.completions)
             .setup_clamp()
             .build(size.submissions)?;
-        let signal = eventfd(0, EventfdFlags::CLOEXEC)?;
-        ring.submitter().register_eventfd(signal.as_raw_fd())?;
-        let mut ring = Ring { ring, signal };
-        ring.ring.completion().disable_eventfd();
-        Ok(ring)
+        Ok(Ring { ring })
     }
 
     pub(super) fn inner(&self) -> &IoUring {
         &self.ring
     }
 
-    /// Becomes readable on a completion while [`Ring::signal_on`] holds.
-    pub(super) fn signal(&self) -> &OwnedFd {
-        &self.signal
-    }
-
-    pub(super) fn signal_on(&mut self, on: bool) {
-        let completions = self.ring.completion();
-        if on { completions.enable_eventfd() } else { completions.disable_eventfd() }
-    }
-
-    /// Whether completions stand or could be had by an enter.
-    pub(super) fn has_news(&mut self) -> bool {
-        if !self.ring.completion().is_empty() {
-            return true;
-        }
-        let submissions = self.ring.submission();
-        submissions.taskrun() || submissions.cq_overflow()
+    /// Whether something is asked that was not handed over.
+    pub(super) fn has_submissions(&mut self) -> bool {
+        !self.ring.submission().is_empty()
     }
 
     /// Submits everything and waits for one completion, at most `wait`.
@@ -213,7 +189,7 @@ impl Ring {
                     _ => return Err(why),
                 },
             }
-            if self.ring.submission().is_empty() {
+            if !self.has_submissions() {
                 return Ok(());
             }
         }
@@ -372,15 +348,6 @@ impl Ring {
         self.push(opcode::Recv::new(Fd(fd), bytes, len as u32).build().flags(Flags::IO_LINK), token);
         self.push(opcode::LinkTimeout::new(within).build(), Token::IGNORED);
     }
-
-    /// Completes after a time.
-    #[allow(unsafe_code, reason = "an operation points to memory")]
-    ///
-    /// # Safety
-    /// The time stands until the next [`Ring::enter`] is over.
-    pub(super) unsafe fn timeout(&mut self, after: *const Timespec, token: Token) {
-        self.push(opcode::Timeout::new(after).build(), token);
-    }
 }
 
 /// With WAITALL a short send counts as failed, and only then does it complete although successes
@@ -389,11 +356,13 @@ const SEND_NOW: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_WAITAL
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
     #[test]
     fn tokens_survive_the_kernel() {
-        for kind in [Kind::Ignored, Kind::Receive, Kind::Timeout] {
+        for kind in [Kind::Ignored, Kind::Receive, Kind::Exchange] {
             let token = Token { kind, slot: 0xab_cdef, generation: 0xfedc_ba98 };
             assert_eq!(Token::unpack(token.pack()), token);
         }
