@@ -1,6 +1,9 @@
-//! What a client is answered where the server of a mailbox cannot be had or does not have it, and which answers of
-//! servers say so.
+//! What a client is answered where the server of a mailbox cannot be had or does not have it, which answers of servers
+//! say so, and what he is told while he waits.
 
+use std::time::Duration;
+
+use super::config::Config;
 use super::grammar::{Response, code, response};
 use super::text::push;
 
@@ -17,6 +20,16 @@ pub(super) const BEING_MOVED: &[u8] = b"NO [UNAVAILABLE] mailbox is being moved"
 pub(super) const RESERVED: &[u8] = b"NO [UNAVAILABLE] Mailbox is currently reserved";
 /// Nothing is known of it.
 pub(super) const UNKNOWN: &[u8] = b"NO [UNAVAILABLE] mailbox list temporarily unavailable";
+
+/// What a client is told who waits.
+pub(super) const BEING_MOVED_WAIT: &[u8] = b"Mailbox is being moved to another server; wait";
+
+/// The capability of telling so with a code of its own.
+pub(super) const INPROGRESS: &str = "INPROGRESS";
+
+/// How often he is told, and how long a server may be silent before the list is asked why. Clients wait for a
+/// minute at least.
+pub(super) const WAITING_TOLD_EVERY: Duration = Duration::from_secs(15);
 
 /// Whether a NO says that the mailbox is elsewhere, or not there.
 pub(super) fn is_elsewhere(text: &[u8]) -> bool {
@@ -46,4 +59,26 @@ pub(super) fn not_there(tag: &[u8], held: &[u8], out: &mut Vec<u8>) {
         | Response::Continuation { .. }
         | Response::Invalid => out.extend_from_slice(held),
     }
+}
+
+/// A line that says that a command is under way (RFC 9585 section 4), which may come at any time before its result;
+/// `tag` is empty where it is not known which. "If the tag is not available or if it contains the \"]\" character,
+/// it MUST be set to NIL."
+///
+/// ```text
+/// resp-text-code =/ "INPROGRESS" [SP "(" inprogress-tag SP inprogress-state ")"]
+/// inprogress-tag = quoted / nil
+/// ```
+pub(super) fn in_progress(config: &Config, tag: &[u8], text: &[u8]) -> Vec<u8> {
+    let mut line = b"* OK ".to_vec();
+    if !config.capabilities.suppressed.iter().any(|name| **name == *INPROGRESS) {
+        push(&mut line, &[b"[", INPROGRESS.as_bytes()]);
+        if !tag.is_empty() && !tag.contains(&b']') {
+            // A tag has no quote and no backslash (RFC 9051 section 9).
+            push(&mut line, &[b" (\"", tag, b"\" NIL NIL)"]);
+        }
+        line.extend_from_slice(b"] ");
+    }
+    push(&mut line, &[text, b"\r\n"]);
+    line
 }

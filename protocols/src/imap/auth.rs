@@ -7,17 +7,19 @@
 
 use std::sync::Arc;
 
+use super::answers::{WAITING_TOLD_EVERY, in_progress};
 use super::backend::{LoginAs, Tag};
 use super::grammar::{Command, Verb, authenticate_args, login_args};
+use super::guest::{Deciding, Domain, Guest, How, Plus, Stage};
 use super::info::{after_login, host_of};
-use super::moving::{WAITING_TOLD_EVERY, in_progress};
 use super::offer::Extensions;
-use super::session::{Phase, Plus, Progress, Purpose, Reading, Session, User};
+use super::session::Session;
 use super::settle::{self, Settle};
+use super::state::{Phase, Progress, Purpose, Reading, User};
 use crate::login::attempt::{Attempt, Rules, Step, Tried};
 use crate::login::waiting::Waiting;
 use crate::mailbox::Identity;
-use crate::mailbox::names::{MagicPlus, VirtDomains};
+use crate::mailbox::names::VirtDomains;
 use crate::proxy::{
     Answer, BackendCapabilities, BackendId, Close, HEAD_BYTES_MAX, Instant, LayerKind, Level, Question, Side,
     TlsInfo,
@@ -32,107 +34,6 @@ const LOGIN_UNAVAILABLE: &[u8] = b"NO [UNAVAILABLE] authentication temporarily u
 
 /// What a client is told whose login takes long.
 const LOGIN_WAITS: &[u8] = b"Authentication takes longer; wait";
-
-/// A client that has not logged in.
-pub(super) struct Guest {
-    tls: bool,
-    stage: Stage,
-    domain: Domain,
-}
-
-/// The domain of users who name none (`virtdomains: on`).
-pub(super) enum Domain {
-    /// There is none, or it is not wanted.
-    Nothing,
-    /// The reverse name of the address that the client came to is looked up; he waits.
-    Awaited,
-    /// It is this one.
-    Of(Box<str>),
-}
-
-enum Stage {
-    Idle,
-    /// STARTTLS was answered.
-    Securing,
-    /// It is being decided who the client is.
-    Deciding(Box<Deciding>),
-    /// The capabilities for the OK are asked for.
-    Finishing {
-        decided: Box<Deciding>,
-        identity: Arc<Identity>,
-    },
-    /// The refusal is held back.
-    Pausing {
-        tag: Tag,
-        text: &'static [u8],
-        until: Instant,
-    },
-}
-
-/// A command that logs in.
-struct Deciding {
-    tag: Tag,
-    how: How,
-    attempt: Attempt,
-    /// The connection that tries the password.
-    tries: Option<BackendId>,
-    /// The connection at the home on which the user logged in himself.
-    home: Option<BackendId>,
-    /// A mailbox that it depends on is being moved.
-    waiting: Waiting,
-}
-
-/// The command of a login.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum How {
-    Login,
-    Authenticate,
-}
-
-impl Guest {
-    pub(super) fn new(tls: bool) -> Guest {
-        Guest { tls, stage: Stage::Idle, domain: Domain::Nothing }
-    }
-
-    /// A client that was logged in.
-    fn again(tls: bool, domain: Option<Box<Domain>>) -> Guest {
-        Guest { tls, stage: Stage::Idle, domain: domain.map_or(Domain::Nothing, |domain| *domain) }
-    }
-
-    /// Whether TLS is on.
-    pub(super) fn is_tls(&self) -> bool {
-        self.tls
-    }
-
-    /// Whether he waits for a mailbox that is being moved.
-    pub(super) fn waits_for_move(&self) -> bool {
-        matches!(&self.stage, Stage::Deciding(deciding) if deciding.waiting.is_on())
-    }
-
-    /// The end of a pause.
-    pub(super) fn pause_until(&self) -> Option<Instant> {
-        match &self.stage {
-            Stage::Pausing { until, .. } => Some(*until),
-            Stage::Deciding(deciding) => deciding.waiting.due(),
-            Stage::Idle | Stage::Securing | Stage::Finishing { .. } => None,
-        }
-    }
-
-    fn domain(&self) -> Option<&str> {
-        match &self.domain {
-            Domain::Of(domain) => Some(domain),
-            Domain::Nothing | Domain::Awaited => None,
-        }
-    }
-}
-
-fn plus(magic: Option<&MagicPlus>) -> Plus {
-    match magic {
-        Some(MagicPlus::Subscribed) => Plus::Subscribed,
-        Some(MagicPlus::Dav) => Plus::Dav,
-        Some(MagicPlus::Other(_)) | None => Plus::Nothing,
-    }
-}
 
 impl Session {
     /// Commands before login.
@@ -481,7 +382,7 @@ impl Session {
         let home =
             decided.home.and_then(|id| self.backend_at(id)).map(|at| self.backends[at].server().into());
         let inbox = self.config.namespace.inbox(&identity.user).into();
-        let plus = plus(decided.attempt.magic_plus());
+        let plus = Plus::of(decided.attempt.magic_plus());
         let domain = self.take_named_domain();
         self.phase = Phase::User(User {
             identity,

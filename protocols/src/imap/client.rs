@@ -4,7 +4,8 @@ use smallvec::SmallVec;
 
 use super::backend::Tag;
 use super::grammar::{Command, CommandError, Verb};
-use super::session::{Phase, Progress, Reading, Session};
+use super::session::Session;
+use super::state::{Phase, Progress, Reading};
 use crate::proxy::{HEAD_BYTES_MAX, Instant, Side};
 use crate::wire::head::{self, Extent};
 use crate::wire::limits::HEAD_LITERAL_BYTES_MAX;

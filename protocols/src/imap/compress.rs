@@ -10,7 +10,8 @@ use super::backend::{Compressing, Compression, Phase};
 use super::grammar::{Response, Status, response};
 use super::login::Ready;
 use super::offer::Offer;
-use super::session::{Progress, Reading, Session};
+use super::session::Session;
+use super::state::{Progress, Reading};
 use crate::proxy::{BackendId, HEAD_BYTES_MAX, Instant, LayerKind, Side};
 use crate::wire::line;
 

@@ -15,6 +15,7 @@ use super::grammar::{
     rename_args, replace_head, select_args, setacl_args, setmetadata_args, setquota_args, status_args,
     subscribe_args, urlfetch_args, xfer_args,
 };
+use super::guest::Plus;
 use super::idle::Idle;
 use super::info::Capabilities;
 use super::list::{ListTask, Word};
@@ -29,7 +30,8 @@ use super::referral::{Kind, Refer};
 use super::replace::Replace;
 use super::routed::Effect;
 use super::select::{Leave, Select};
-use super::session::{Phase, Plus, Session};
+use super::session::Session;
+use super::state::Phase;
 use super::status::{StatusApart, without_mailbox_id};
 use super::task::{Bond, Task};
 use super::urlauth::{ResetKeys, UrlTask};

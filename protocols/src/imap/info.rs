@@ -1,12 +1,13 @@
 //! What the frontend says of itself: greeting, CAPABILITY, ID, and the session id.
 
 use super::agenda::{Agenda, aside_of};
+use super::answers::INPROGRESS;
 use super::backend::Backend;
 use super::capabilities::{always, is_passed};
 use super::config::{Config, ServerInfo};
 use super::grammar::{IdPair, id_args};
-use super::moving::INPROGRESS;
-use super::session::{Phase, Session};
+use super::session::Session;
+use super::state::{Papers, Phase};
 use super::task::{Context, Line, News, Task, Want};
 pub(super) use crate::login::desk::host_of;
 use crate::proxy::{BackendCapabilities, BackendId, Instant, Side};
@@ -42,14 +43,6 @@ pub const AT_HOME: [&str; 2] = ["XAPPLEPUSHSERVICE", "XUSERGROUPS"];
 
 /// RFC 7889: the largest message.
 const APPEND_LIMIT: &str = "APPENDLIMIT=";
-
-/// What a session tells backends of itself and its client.
-#[derive(Debug, Default)]
-pub(super) struct Papers {
-    /// The client's own ID, as it goes to backends.
-    fields: Box<[u8]>,
-    session_id: Box<str>,
-}
 
 /// Bytes of the client's own ID that are passed on.
 const ID_FIELDS_BYTES_MAX: usize = 2048;

@@ -14,11 +14,10 @@ use memchr::memchr;
 
 use super::answers::{MAY_BE_DONE, UNREACHABLE};
 use super::backend::{Backend, Flight, Flow, Nature, Whose};
-use super::numbers::Numbers;
 use super::rejoin::{Rejoin, Urgency};
-use super::session::{Go, Purpose, Reading, SelectedMailbox, Session};
+use super::session::Session;
+use super::state::{Away, Go, Purpose, Reading, SelectedMailbox, Withheld};
 use super::task::{Bond, Rejoined};
-use super::withheld::Withheld;
 use crate::proxy::{Close, Instant, Level, Side};
 
 /// Bytes of commands in flight that are kept to be sent again.
@@ -33,14 +32,6 @@ const ANSWERED_IN_PART: &[u8] =
 
 /// A connection that stood for so long was a good one: the patience for the next begins anew.
 const GOOD_AFTER: Duration = Duration::from_secs(30);
-
-/// What is kept while the selected mailbox has no connection.
-pub(super) struct Away {
-    /// What the client was told of it.
-    pub(super) numbers: Numbers,
-    /// Commands that are sent again, as they were said.
-    again: Vec<(Flight, Vec<u8>)>,
-}
 
 impl SelectedMailbox {
     /// Keeps what a command says until it is answered, if it may be sent again.

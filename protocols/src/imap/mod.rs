@@ -3,6 +3,7 @@
 pub mod config;
 pub mod grammar;
 mod session;
+mod state;
 
 mod auth;
 mod capabilities;
@@ -10,6 +11,7 @@ mod catenate;
 mod client;
 mod compress;
 mod dispatch;
+mod guest;
 mod info;
 mod relay;
 mod renamed;

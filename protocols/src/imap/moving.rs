@@ -13,23 +13,12 @@
 
 use std::time::Duration;
 
+use super::answers::{BEING_MOVED_WAIT, WAITING_TOLD_EVERY, in_progress};
 use super::backend::{Flow, Whose};
-use super::config::Config;
-use super::running::Running;
-use super::session::{Hush, Purpose, Reading, Session};
-use super::text::push;
+use super::session::Session;
+use super::state::{Hush, Moving, Purpose, Reading, Running};
 use crate::mailbox::names;
 use crate::proxy::{Answer, BackendId, Finding, Freshness, Instant, Question};
-
-/// What a client is told who waits.
-pub(super) const BEING_MOVED_WAIT: &[u8] = b"Mailbox is being moved to another server; wait";
-
-/// The capability of telling so with a code of its own.
-pub(super) const INPROGRESS: &str = "INPROGRESS";
-
-/// How often he is told, and how long a server may be silent before the list is asked why. Clients wait for a
-/// minute at least.
-pub(super) const WAITING_TOLD_EVERY: Duration = Duration::from_secs(15);
 
 /// How long a command waits for a mailbox for which another one has waited in vain: the reservation was left by a
 /// server that died.
@@ -39,39 +28,6 @@ const STUCK_TIMEOUT: Duration = Duration::from_secs(30);
 /// [`STUCK_TIMEOUT`].
 const RESERVED_PAUSE: Duration = Duration::from_millis(300);
 const RESERVED_PAUSE_LONG: Duration = Duration::from_secs(1);
-
-/// The command waits, or has waited, for a mailbox that is being moved.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Moving {
-    /// Since this is known.
-    since: Instant,
-    /// When the list is asked again, before the task is told; `None` while it is, and where a server is waited for.
-    pub(super) again: Option<Instant>,
-    /// When the client was told last that he waits, or began to.
-    told: Instant,
-}
-
-/// A line that says that a command is under way (RFC 9585 section 4), which may come at any time before its result;
-/// `tag` is empty where it is not known which. "If the tag is not available or if it contains the \"]\" character,
-/// it MUST be set to NIL."
-///
-/// ```text
-/// resp-text-code =/ "INPROGRESS" [SP "(" inprogress-tag SP inprogress-state ")"]
-/// inprogress-tag = quoted / nil
-/// ```
-pub(super) fn in_progress(config: &Config, tag: &[u8], text: &[u8]) -> Vec<u8> {
-    let mut line = b"* OK ".to_vec();
-    if !config.capabilities.suppressed.iter().any(|name| **name == *INPROGRESS) {
-        push(&mut line, &[b"[", INPROGRESS.as_bytes()]);
-        if !tag.is_empty() && !tag.contains(&b']') {
-            // A tag has no quote and no backslash (RFC 9051 section 9).
-            push(&mut line, &[b" (\"", tag, b"\" NIL NIL)"]);
-        }
-        line.extend_from_slice(b"] ");
-    }
-    push(&mut line, &[text, b"\r\n"]);
-    line
-}
 
 impl Moving {
     fn since(now: Instant) -> Moving {

@@ -11,7 +11,8 @@
 
 use super::append::Append;
 use super::grammar::Verb;
-use super::session::{Phase, Session};
+use super::session::Session;
+use super::state::Phase;
 use super::task::{Context, Line, News, Task, Want};
 use super::text::push;
 use crate::mailbox::utf7;

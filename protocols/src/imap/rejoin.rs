@@ -16,10 +16,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::agenda::{is_partial, result_of};
-use super::answers::is_elsewhere;
+use super::answers::{BEING_MOVED_WAIT, WAITING_TOLD_EVERY, in_progress, is_elsewhere};
 use super::grammar::responses::FetchItems;
 use super::grammar::{Response, Status, UntaggedKind, code, response};
-use super::moving::{BEING_MOVED_WAIT, WAITING_TOLD_EVERY, in_progress};
 use super::numbers::{Numbers, earlier_set, vanished_earlier};
 use super::offer::Offer;
 use super::task::{Access, Context, Line, News, Rejoined, Task, Want};

@@ -6,41 +6,15 @@ use smallvec::SmallVec;
 use super::backend::{Flow, Tag};
 use super::deeds::{Asked, Deed};
 use super::grammar::{Response, UntaggedKind, response};
-use super::moving::Moving;
-use super::session::{Phase, Progress, Purpose, Reading, SelectedMailbox, Session, User};
+use super::session::Session;
+use super::state::{Moving, Phase, Progress, Purpose, Reading, Running, SelectedMailbox, User, Withheld};
 use super::task::{Access, Bond, Context, Line, News, Selected, Task, Want};
-use super::withheld::Withheld;
 use crate::proxy::{
     Answer, BackendId, Close, Finding, Freshness, HEAD_BYTES_MAX, HomeNews, Instant, Intent, Level,
-    ListQuery, Notice, Question, QuestionId, Side, Stage, Unavailable,
+    ListQuery, Notice, Question, Side, Stage, Unavailable,
 };
 use crate::wire::head::{self, Extent};
 use crate::wire::line;
-
-/// A command in progress that is more than a relayed line.
-pub(super) struct Running {
-    /// The client's tag.
-    pub(super) tag: Tag,
-    pub(super) task: Box<dyn Task>,
-    /// When the task wants to be woken.
-    pub(super) wake: Option<Instant>,
-    /// The last moment at which something happened to it.
-    pub(super) last_news: Instant,
-    /// Connections that it waits for.
-    pub(super) awaits: SmallVec<[BackendId; 2]>,
-    /// The name that it asked for last.
-    pub(super) finds: Vec<u8>,
-    /// The command waits, or has waited, for a mailbox that is being moved.
-    pub(super) moving: Option<Moving>,
-    /// When the list was asked last why a server is silent.
-    pub(super) looked: Option<Instant>,
-    /// The question by which it announced a move that has no end yet.
-    intent: Option<QuestionId>,
-    /// The part of the list that it asked for last.
-    lists: Asked,
-    /// Memory for what it authors, before it is known for whom.
-    drafts: Vec<u8>,
-}
 
 impl Session {
     /// Begins a task; the caller polls it.

@@ -15,26 +15,19 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use smallvec::SmallVec;
 
-use super::auth::{Domain, Guest};
 use super::backend::{Backend, Tag};
 use super::config::Config;
 use super::deeds::Deeds;
-use super::info::{self, Papers};
-use super::lost::Away;
-use super::notify::{On, Telling};
-use super::offer::Extensions;
-use super::running::Running;
-use super::task::{Access, Bond};
-use super::withheld::Withheld;
+use super::guest::Guest;
+use super::info;
+use super::state::{Errand, Papers, Phase, Progress, Purpose, Rare, Reading, Running, SelectedMailbox, User};
 use crate::login::desk::host_of;
 use crate::mailbox::Identity;
 use crate::outbox::Outbox;
-use crate::places::Place;
 use crate::proxy::{
-    self, Answer, BackendCapabilities, BackendId, Close, Event, Instant, Level, Notice, Origin, Output,
-    Presence, Question, QuestionId, Side, Taken, Then,
+    self, Answer, BackendId, Close, Event, Instant, Level, Notice, Origin, Output, Presence, Question,
+    QuestionId, Side, Taken, Then,
 };
-use crate::seats::Seat;
 use crate::watch::Watch;
 
 /// No moment yet.
@@ -73,195 +66,6 @@ pub struct Session {
     next_backend: u32,
     next_own_tag: u32,
     next_nonce: u32,
-}
-
-/// What few sessions have.
-#[derive(Default)]
-pub(super) struct Rare {
-    /// The client's connection is compressed.
-    pub(super) compressed: Option<Place>,
-    /// He is counted.
-    pub(super) seat: Option<Seat>,
-    /// He is told of mailboxes that are not selected.
-    pub(super) notify: Option<Box<On>>,
-    /// His connection is written along.
-    pub(super) is_traced: bool,
-    /// A mailbox whose move did not end while a command waited for it.
-    pub(super) stuck: Option<Box<[u8]>>,
-    /// The server of the selected mailbox was silent when a relayed command waited for it.
-    pub(super) hush: Option<Hush>,
-    /// There is no client.
-    errand: Option<Errand>,
-}
-
-/// The list was asked why the server of the selected mailbox does not answer a relayed command.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Hush {
-    /// When it answered.
-    pub(super) asked: Instant,
-    /// It is moving the mailbox.
-    pub(super) is_moving: bool,
-}
-
-/// How far the errand of a session without a client is.
-enum Errand {
-    Due,
-    Begun,
-}
-
-/// Who the client is.
-pub(super) enum Phase {
-    /// Not logged in.
-    Guest(Box<Guest>),
-    /// Logged in.
-    User(User),
-}
-
-/// A logged-in client.
-pub(super) struct User {
-    /// Who he is.
-    pub(super) identity: Arc<Identity>,
-    /// The internal name of his INBOX.
-    pub(super) inbox: Box<[u8]>,
-    /// The server of his INBOX, once a look-up told it.
-    pub(super) home: Option<Box<[u8]>>,
-    /// What stood behind the plus of his name.
-    pub(super) plus: Plus,
-    /// His bytes are under TLS.
-    pub(super) tls: bool,
-    /// The domain of users who name none.
-    pub(super) domain: Option<Box<Domain>>,
-    /// What he enabled.
-    pub(super) enabled: Extensions,
-    /// He asked for remote mailboxes, and is referred to them.
-    pub(super) referrals: bool,
-    /// What the backends offered when he logged in.
-    pub(super) offered: Arc<BackendCapabilities>,
-}
-
-impl User {
-    /// Somebody of whom no more is known.
-    fn new(identity: Arc<Identity>, config: &Config) -> User {
-        User {
-            inbox: config.namespace.inbox(&identity.user).into(),
-            identity,
-            home: None,
-            plus: Plus::default(),
-            tls: false,
-            domain: None,
-            enabled: Extensions::default(),
-            referrals: false,
-            offered: Arc::default(),
-        }
-    }
-}
-
-/// What `imapmagicplus` makes of the name that a client logged in with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Plus {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// `user+`: LIST shows subscribed mailboxes.
-    Subscribed,
-    /// `user+dav`: LIST shows what is no mail.
-    Dav,
-}
-
-/// The selected mailbox.
-pub(super) struct SelectedMailbox {
-    /// The connection that has it selected.
-    pub(super) backend: BackendId,
-    /// Its internal name.
-    pub(super) name: Box<[u8]>,
-    /// How it was selected.
-    pub(super) access: Access,
-    /// Whether another connection would do.
-    pub(super) bond: Bond,
-    /// The commands in flight that may be sent again, as they were said.
-    pub(super) said: Vec<u8>,
-    /// What its server says and the client is not told yet.
-    pub(super) withheld: Withheld,
-    /// What is kept while it has no connection.
-    pub(super) away: Option<Box<Away>>,
-    /// The moment at which its connection had it selected.
-    pub(super) since: Instant,
-    /// How long the client waits for another connection; set by the first loss.
-    pub(super) patience: Option<Instant>,
-}
-
-/// What the next bytes of the client are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Reading {
-    /// A command; literals of its head up to this byte were asked for.
-    Command {
-        /// Where the last literal that was asked for begins.
-        asked: usize,
-    },
-    /// The rest of a command that is being relayed.
-    Rest,
-    /// The `+}` of a literal of so many bytes, which the backend is to be told as `}`.
-    Downgrade(u64),
-    /// Nothing, until the selected backend goes along or answers.
-    AwaitGo(Go),
-    /// The line that ends a relayed IDLE.
-    IdleLine,
-    /// A response of AUTHENTICATE.
-    Sasl,
-    /// The rest of a refused command: thrown away.
-    Skip,
-    /// Nothing, until an event.
-    Wait,
-    /// Nothing: the session is over.
-    Over,
-}
-
-/// Why the client waits for a continuation request of the selected backend.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Go {
-    /// He announced a literal.
-    Literal,
-    /// He sent IDLE.
-    Idle,
-    /// He is in IDLE, and another connection is told so. What he says waits: Cyrus does not see a DONE that
-    /// comes with the IDLE.
-    IdleAgain,
-    /// He sent `{n+}`, which the backend was told as `{n}`: its request is not his.
-    Quiet(u64),
-}
-
-/// Who asked a question.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Purpose {
-    /// The login of the client.
-    Guest,
-    /// The running task.
-    Task,
-    /// Why a server that the running task waits for is silent.
-    Silence,
-    /// The same of the selected mailbox's server and a relayed command.
-    Hush,
-    /// What became of the selected mailbox.
-    Selected,
-    /// What is remembered under this number.
-    Deed(u32),
-    /// Whether a listener may tell this.
-    Listener(Telling),
-    /// The connection that is being opened or logged in.
-    Backend(BackendId),
-}
-
-/// How far a look at input got.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Progress {
-    /// These bytes are done with; look at what stands behind.
-    Took(usize),
-    /// A `Forward` or `Discard` claims what stands here.
-    Claimed,
-    /// More bytes are needed.
-    More,
-    /// Nothing more until something else happened.
-    Hold,
 }
 
 impl Session {

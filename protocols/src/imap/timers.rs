@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::backend::{Backend, Phase as BackendPhase};
 use super::notify::STIR_EVERY;
-use super::running::Running;
-use super::session::{Phase, Purpose, Reading, Session, UNTOLD};
+use super::session::{Session, UNTOLD};
+use super::state::{Phase, Purpose, Reading, Running};
 use super::task::News;
 use crate::proxy::{BackendId, Close, Instant};
 

@@ -5,7 +5,8 @@
 
 use super::backend::Flight;
 use super::grammar::Verb;
-use super::session::{Phase, Reading, Session};
+use super::session::Session;
+use super::state::{Phase, Reading};
 use crate::proxy::{BackendId, Level, Wait, Waits};
 use crate::watch::{self, Watch};
 

@@ -26,8 +26,8 @@ use super::answers::is_elsewhere;
 use super::backend::{Nature, Whose};
 use super::grammar::{Response, Status, UntaggedKind, Verb, response};
 use super::numbers::vanished;
-use super::session::{Progress, Purpose, Session};
-use super::witness::Hearing;
+use super::session::Session;
+use super::state::{Emptying, Progress, Purpose, Withheld};
 use crate::proxy::{
     Answer, Finding, Freshness, Instant, Level, ListPage, ListQuery, Question, Reserved, Side,
 };
@@ -48,43 +48,6 @@ const LINES_AT_ONCE: u32 = 900;
 
 /// Bytes that may stand before the end of the line behind a VANISHED; less than what may be left untaken.
 const BEHIND_BYTES_MAX: usize = 6 * 1024;
-
-/// What of the selected mailbox is withheld from the client.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Withheld {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// So many EXPUNGEs of the first message, the last at this moment.
-    Counting(u32, Instant),
-    /// Lines that would empty the mailbox: so many EXPUNGEs, or a VANISHED that stands in the input. So often the
-    /// list was asked since its server said that it has no mailbox of that name.
-    Asking(Emptying, u8),
-    /// The list is asked again then.
-    AskingAgain(Emptying, u8, Instant),
-    /// Its server is asked on another connection.
-    Hearing(Hearing),
-    /// A command of the client may have emptied the mailbox: its result says.
-    Unproven(Emptying),
-    /// The mailbox is still there: they are true.
-    Passing(Emptying),
-    /// As before: so many EXPUNGEs wait until others went out.
-    Draining(u32),
-    /// The mailbox is elsewhere: what its old connection says of it is thrown away, until the task is
-    /// over that it serves.
-    Gone,
-}
-
-/// How a server says that all messages are gone.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Emptying {
-    /// So many EXPUNGEs.
-    Expunges(u32),
-    /// A VANISHED.
-    Vanished,
-    /// A NO to a command: there is no such mailbox.
-    Refused,
-}
 
 impl Session {
     pub(super) fn withheld(&self) -> Withheld {

@@ -22,26 +22,13 @@ use super::backend::Flow;
 use super::grammar::{Response, Status, UntaggedKind, Verb, response};
 use super::numbers::{Numbers, vanished_earlier};
 use super::offer::Offer;
-use super::session::{Progress, Session};
+use super::session::Session;
+use super::state::{Emptying, Hearing, Progress, Withheld};
 use super::text::name_out;
-use super::withheld::{Emptying, Withheld};
 use crate::proxy::{BackendId, Close, HEAD_BYTES_MAX, Instant, Level, Unavailable};
 
 /// How long all of it may take.
 const HEARING_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// A server that is asked whether it emptied the selected mailbox.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Hearing {
-    /// What it said.
-    emptying: Emptying,
-    /// The connection on which it is asked.
-    witness: BackendId,
-    /// When it is waited for no more.
-    pub(super) until: Instant,
-    /// How many messages vanished since the mailbox was selected.
-    vanished: u32,
-}
 
 impl Session {
     /// Asks the server of the selected mailbox whether it is empty.
