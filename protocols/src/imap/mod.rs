@@ -12,6 +12,7 @@ mod client;
 mod compress;
 mod dispatch;
 mod guest;
+mod id;
 mod info;
 mod relay;
 mod renamed;

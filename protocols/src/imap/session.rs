@@ -179,6 +179,14 @@ impl Session {
         }
     }
 
+    /// Whether the client's bytes are under TLS.
+    pub(super) fn is_tls(&self) -> bool {
+        match &self.phase {
+            Phase::Guest(guest) => guest.is_tls(),
+            Phase::User(user) => user.tls,
+        }
+    }
+
     /// Asks the engine.
     pub(super) fn ask(&mut self, purpose: Purpose, question: Question) {
         self.ask_numbered(purpose, question);

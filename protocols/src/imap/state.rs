@@ -12,7 +12,7 @@ use super::backend::{Flight, Tag};
 use super::config::Config;
 use super::deeds::Asked;
 use super::guest::{Domain, Guest, Plus};
-use super::notify::{On, Telling};
+use super::notify::wishes::{On, Telling};
 use super::numbers::Numbers;
 use super::offer::Extensions;
 use super::task::{Access, Bond, Task};

@@ -189,3 +189,15 @@ pub(crate) fn host_of(address: &str) -> &str {
         None => address.rsplit_once(':').map_or(address, |(host, _)| host),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_is_cut_off_an_address() {
+        assert_eq!(host_of("192.0.2.1:4711"), "192.0.2.1");
+        assert_eq!(host_of("[2001:db8::1]:4711"), "2001:db8::1");
+        assert_eq!(host_of(""), "");
+    }
+}

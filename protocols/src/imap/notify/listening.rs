@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::Notify;
-use super::wishes::{Notified, Plan, Wishes};
+use super::wishes::{Judged, Loss, Notified, On, Telling};
 use crate::imap::backend::ToldNotify;
 use crate::imap::grammar::{Response, UntaggedKind, code, response, responses};
 use crate::imap::offer::Offer;
@@ -25,37 +25,6 @@ pub(in crate::imap) const STIR_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// The client is told of nothing any more (RFC 5465 section 5.8).
 const OVERFLOW: &[u8] = b"* OK [NOTIFICATIONOVERFLOW] not all mailboxes can be watched any more\r\n";
-
-/// NOTIFY is on.
-pub(in crate::imap) struct On {
-    selected: Vec<u8>,
-    wishes: Wishes,
-    plan: Plan,
-    check_at: Instant,
-    loss: Loss,
-    /// The listener whose first response is being looked at.
-    judged: Option<(BackendId, Judged)>,
-}
-
-/// Whether news may have been missed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Loss {
-    Nothing,
-    /// The client is to be told.
-    Untold,
-    /// His server told him.
-    Told,
-}
-
-/// Whether a mailbox is that of the server that tells of it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Judged {
-    Asked,
-    /// By the list it is, or nobody knows better.
-    Its,
-    /// It is another one's.
-    Anothers,
-}
 
 impl Session {
     fn on(&mut self) -> Option<&mut On> {
@@ -325,15 +294,6 @@ impl Session {
         self.backends[at].last_use = now;
         self.send_own(at, b"NOOP");
     }
-}
-
-/// Who tells what of a mailbox.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::imap) enum Telling {
-    /// That it is no more.
-    End(BackendId),
-    /// Anything else.
-    Other(BackendId),
 }
 
 fn is_end(kind: UntaggedKind, rest: &[u8]) -> bool {

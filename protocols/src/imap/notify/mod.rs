@@ -33,7 +33,7 @@ use super::task::{Context, Line, News, Task, Want};
 use super::text::push;
 use crate::proxy::{BackendId, Instant, ListPage, Side};
 
-pub(super) use listening::{On, STIR_EVERY, Telling};
+pub(super) use listening::STIR_EVERY;
 
 /// The events cost more than is done for one client (RFC 5465 section 3.1).
 const TOO_MUCH: &[u8] = b"NO [NOTIFICATIONOVERFLOW] too many servers or mailboxes to watch";

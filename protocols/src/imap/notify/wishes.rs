@@ -1,9 +1,9 @@
-//! What a client wants to be told of, and who tells it.
+//! What a client wants to be told of, who tells it, and how far he is told.
 
 use std::collections::BTreeMap;
 
 use crate::imap::grammar::{EventGroup, SourceKind};
-use crate::proxy::BackendId;
+use crate::proxy::{BackendId, Instant};
 
 /// An event group as it came.
 #[derive(Clone, Debug)]
@@ -57,4 +57,44 @@ pub struct Notified {
     pub(in crate::imap) listeners: Vec<BackendId>,
     /// The connection that was told what holds for the selected mailbox.
     pub(in crate::imap) at_selected: Option<BackendId>,
+}
+
+/// NOTIFY is on.
+pub(in crate::imap) struct On {
+    pub(super) selected: Vec<u8>,
+    pub(super) wishes: Wishes,
+    pub(super) plan: Plan,
+    pub(super) check_at: Instant,
+    pub(super) loss: Loss,
+    /// The listener whose first response is being looked at.
+    pub(super) judged: Option<(BackendId, Judged)>,
+}
+
+/// Whether news may have been missed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loss {
+    Nothing,
+    /// The client is to be told.
+    Untold,
+    /// His server told him.
+    Told,
+}
+
+/// Whether a mailbox is that of the server that tells of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judged {
+    Asked,
+    /// By the list it is, or nobody knows better.
+    Its,
+    /// It is another one's.
+    Anothers,
+}
+
+/// Who tells what of a mailbox.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::imap) enum Telling {
+    /// That it is no more.
+    End(BackendId),
+    /// Anything else.
+    Other(BackendId),
 }
