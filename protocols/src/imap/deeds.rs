@@ -143,18 +143,14 @@ impl Deeds {
 
     /// Corrects what the list says of a name.
     ///
-    /// A name that is gone here and active there is passed on: its server knows, for somebody may have
-    /// made it anew.
+    /// What it says of a name that is gone here is passed on: its server knows, for somebody may have made it
+    /// anew; and where the list is not known, nobody knows whether somebody has.
     pub(super) fn correct(&mut self, name: &[u8], finding: Finding, who: &Identity) -> Finding {
         self.believe_news(name, &finding);
         let Some(kept) = self.kept.iter().find(|kept| kept.deed.name() == name) else { return finding };
         match (&kept.deed, finding) {
             (Deed::Made { name, server, .. }, _) => Finding::Active(made(name, server, who)),
-            (Deed::Gone { .. }, Finding::Unknown) => Finding::Absent,
-            (
-                Deed::Gone { .. },
-                finding @ (Finding::Active(_) | Finding::Reserved { .. } | Finding::Absent),
-            ) => finding,
+            (Deed::Gone { .. }, finding) => finding,
         }
     }
 

@@ -161,9 +161,8 @@ impl Client {
         if !excused || status == "BAD" && !unselected {
             self.violation(&format!("{verb:?} refused for good: {status} {rest}"));
         }
-        // A box may leave between the server's go-ahead and the message, and the list may not know yet.
-        let left_meanwhile = is_away && matches!(verb, Verb::Append);
-        if self.is_late && temporary && !left_meanwhile {
+        // A box that leaves while it is selected, or behind the server's go-ahead, takes its command along.
+        if self.is_late && temporary && !is_away {
             self.violation(&format!("all is well, and {verb:?} is refused: {rest}"));
         }
     }
