@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use engine::config::{self, Fate, ProcessSecret, Review, Reviewed};
 use serde::Serialize;
 
-use crate::cli::Common;
+use crate::common::Common;
 use crate::exit::{Failure, Outcome};
 use crate::output::{self, Form, Table};
 

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use engine::control::{Ask, AskError, Conflict, Connection, Forgotten, Program, Reservation, UnfinishedMove};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::cli::Common;
+use crate::common::Common;
 use crate::exit::{Failure, Outcome};
 use crate::output::{self, Form, Table, shown, span};
 use crate::socket;

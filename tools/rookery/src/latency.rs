@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use engine::control::{Ask, Latency, Program};
 use perf::svg::{self, Curve};
 
-use crate::cli::Common;
+use crate::common::Common;
 use crate::exit::{Failure, Outcome};
 use crate::output::{self, Form, Table, grouped};
 use crate::socket;

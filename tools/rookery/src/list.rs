@@ -4,7 +4,7 @@ use std::io::Write;
 
 use engine::control::{Accepted, Ask, Mailbox, Program, State};
 
-use crate::cli::Common;
+use crate::common::Common;
 use crate::exit::{Failure, Outcome};
 use crate::output::{self, Form, Table, grouped, shown, shown_acl};
 use crate::socket;

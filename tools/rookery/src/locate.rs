@@ -4,7 +4,7 @@ use engine::config;
 use engine::control::{Ask, Connection, Mailbox, Program, State};
 use protocols::mailbox::{Identity, Namespace};
 
-use crate::cli::Common;
+use crate::common::Common;
 use crate::exit::{Failure, Outcome};
 use crate::list::cells;
 use crate::output::{self, Form, Table};

@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod cli;
+mod common;
 mod conflicts;
 mod demo;
 mod exit;

@@ -7,7 +7,7 @@ use engine::config;
 use engine::control::{Connection, Program};
 use protocols::conf::Imapd;
 
-use crate::cli::Common;
+use crate::common::Common;
 use crate::exit::Failure;
 
 /// Reads imapd.conf and what it includes.

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use engine::control::{Ask, Connection, Program, Status};
 
-use crate::cli::Common;
+use crate::common::Common;
 use crate::exit::{Failure, Outcome};
 use crate::output::{self, Form, grouped, span};
 use crate::socket;

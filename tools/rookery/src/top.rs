@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
-use crate::cli::Common;
+use crate::common::Common;
 use crate::exit::{Failure, Outcome};
 use crate::latency::time;
 use crate::output::{self, Form, Table, grouped, span};

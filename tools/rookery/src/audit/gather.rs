@@ -20,7 +20,7 @@ use protocols::proxy::{Change, Entry, Location, Service};
 use super::Options;
 use super::dump;
 use super::model::{Backend, Frontend, FrontendState, Murder, is_same_server};
-use crate::cli::Common;
+use crate::common::Common;
 use crate::exit::Failure;
 use crate::output::shown;
 use crate::socket;

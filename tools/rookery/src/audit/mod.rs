@@ -28,7 +28,7 @@ use model::Murder;
 use plan::{Deletions, Plan, plan};
 use report::Shown;
 
-use crate::cli::Common;
+use crate::common::Common;
 use crate::exit::{Failure, Outcome};
 use crate::output::{self, Form};
 
