@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 
 use super::backend::LoginAs;
-use super::config::LoginPolicy;
+use super::config::{Common, LoginPolicy};
 use crate::mailbox::acl::{self, Policy, Rights};
 use crate::mailbox::names::{MagicPlus, VirtDomains};
 use crate::mailbox::{Groups, Identity, Namespace};
@@ -38,6 +38,27 @@ pub struct Rules<'a> {
     pub domain: Option<&'a str>,
     /// What stands behind a plus of a user id is a folder (`popsubfolders`).
     pub subfolders: bool,
+}
+
+impl<'a> Rules<'a> {
+    /// Those of a service, for users of `domain` where they name none.
+    pub fn of(
+        common: &'a Common,
+        service: &'static str,
+        domain: Option<&'a str>,
+        subfolders: bool,
+    ) -> Rules<'a> {
+        Rules {
+            service,
+            namespace: &common.namespace,
+            acl: &common.acl,
+            admins: &common.admins,
+            login: &common.login,
+            serverlist: &common.serverlist,
+            domain,
+            subfolders,
+        }
+    }
 }
 
 impl Rules<'_> {

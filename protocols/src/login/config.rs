@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attempt::Rules;
 use super::waiting::SILENT_MAX;
 use crate::bulletin::Bulletin;
 use crate::mailbox::Namespace;
@@ -76,25 +75,6 @@ impl Default for Common {
 }
 
 impl Common {
-    /// What a login is decided by, for users of `domain` where they name none.
-    pub fn rules<'a>(
-        &'a self,
-        service: &'static str,
-        domain: Option<&'a str>,
-        subfolders: bool,
-    ) -> Rules<'a> {
-        Rules {
-            service,
-            namespace: &self.namespace,
-            acl: &self.acl,
-            admins: &self.admins,
-            login: &self.login,
-            serverlist: &self.serverlist,
-            domain,
-            subfolders,
-        }
-    }
-
     /// The first words of a greeting: host, product and version, as far as they are told.
     pub fn greeting(&self) -> String {
         match self.server_info {

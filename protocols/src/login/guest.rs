@@ -133,7 +133,7 @@ impl<L: Login> Guest<L> {
 
     /// Whether a typed user id is one.
     pub(crate) fn is_name(&self, typed: &[u8], common: &Common) -> bool {
-        common.rules(self.service, None, self.subfolders).is_name(typed)
+        Rules::of(common, self.service, None, self.subfolders).is_name(typed)
     }
 
     /// Puts TLS on; what the client is told of it stands before.
@@ -356,7 +356,7 @@ impl<L: Login> Guest<L> {
             Domain::Of(domain) => Some(&**domain),
             Domain::Nothing | Domain::Awaited => None,
         };
-        f(&around.common.rules(self.service, domain, self.subfolders))
+        f(&Rules::of(around.common, self.service, domain, self.subfolders))
     }
 
     fn take_attempt(&mut self) -> Option<Box<Attempt>> {
