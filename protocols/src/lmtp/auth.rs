@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::login::Login;
-use super::session::{Progress, Reading, Session};
+use super::session::{Client, Progress, Reading, Session};
 use super::text::{self, Text};
 use crate::login::desk::Around;
 use crate::login::guest::{self, Accepted, Guest};
@@ -12,16 +12,6 @@ use crate::proxy::{BackendId, Close, Event, HEAD_BYTES_MAX, Side, TlsInfo};
 use crate::sasl::{self, SaslError};
 use crate::secret::Secret;
 use crate::wire::{self, line};
-
-/// Who the client is.
-pub(super) enum Client {
-    /// Nobody known, who may be logging in.
-    Guest(Box<Guest<Login>>),
-    /// Over a UNIX socket, or a service that trusts all.
-    Trusted,
-    /// An administrator who logged in.
-    LoggedIn,
-}
 
 type Outcome = guest::Outcome<Arc<[u8]>>;
 
@@ -55,7 +45,7 @@ impl Session {
 
     pub(super) fn starttls(&mut self) {
         if !self.offers_tls() {
-            return self.reply(&if self.tls { text::STARTTLS_AGAIN } else { super::commands::SYNTAX });
+            return self.reply(&if self.tls { text::STARTTLS_AGAIN } else { text::SYNTAX });
         }
         if self.transaction.is_some() {
             return self.reply(&text::STARTTLS_NOT_NOW);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::grammar::{Command, CommandError, LINE_BYTES_MAX, command};
 use super::session::{Progress, Reading, Session};
-use super::text::{self, Text};
+use super::text;
 use super::transaction::{RECIPIENTS_AHEAD_MAX, Stage, Transaction};
 use crate::login::config::ServerInfo;
 use crate::proxy::{Side, VerbName};
@@ -15,9 +15,6 @@ const BAD_COMMANDS_MAX: u8 = 20;
 
 /// Bytes of a TRACE id, as Cyrus has it (3.13).
 const TRACE_BYTES_MAX: usize = 255;
-
-/// The reply to what is no command.
-pub(super) const SYNTAX: Text = Cow::Borrowed(b"500 5.5.2 Syntax error\r\n");
 
 impl Session {
     pub(super) fn greet(&mut self) {

@@ -8,8 +8,8 @@
 
 use std::sync::Arc;
 
-use super::backend::Offer;
 use super::grammar::{ReplyError, reply};
+use super::offer::Offer;
 use crate::login::backend::{self, LoginAs, Next, Terms};
 use crate::login::config::ProxyLogin;
 use crate::login::exchange::{Exchange, UNASKED_SALT};

@@ -14,6 +14,7 @@ mod transaction;
 
 pub mod backend;
 pub mod login;
+pub mod offer;
 mod peers;
 
 mod deliver;

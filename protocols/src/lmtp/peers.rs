@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::backend::{Awaited, Offer, Peer, State};
+use super::backend::{Awaited, Peer, State};
 use super::grammar::{Body, Reply, ReplyError, reply};
 use super::login::{Login, Step};
+use super::offer::Offer;
 use super::session::{Progress, Session};
 use super::text::{self, Text};
 use super::transaction::{Fate, Transaction};

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::auth::Client;
 use super::backend::Peer;
 use super::config::{Config, Trust};
+use super::login::Login;
 use super::message::Scanner;
 use super::text::{self, Text};
 use super::transaction::Transaction;
@@ -44,6 +44,16 @@ pub struct Session {
     /// The client sends no more, and waits for replies.
     pub(super) half_closed: bool,
     sessions: u32,
+}
+
+/// Who the client is.
+pub(super) enum Client {
+    /// Nobody known, who may be logging in.
+    Guest(Box<Guest<Login>>),
+    /// Over a UNIX socket, or a service that trusts all.
+    Trusted,
+    /// An administrator who logged in.
+    LoggedIn,
 }
 
 /// What the next bytes of the client are.

@@ -18,6 +18,8 @@ texts! {
     GO_AHEAD = b"354 go ahead\r\n";
     BYE = b"221 2.0.0 bye\r\n";
     TRY_RCPT = b"252 2.3.3 try RCPT to attempt delivery\r\n";
+    /// What is no command.
+    SYNTAX = b"500 5.5.2 Syntax error\r\n";
     STOPPING = b"421 4.3.2 server is stopping\r\n";
     TOO_MANY_BAD = b"421 4.7.0 too many commands that are none\r\n";
     TIMED_OUT = b"421 4.4.2 bye idle for too long\r\n";
