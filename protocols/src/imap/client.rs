@@ -98,12 +98,13 @@ impl Session {
         if streams && matches!(self.phase, Phase::User(_)) && !names_by_literal(command.verb, command.args) {
             return self.act(command, line.len, now);
         }
-        match head::extent(input, HEAD_LITERAL_BYTES_MAX, HEAD_BYTES_MAX) {
+        // The second literal of an APPEND is the message.
+        let literals = if streams { 1 } else { usize::MAX };
+        match head::extent_with(literals, input, HEAD_LITERAL_BYTES_MAX, HEAD_BYTES_MAX) {
             Ok(Extent::Complete { len }) => self.act_on_head(&input[..len], now),
             Ok(Extent::Partial { .. }) => Progress::More,
             Ok(Extent::Literal { announced, begins }) => {
                 if streams && begins > line.len {
-                    // The second literal of an APPEND is the message.
                     return self.act_on_head(&input[..begins], now);
                 }
                 self.ask_for_literal(command.tag, announced, begins, asked)

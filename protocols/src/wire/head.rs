@@ -33,6 +33,21 @@ pub enum Extent {
 /// # Errors
 /// `TooLong` when the head is longer than `head_max`.
 pub fn extent(input: &[u8], literal_max: u64, head_max: usize) -> Result<Extent, Error> {
+    extent_with(usize::MAX, input, literal_max, head_max)
+}
+
+/// [`extent`] of a head with at most so many literals: the one behind them is told as over its limit is,
+/// also when its bytes are here.
+///
+/// # Errors
+/// As [`extent`].
+pub fn extent_with(
+    literals: usize,
+    input: &[u8],
+    literal_max: u64,
+    head_max: usize,
+) -> Result<Extent, Error> {
+    let mut literals_left = literals;
     let too_long = Error::TooLong { what: "command", limit: head_max as u64 };
     let mut begins = 0;
     loop {
@@ -47,9 +62,10 @@ pub fn extent(input: &[u8], literal_max: u64, head_max: usize) -> Result<Extent,
             return Ok(Extent::Complete { len: end });
         };
         let stop = Extent::Literal { announced, begins: end };
-        if announced.len > literal_max {
+        if announced.len > literal_max || literals_left == 0 {
             return Ok(stop);
         }
+        literals_left -= 1;
         let behind = usize::try_from(announced.len).ok().and_then(|len| end.checked_add(len));
         match behind.filter(|behind| *behind < head_max) {
             None => return Err(too_long),
@@ -105,6 +121,13 @@ mod tests {
         assert_eq!(command(b"a X {0}\r\n"), Ok(Extent::Literal { announced, begins: 9 }));
         assert_eq!(command(b"a X {0}\r\n\r"), Ok(Extent::Partial { begins: 9 }));
         assert_eq!(command(b"a X {0}\r\n\r\n"), Ok(Extent::Complete { len: 11 }));
+    }
+
+    #[test]
+    fn literal_behind_those_of_the_head_is_told_though_its_bytes_are_here() {
+        let announced = Announced { len: 5, sync: true, binary: false };
+        assert_eq!(extent_with(1, HEAD, 100, 100), Ok(Extent::Literal { announced, begins: 23 }));
+        assert_eq!(extent_with(2, HEAD, 100, 100), Ok(Extent::Complete { len: HEAD_LEN }));
     }
 
     #[test]
