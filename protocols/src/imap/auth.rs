@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::answers::{WAITING_TOLD_EVERY, in_progress};
 use super::backend::{LoginAs, Tag};
+use super::dispatch::{EXCESS, is_alone};
 use super::grammar::{Command, Verb, authenticate_args, login_args};
 use super::guest::{Deciding, Domain, Guest, How, Plus, Stage};
 use super::info::after_login;
@@ -42,6 +43,7 @@ impl Session {
     pub(super) fn dispatch_guest(&mut self, command: Command<'_>, now: Instant) {
         let tag = command.tag;
         match command.verb {
+            verb if is_alone(verb) && !command.args.is_empty() => self.bad(tag, EXCESS),
             Verb::Capability => self.capability(tag),
             Verb::Noop => self.reply(tag, b"OK Completed"),
             Verb::Id => self.id(tag, command.args),

@@ -39,6 +39,9 @@ use crate::mailbox::{Identity, Spelling};
 use crate::proxy::{HomeNews, Instant};
 use crate::wire::SyntaxError;
 
+/// The answer to arguments where there are none.
+pub(super) const EXCESS: &[u8] = b"BAD Unexpected extra arguments";
+
 /// Why a command is answered here, without a server.
 struct Refusal {
     text: Vec<u8>,
@@ -63,6 +66,7 @@ impl Session {
     pub(super) fn dispatch(&mut self, command: Command<'_>, now: Instant) {
         let tag = command.tag;
         match command.verb {
+            verb if is_alone(verb) && !command.args.is_empty() => self.bad(tag, EXCESS),
             Verb::Capability => self.start(tag, Box::new(Capabilities::default()), now),
             Verb::Noop => self.reply(tag, b"OK Completed"),
             Verb::Id => self.id(tag, command.args),
@@ -513,6 +517,23 @@ fn asks_for_remote(verb: Verb, args: &[u8]) -> bool {
 /// Whether a parenthesised list has a word.
 fn has_word(list: &[u8], word: &[u8]) -> bool {
     list.split(|byte| matches!(byte, b' ' | b'(' | b')')).any(|item| item.eq_ignore_ascii_case(word))
+}
+
+/// Whether a command has no arguments (RFC 9051 section 9, `command-any`): what stands behind it makes it none, so
+/// that `CLOSE 1` expunges nothing.
+pub(super) fn is_alone(verb: Verb) -> bool {
+    matches!(
+        verb,
+        Verb::Capability
+            | Verb::Noop
+            | Verb::Logout
+            | Verb::Starttls
+            | Verb::Close
+            | Verb::Unselect
+            | Verb::Idle
+            | Verb::Namespace
+            | Verb::Unauthenticate
+    )
 }
 
 /// What only servers say to each other.
