@@ -129,7 +129,9 @@ impl Session {
             // No server could make it: another time.
             (Finding::Absent, Look::Home | Look::Housed) => self.decide(number, text::UNAVAILABLE),
             (Finding::Absent, Look::Fuzzy { .. }) => self.look_for_catchall(number),
-            (Finding::Absent, Look::Reserved | Look::Catchall | Look::Doubt { .. }) => {
+            // A moment ago it was being moved or made: who asks again gets the last word on it.
+            (Finding::Absent, Look::Reserved) => self.decide(number, text::MOVING),
+            (Finding::Absent, Look::Catchall | Look::Doubt { .. }) => {
                 self.decide(number, text::NO_MAILBOX);
             }
             (Finding::Unknown, _) => self.decide(number, text::UNKNOWN),
