@@ -399,6 +399,7 @@ impl Session {
             offered,
         });
         self.reading = Reading::Command { asked: 0 };
+        self.last_input = now;
         self.begin_telemetry();
         self.settle(now);
     }
@@ -527,6 +528,8 @@ impl Session {
         let host = host_of(&self.origin.client_address).to_owned();
         let user = deciding.attempt.authcid().escape_ascii();
         self.log(Level::Warn, format!("login: [{host}] {user} not decided: {why}"));
+        // He was not idle while he waited.
+        self.last_input = self.now;
         self.reply(&deciding.tag, LOGIN_UNAVAILABLE);
         self.set_stage(Stage::Idle);
     }

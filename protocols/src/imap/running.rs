@@ -308,6 +308,10 @@ impl Session {
     }
 
     pub(super) fn finish_task(&mut self) {
+        // Who waited for us was not idle, however long that took.
+        if self.task.as_ref().is_some_and(|running| !running.tag.is_empty()) {
+            self.last_input = self.now;
+        }
         self.tell_stage(Stage::GivenUp);
         self.task = None;
         self.forget_questions(Purpose::Task);

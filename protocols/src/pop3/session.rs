@@ -325,7 +325,10 @@ impl Session {
                     How::Auth => self.tell(&[b"-ERR [AUTH] authenticating: authentication failure\r\n"]),
                 }
             }
-            Step::Unavailable => self.tell(&[UNAVAILABLE]),
+            Step::Unavailable => {
+                self.last_input = Some(self.now);
+                self.tell(&[UNAVAILABLE]);
+            }
             Step::Found(entry) => self.found(&entry),
             Step::At(id, ready) => self.arrive(id, &ready.text),
             Step::Ended(arrival) => self.refuse(&arrival),
