@@ -8,7 +8,7 @@
 
 use protocols::proxy::{self, Event, Side};
 
-use crate::conn::{Finish, Job, Kept, Splicing};
+use crate::conn::{Conn, Finish, Job, Kept, Splicing};
 use crate::layer::Wire;
 use crate::limits::QUIET_AFTER;
 use crate::turn::{Chain, Coding, NONE};
@@ -182,7 +182,7 @@ impl Driver {
     /// Input that waits on all sides of a connection's session.
     fn kept_beside(&self, slot: u32) -> usize {
         let session = self.conns.at(slot).and_then(|conn| self.sessions.at(conn.session));
-        let of = |slot: u32| self.conns.at(slot).map_or(0, |conn| conn.kept.len());
+        let of = |slot: u32| self.conns.at(slot).map_or(0, Conn::waiting);
         session.map_or(0, |session| session.sides.iter().map(|(_, slot)| of(*slot)).sum())
     }
 

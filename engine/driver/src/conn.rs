@@ -144,6 +144,10 @@ impl Kept {
         self.0.as_ref().map_or(&[], |waiting| &waiting.bytes[waiting.start..])
     }
 
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        self.0.as_mut().map_or(&mut [], |waiting| &mut waiting.bytes[waiting.start..])
+    }
+
     /// Appends bytes, which count in `all`.
     pub(crate) fn append(&mut self, more: &[u8], all: &Rc<Cell<usize>>) {
         let fresh = || Box::new(Waiting { bytes: Vec::new(), start: 0, all: Rc::clone(all) });
@@ -189,7 +193,7 @@ impl Spill {
 pub(crate) struct LayerState {
     pub(crate) layer: Box<dyn Layer>,
     /// Undecoded input: an incomplete record, or more than may be decoded ahead.
-    pub(crate) wire: Vec<u8>,
+    pub(crate) wire: Kept,
     /// `wire` holds no whole record: only more of it helps.
     pub(crate) incomplete: bool,
     /// The handshake is over.
@@ -303,6 +307,11 @@ impl Conn {
         if self.spill.is_some() { 0 } else { crate::limits::SPILL_BYTES_MAX.saturating_sub(unsent) }
     }
 
+    /// Input that waits, decoded or not.
+    pub(crate) fn waiting(&self) -> usize {
+        self.kept.len() + self.layer.as_ref().map_or(0, |layer| layer.wire.len())
+    }
+
     /// Whether nothing is left to send.
     pub(crate) fn is_flushed(&self) -> bool {
         self.out.is_empty() && !self.flying && self.spill.is_none() && self.queue.is_none()
@@ -313,7 +322,7 @@ impl Conn {
         let is_open = self.input_open && !self.broken && self.finish == Finish::No;
         let is_still = self.splicing == Splicing::No && self.kept.len() == 0;
         let is_sent = self.out.is_empty() && !self.flying && self.spill.is_none();
-        is_open && is_still && is_sent && self.layer.as_ref().is_none_or(|state| state.wire.is_empty())
+        is_open && is_still && is_sent && self.layer.as_ref().is_none_or(|state| state.wire.len() == 0)
     }
 
     /// The slot whose bytes go out next, if a forward is at the head of the queue.

@@ -290,7 +290,7 @@ impl Driver {
         let undecoded = conn
             .layer
             .as_ref()
-            .is_some_and(|layer| layer.layer.holds_input() || (!layer.wire.is_empty() && !layer.incomplete));
+            .is_some_and(|layer| layer.layer.holds_input() || (layer.wire.len() > 0 && !layer.incomplete));
         let unoffered = conn.kept.len() > 0 && conn.wait != Wait::More;
         if !conn.eof_untold || undecoded || unoffered || conn.splicing != Splicing::No {
             return;

@@ -4,7 +4,7 @@ use std::mem;
 
 use protocols::proxy::{Event, Instant, Side, TlsInfo};
 
-use crate::conn::{LayerState, Segment};
+use crate::conn::{Kept, LayerState, Segment};
 use crate::layer::{Decoded, Joins, Layer, LayerError, RECORD_BYTES_MAX, Step, Wire};
 use crate::limits::HANDSHAKES_PER_TURN;
 use crate::stack::Stack;
@@ -52,9 +52,7 @@ impl Driver {
         match conn.layer.take() {
             None => {
                 self.put_layer(slot, layer);
-                if let Some(state) = self.conns.at_mut(slot).and_then(|conn| conn.layer.as_mut()) {
-                    state.wire = early;
-                }
+                self.keep_wire(slot, &early);
             }
             Some(mut state) => {
                 let unsent = self.turn.walk(conn.out).filter(|(_, coding)| *coding == Coding::Plain);
@@ -79,7 +77,7 @@ impl Driver {
                 let Some(conn) = self.conns.at_mut(slot) else { return };
                 conn.plain = false;
                 let (session, side) = (conn.session, conn.side);
-                let (wire, incomplete, queued) = (Vec::new(), false, false);
+                let (wire, incomplete, queued) = (Kept::default(), false, false);
                 conn.layer = Some(Box::new(LayerState { layer, wire, incomplete, established, queued }));
                 if established {
                     self.notify(session, Event::Switched { side, result: Ok(TlsInfo::default()) });
@@ -110,7 +108,7 @@ impl Driver {
     /// Decodes a received buffer in place; behind an incomplete record it is appended to that.
     pub(crate) fn decode_received(&mut self, slot: u32, buffer: BufferId, bytes: &mut [u8]) {
         let Some(state) = self.conns.at_mut(slot).and_then(|conn| conn.layer.as_mut()) else { return };
-        if state.wire.is_empty() && self.may_decode(slot) {
+        if state.wire.len() == 0 && self.may_decode(slot) {
             let used = self.decode(slot, Some(buffer), bytes);
             self.keep_wire(slot, &bytes[used..]);
         } else {
@@ -130,19 +128,19 @@ impl Driver {
     /// Decodes what was kept undecoded.
     pub(crate) fn decode_more(&mut self, slot: u32) {
         let Some(state) = self.conns.at_mut(slot).and_then(|conn| conn.layer.as_mut()) else { return };
-        let is_done = state.wire.is_empty() || state.incomplete;
+        let is_done = state.wire.len() == 0 || state.incomplete;
         if (is_done && !state.layer.holds_input()) || !self.may_decode(slot) {
             return;
         }
         let Some(state) = self.conns.at_mut(slot).and_then(|conn| conn.layer.as_mut()) else { return };
         let mut wire = mem::take(&mut state.wire);
-        let used = self.decode(slot, None, &mut wire);
-        wire.drain(..used);
-        let state = self.conns.at_mut(slot).and_then(|conn| conn.layer.as_mut());
-        // The memory goes with the last byte; until then what follows is appended to it.
-        if let Some(state) = state.filter(|_| !wire.is_empty()) {
-            wire.append(&mut state.wire);
-            state.wire = wire;
+        let used = self.decode(slot, None, wire.bytes_mut());
+        wire.consume(used);
+        if let Some(state) = self.conns.at_mut(slot).and_then(|conn| conn.layer.as_mut()) {
+            let behind = mem::replace(&mut state.wire, wire);
+            if behind.len() > 0 {
+                state.wire.append(behind.bytes(), &self.kept);
+            }
         }
     }
 
@@ -183,7 +181,7 @@ impl Driver {
             return;
         }
         if let Some(state) = self.conns.at_mut(slot).and_then(|conn| conn.layer.as_mut()) {
-            state.wire.extend_from_slice(rest);
+            state.wire.append(rest, &self.kept);
         }
     }
 

@@ -94,7 +94,7 @@ pub struct Limits {
     /// Connections of the shard, client and backend together.
     pub connections_max: usize,
     /// Bytes of the shard that wait for somebody to take them: spilled, or received from a side that is
-    /// being stopped. Past it who takes nothing for longest is cut.
+    /// being stopped, decoded or not. Past it who takes nothing for longest is cut.
     pub spill_bytes_max: usize,
     /// Time without progress after which a forward or pipe is stalled, and after which a flushed
     /// side that does not take its last bytes is cut.

@@ -163,7 +163,7 @@ impl Conn {
         let decoded = self
             .layer
             .as_ref()
-            .is_none_or(|layer| layer.established && layer.wire.is_empty() && !layer.layer.holds_input());
+            .is_none_or(|layer| layer.established && layer.wire.len() == 0 && !layer.layer.holds_input());
         self.session != NONE
             && decoded
             && self.finish == Finish::No

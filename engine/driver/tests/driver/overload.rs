@@ -1,11 +1,11 @@
 //! Too much that nobody takes: who is let in, and who is cut.
 
-use driver::Carriage;
-use driver::limits::{Limits, TooMuch};
-use protocols::proxy::{Session, Taken, Then};
+use driver::limits::{BUFFER_BYTES, Limits, TooMuch};
+use driver::{BufferId, Carriage, Driver};
+use protocols::proxy::{Instant, Session, Taken, Then};
 
 use super::toy::{MORE, News, toy, write};
-use super::world::{Peer, World, sends};
+use super::world::{Peer, World, Xor, record, sends};
 
 /// So much may wait.
 const WAITING_MAX: usize = 1024 * 1024;
@@ -93,4 +93,31 @@ fn who_takes_nothing_for_longest_is_cut_not_who_is_sent_something() {
         let later = all.iter().skip(cut + 5);
         assert!(later.clone().count() > 0 && later.clone().all(|slot| !is_cut(&world, *slot)), "seed {seed}");
     }
+}
+
+#[test]
+fn input_that_waits_undecoded_counts_until_its_client_is_gone() {
+    let limits = Limits { spill_bytes_max: WAITING_MAX, ..Limits::default() };
+    let mut driver = Driver::new(limits);
+    let sealed = [record(b"hello"), record(&vec![b'x'; STUCK])].concat();
+    let mut all = Vec::new();
+    while driver.full().is_none() {
+        let deaf = toy(|news, _| match news {
+            News::Input(..) => Taken { n: 0, then: Then::Hold },
+            News::Begin | News::Event(_) | News::Time => MORE,
+        });
+        let conn = driver.accept(deaf, Some(Box::new(Xor::default())), Carriage::Copied).expect("room");
+        driver.begin_turn(Instant(all.len() as u64));
+        for piece in sealed.clone().chunks_mut(BUFFER_BYTES) {
+            driver.received(conn, BufferId(0), piece);
+        }
+        all.push(conn);
+        assert!(all.len() < 1000, "nothing fills it");
+    }
+    assert_eq!(driver.full(), Some(TooMuch::Unsent));
+    assert!(all.len() * STUCK <= WAITING_MAX, "{} clients are let in", all.len());
+    for conn in all {
+        driver.failed(conn);
+    }
+    assert_eq!((driver.full(), driver.waiting()), (None, 0));
 }
