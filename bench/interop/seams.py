@@ -107,6 +107,28 @@ def older_server_among_newer(bed, ours):
     assert offered(ours) == before, offered(ours) ^ before
 
 
+def server_with_another_layout_is_named(bed, ours):
+    """A client asks for NAMESPACE: servers that lay names out otherwise are logged, with what must be the same."""
+    def said():
+        with open(ours.conf("rookeryd.log"), errors="replace") as f:
+            return [line for line in f if "altnamespace, unixhierarchysep" in line]
+    for user in ("user001", "user002"):
+        s = ours.session(user)
+        ok(s.command("NAMESPACE"))
+        ok(s.command("STATUS team01 (MESSAGES)"))
+        ok(s.command("STATUS team02 (MESSAGES)"))
+        s.close()
+    assert not said(), said()
+    restarted(bed, "backend1", altnamespace="yes")
+    s = ours.session("user002")
+    told = ok(s.command("NAMESPACE")).lines
+    assert told[0] == b'* NAMESPACE (("INBOX." ".")) (("user." ".")) (("" "."))', told
+    wait_for(lambda: s.command("STATUS team01 (MESSAGES)").status != "OK" and said(), "server in the log")
+    assert all("backend1" in line for line in said()), said()
+    s.close()
+    restarted(bed, "backend1", altnamespace="no")
+
+
 PUSH = "XAPPLEPUSHSERVICE aps-version 2 aps-account-id a aps-device-token b aps-subtopic com.apple.mobilemail mailboxes (INBOX team02)"
 
 
@@ -460,6 +482,7 @@ def domains_cross(bed, ours):
 
 
 TESTS = [("an older server among newer ones", older_server_among_newer),
+         ("another layout", server_with_another_layout_is_named),
          ("push notifications of the home", home_alone_decides_of_push_notifications),
          ("IDLE where a server has none", idle_where_the_server_has_none), ("CATENATE", message_is_put_together),
          ("special use away from home", special_use_away_from_home_is_told), ("rare verbs", rare_verbs_reach_their_server),

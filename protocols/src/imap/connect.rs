@@ -224,6 +224,7 @@ impl Session {
         let capabilities = words.map(|word| String::from_utf8_lossy(word).into_owned().into()).collect();
         self.outbox.tell(Notice::Capabilities { server, capabilities });
         self.identify(id);
+        self.ask_layout(id);
         if self.is_guest_at(id) {
             self.home_accepted(id, now);
         } else if self.is_heard(id) {
@@ -373,6 +374,10 @@ impl Session {
                     return Progress::Hold;
                 }
                 Flow::Relaying
+            }
+            Response::Untagged { kind: UntaggedKind::Namespace, rest, .. } => {
+                self.compare_layout(at, rest);
+                Flow::Dropping
             }
             Response::Untagged { .. } | Response::Continuation { .. } => Flow::Dropping,
             Response::Invalid => return self.break_backend(at, "no IMAP response", now, input.len()),

@@ -74,6 +74,10 @@ impl Session {
             Verb::Enable => self.enable(tag, command.args, now),
             Verb::Compress => self.compress(tag, command.args),
             Verb::Unauthenticate => self.unauthenticate(tag, now),
+            Verb::Namespace => {
+                self.ask_layouts();
+                self.start(tag, Box::new(NamespaceTask::new()), now);
+            }
             Verb::Login => self.bad(tag, b"BAD Already logged in"),
             Verb::Authenticate => self.bad(tag, b"BAD Already authenticated"),
             verb => match self.begin(&command) {
@@ -104,7 +108,6 @@ impl Session {
             Verb::Idle if self.config.commands.idle => {
                 Ok(Box::new(Idle::new(self.config.timeouts.idle_poll)))
             }
-            Verb::Namespace => Ok(Box::new(NamespaceTask::new())),
             Verb::Append => self.begin_append(command),
             Verb::Replace => self.begin_replace(command),
             Verb::Status => self.begin_status(command),

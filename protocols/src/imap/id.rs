@@ -57,7 +57,7 @@ impl Session {
         self.tell_client(&[&out, b")\r\n", tag, b" OK Completed\r\n"]);
     }
 
-    fn papers(&mut self) -> &mut Papers {
+    pub(super) fn papers(&mut self) -> &mut Papers {
         self.papers.get_or_insert_default()
     }
 

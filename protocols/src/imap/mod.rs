@@ -14,6 +14,7 @@ mod dispatch;
 mod guest;
 mod id;
 mod info;
+mod layout;
 mod relay;
 mod renamed;
 mod timers;

@@ -264,6 +264,8 @@ pub(super) struct Papers {
     /// The client's own ID, as it goes to backends.
     pub(super) fields: Box<[u8]>,
     pub(super) session_id: Box<str>,
+    /// Servers are asked for NAMESPACE.
+    pub(super) asks_layout: bool,
 }
 
 /// What few sessions have.

@@ -48,6 +48,7 @@ const LIST: &[u8] = b"LIST \"\" \"*\"";
 /// A mailbox as the backend calls it, and where it is.
 struct Listed {
     external: Vec<u8>,
+    separator: u8,
     internal: Vec<u8>,
     partition: Vec<u8>,
 }
@@ -60,6 +61,14 @@ pub(super) fn read(name: &str, servers: &Servers) -> Result<Backend, ReadError> 
     let admin = Identity { user, is_admin: true, ..Identity::default() };
     let mut imap = Imap::connect(&endpoint, &login)?;
     let listed = list_all(&mut imap, &servers.namespace, &admin)?;
+    if let Some(other) = listed.iter().find(|mailbox| mailbox.separator != servers.namespace.separator) {
+        let (theirs, ours) = (char::from(other.separator), char::from(servers.namespace.separator));
+        eprintln!(
+            "rookery: backend {}: names have {theirs:?} between their parts there and {ours:?} here: \
+             unixhierarchysep must be the same",
+            shown(name.as_bytes())
+        );
+    }
     let (mut builder, mut moving) = (Builder::new(), BTreeMap::new());
     let mut sent = 0;
     for at in 0..listed.len() {
@@ -138,7 +147,7 @@ fn mailbox(rest: &[u8], namespace: &Namespace, admin: &Identity) -> Option<Liste
     let separator = response.separator.unwrap_or(namespace.separator);
     let namespace = Namespace { separator, ..namespace.clone() };
     let internal = namespace.internal(&response.mailbox, admin).ok()?;
-    Some(Listed { external: response.mailbox.into_owned(), internal, partition: Vec::new() })
+    Some(Listed { external: response.mailbox.into_owned(), separator, internal, partition: Vec::new() })
 }
 
 /// `mailbox SP "(" entry SP value ")"`, with one entry.
