@@ -10,11 +10,13 @@ from wire import Session
 # In a command: a mailbox of his own or of nobody's, as a word, between quotes, or in a URL of CATENATE.
 OWN_OR_SHARED = re.compile(r'"/(?P<url>team0\d[^;"]*);|"?(?P<name>INBOX\.[^\s"()]*|team0[\d%][^\s"()]*)"?')
 # In a command of an administrator.
-USERS = re.compile(r"\buser\.\S+")
+USERS = re.compile(r"\b(?P<local>user\.[^\s@]+)(?P<domain>\S*)")
 # In a response: where the name of a mailbox stands.
 TOLD = re.compile(rb'(?P<head>\* (?:(?:LIST|LSUB) \([^)]*\) "[./]"|STATUS|METADATA|ACL|MYRIGHTS|QUOTAROOT|LISTRIGHTS) )'
                   rb'(?P<name>"[^"]*"|[^\s"]+)')
 TOLD_BY_ESEARCH = re.compile(rb'(?P<head>\* ESEARCH .*MAILBOX )(?P<name>"[^"]*")')
+# Told of what is nobody's where domains cross.
+DEFAULT_DOMAIN = "murder.test"
 SHARED, OTHERS = "Shared Folders", "Other Users"
 
 
@@ -53,7 +55,7 @@ class Layout:
             parts = parts[1:]
         elif self.is_alt and parts[0] not in ("INBOX", SHARED):
             parts = ["INBOX", *parts]
-        return ".".join(parts) + at + domain
+        return ".".join(parts) + (at + domain if domain != DEFAULT_DOMAIN else "")
 
     def typed(self, command):
         """A command with its names as they are in this layout."""
@@ -68,7 +70,7 @@ class Layout:
 
     def typed_by_admin(self, command):
         """The same of an administrator, who sees the names inside but for their separator."""
-        return USERS.sub(lambda m: m[0].replace(".", self.separator), command)
+        return USERS.sub(lambda m: m["local"].replace(".", self.separator) + m["domain"], command)
 
     def told(self, line):
         """A response with names as they are in the plain layout."""

@@ -62,6 +62,39 @@ def capabilities_are_what_all_offer(bed):
         assert is_true(bed, offered(bed, user), user)
 
 
+GUEST = {"IMAP4rev1", "LITERAL+", "ID", "ENABLE", "SASL-IR", "INPROGRESS", "AUTH=PLAIN", "AUTH=LOGIN"}
+
+
+def told_of(line):
+    """The words of a CAPABILITY code."""
+    return {word.decode() for word in re.search(rb"\[CAPABILITY ([^\]]*)\]", line).group(1).split()}
+
+
+def capabilities_of_each_phase(bed):
+    """Before the login our own, by greeting and command alike, STARTTLS until there is TLS; behind it what all offer, with
+    TLS and without, by code and command alike. No server's AUTH=, MUPDATE= or LITERAL- is told."""
+    context = bed.tls() if "--tls" in bed.layout.options else None
+    for user in USERS:
+        common = offered(bed, user)
+        for secured in (False, True) if context else (False,):
+            s = bed.session()
+            guest = GUEST | ({"STARTTLS"} if context else set())
+            assert told_of(s.greeting) == words(s) and guest == {x for x in words(s) if not x.startswith("MUPDATE=")}, s.greeting
+            if secured:
+                assert s.starttls(context, bed.address).status == "OK"
+                assert words(s) == told_of(s.greeting) - {"STARTTLS"}, words(s)
+            answer = ok(s.command(f'LOGIN "{user}" "{bed.password(user)}"'))
+            assert told_of(answer.tagged) == words(s) == common, (words(s) ^ common, answer.tagged)
+            assert [x for x in common if x.startswith("MUPDATE=")] == [f"MUPDATE=mupdate://{master(bed)}/"], common
+            s.close()
+
+
+def master(bed):
+    """`mupdate_server` of the frontend."""
+    with open(bed.conf("imapd.conf")) as f:
+        return re.search(r"^mupdate_server: (\S+)", f.read(), re.M).group(1)
+
+
 def code(answer, name):
     """The words of a response code, wherever it stands."""
     found = re.search(rb"\[%s ([^\]]*)\]" % name.encode(), b"\n".join(answer.lines))
@@ -392,6 +425,6 @@ def parts_of_messages_are_joined(bed):
         s.close()
 
 
-TESTS = [capabilities_are_what_all_offer, messages_go_across_both_ways, long_messages_go_across, answers_are_the_server_s_own, one_list_of_all,
+TESTS = [capabilities_are_what_all_offer, capabilities_of_each_phase, messages_go_across_both_ways, long_messages_go_across, answers_are_the_server_s_own, one_list_of_all,
          changes_are_told_to_who_enabled_it, new_commands_where_all_have_them, news_while_idle, notified_of_both,
          server_that_restarts_ends_notify, mailbox_ids_are_true, folders_are_made_and_renamed, parts_of_messages_are_joined]
