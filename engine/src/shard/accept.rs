@@ -4,12 +4,12 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use driver::{Carriage, Limits, TooMuch};
-use protocols::proxy::Instant;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
 use super::carrier::Carrier;
 use super::ring::{Completion, Kind, Token};
 use super::sockets::{peer_of, tune};
+use super::underway::{Accepting, Acceptor};
 use super::{Accepted, Host, Listener, ListenerId, PeerAddress, ToShard};
 
 /// Pause after the system had no descriptor or memory for a connection.
@@ -18,42 +18,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Bytes that are taken of who is turned away: a greeting to a server that speaks first, or to TLS.
 const REFUSED_BYTES: usize = 4096;
 
-/// Whether a listener accepts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
-    /// A multishot accept is in flight.
-    Armed,
-    /// Goes on at that time.
-    Paused(Instant),
-}
-
-/// One listener at work.
-pub(super) struct Acceptor {
-    listener: Listener,
-    state: State,
-    /// Whose turn it is of those that get its connections.
-    turn: usize,
-    closing: bool,
-    closed: bool,
-}
-
-impl Acceptor {
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed
-    }
-
-    pub(super) fn resumes_at(&self) -> Option<Instant> {
-        match self.state {
-            State::Paused(at) if !self.closing => Some(at),
-            State::Paused(_) | State::Armed => None,
-        }
-    }
-}
-
 impl<H: Host> Carrier<H> {
     pub(super) fn listen(&mut self, listeners: Vec<Listener>) {
         for listener in listeners {
-            let state = State::Paused(self.now);
+            let state = Accepting::Paused(self.now);
             self.acceptors.push(Acceptor { listener, state, turn: 0, closing: false, closed: false });
         }
     }
@@ -62,15 +30,15 @@ impl<H: Host> Carrier<H> {
     pub(super) fn resume_acceptors(&mut self) {
         for (index, acceptor) in self.acceptors.iter_mut().enumerate() {
             let resumes = match acceptor.state {
-                State::Paused(at) => at <= self.now,
-                State::Armed => false,
+                Accepting::Paused(at) => at <= self.now,
+                Accepting::Armed => false,
             };
             if acceptor.closing || acceptor.closed {
                 continue;
             }
             let token = Token::of(Kind::Accept, index as u32);
             if resumes {
-                acceptor.state = State::Armed;
+                acceptor.state = Accepting::Armed;
                 self.ring.accept(acceptor.listener.socket.as_raw_fd(), token);
             }
         }
@@ -89,8 +57,8 @@ impl<H: Host> Carrier<H> {
         }
         let Some(acceptor) = self.acceptors.get_mut(index) else { return };
         acceptor.state = match completion.result {
-            n if n >= 0 || n == -libc::ECONNABORTED => State::Paused(self.now),
-            _ => State::Paused(self.now + PAUSE),
+            n if n >= 0 || n == -libc::ECONNABORTED => Accepting::Paused(self.now),
+            _ => Accepting::Paused(self.now + PAUSE),
         };
         if acceptor.closing {
             self.empty_and_close(index);
@@ -154,8 +122,8 @@ impl<H: Host> Carrier<H> {
             }
             acceptor.closing = true;
             match acceptor.state {
-                State::Armed => self.ring.cancel(Token::of(Kind::Accept, index as u32)),
-                State::Paused(_) => self.empty_and_close(index),
+                Accepting::Armed => self.ring.cancel(Token::of(Kind::Accept, index as u32)),
+                Accepting::Paused(_) => self.empty_and_close(index),
             }
         }
     }

@@ -7,14 +7,11 @@ use driver::{BufferId, ConnId, Driver, Op, Outgoing, Pace};
 use protocols::proxy::{Instant, OpenError};
 use slab::Slab;
 
-use super::accept::Acceptor;
 use super::buffers::ReceiveBuffers;
-use super::connect::Attempt;
-use super::exchange::Exchanges;
 use super::measure::{Measured, Measures};
 use super::ring::{Completion, Kind, Ring, Token};
 use super::sockets::{NO_SPLICE, Receive, Sockets, conn_of, token};
-use super::splice::Splice;
+use super::underway::{Acceptor, Attempt, Exchanges, Splice};
 use super::{Host, InboxReader, Keepalive, Pipe, Reply, ToShard};
 
 /// Starved receives that are armed again in one turn, at most; and only while that many buffers

@@ -5,28 +5,14 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use driver::SessionId;
 use io_uring::types::Timespec;
-use protocols::proxy::{Instant, OpenError, QuestionId};
+use protocols::proxy::{OpenError, QuestionId};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::carrier::Carrier;
 use super::ring::{Kind, Token};
 use super::sockets::tune;
+use super::underway::Attempt;
 use super::{ConnectPlan, Endpoint, Host};
-
-/// One plan at work. Boxed: the kernel reads the address and the time.
-pub(super) struct Attempt {
-    session: SessionId,
-    id: QuestionId,
-    plan: ConnectPlan,
-    /// The next address to try.
-    next: usize,
-    deadline: Instant,
-    socket: Option<OwnedFd>,
-    address: Option<SockAddr>,
-    within: Timespec,
-    /// Why the last address that was tried does not answer.
-    error: Option<io::Error>,
-}
 
 impl<H: Host> Carrier<H> {
     pub(super) fn begin_connecting(&mut self, session: SessionId, id: QuestionId, plan: ConnectPlan) {

@@ -9,23 +9,19 @@
 //! completes, the first that fails or the receive. A chain is begun when another has ended, so that a daemon
 //! that hangs has [`EXCHANGES_MAX`] connections of a shard and no more.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
 use driver::SessionId;
 use io_uring::types::Timespec;
-use protocols::proxy::{Answer, Instant, QuestionId};
-use slab::Slab;
+use protocols::proxy::QuestionId;
 use socket2::{Domain, SockAddr, Socket, Type};
-use zeroize::Zeroizing;
 
-use super::Host;
 use super::carrier::Carrier;
 use super::ring::{Chain, Kind, Token};
+use super::underway::{ANSWER_BYTES_MAX, Running};
+use super::{Exchange, Host};
 
 /// Exchanges of one shard that are under way. A daemon's queue of connections holds 128 or more; while it is
 /// full each that waits to connect costs a thread of the kernel.
@@ -33,62 +29,6 @@ pub const EXCHANGES_MAX: usize = 32;
 
 /// Exchanges of one shard that wait for their turn; what comes then has failed.
 const WAITING_MAX: usize = 4096;
-
-/// Bytes of a question: what any socket takes at once, so that sending waits for nobody.
-pub const QUESTION_BYTES_MAX: usize = 4096;
-
-/// Bytes of an answer.
-const ANSWER_BYTES_MAX: usize = 1026;
-
-/// What is asked of a daemon of this host.
-pub struct Exchange {
-    /// Its name, for the log.
-    pub daemon: &'static str,
-    /// Where it listens.
-    pub socket: Arc<Path>,
-    /// What is sent to it, at most [`QUESTION_BYTES_MAX`] bytes; wiped when it is over.
-    pub question: Zeroizing<Vec<u8>>,
-    /// Reads what came so far; `None` wants more, up to 1,026 bytes.
-    pub read: fn(&[u8]) -> io::Result<Option<Answer>>,
-    /// What the session is told when it fails.
-    pub failed: Answer,
-    /// For all of it.
-    pub deadline: Duration,
-}
-
-impl std::fmt::Debug for Exchange {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Exchange").field("daemon", &self.daemon).finish_non_exhaustive()
-    }
-}
-
-/// One that waits or is under way. Boxed: the kernel reads and writes it.
-struct Running {
-    session: SessionId,
-    id: QuestionId,
-    exchange: Exchange,
-    deadline: Instant,
-    socket: Option<OwnedFd>,
-    address: Option<SockAddr>,
-    within: Timespec,
-    answer: [u8; ANSWER_BYTES_MAX],
-    filled: usize,
-}
-
-/// The exchanges of a shard.
-#[derive(Default)]
-pub(super) struct Exchanges {
-    running: Slab<Box<Running>>,
-    waiting: VecDeque<Box<Running>>,
-    /// The shard is over but for these.
-    are_cut: bool,
-}
-
-impl Exchanges {
-    pub(super) fn is_empty(&self) -> bool {
-        self.running.is_empty()
-    }
-}
 
 impl<H: Host> Carrier<H> {
     pub(super) fn begin_exchange(&mut self, session: SessionId, id: QuestionId, exchange: Exchange) {

@@ -1,17 +1,18 @@
 //! What a shard asks of its surroundings.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use driver::layer::Layer;
 use driver::{SessionId, TooMuch};
 use protocols::proxy::{Answer, Instant, LayerKind, Notice, Opened, Question, QuestionId, Session};
 use smallvec::SmallVec;
-
-use super::Exchange;
+use zeroize::Zeroizing;
 
 /// A listener of a shard; the surroundings give the number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -58,6 +59,31 @@ pub struct ConnectPlan {
     pub deadline: Duration,
     /// The local address, port 0.
     pub bind: Option<SocketAddr>,
+}
+
+/// Bytes of a question: what any socket takes at once, so that sending waits for nobody.
+pub const QUESTION_BYTES_MAX: usize = 4096;
+
+/// What is asked of a daemon of this host.
+pub struct Exchange {
+    /// Its name, for the log.
+    pub daemon: &'static str,
+    /// Where it listens.
+    pub socket: Arc<Path>,
+    /// What is sent to it, at most [`QUESTION_BYTES_MAX`] bytes; wiped when it is over.
+    pub question: Zeroizing<Vec<u8>>,
+    /// Reads what came so far; `None` wants more, up to 1,026 bytes.
+    pub read: fn(&[u8]) -> io::Result<Option<Answer>>,
+    /// What the session is told when it fails.
+    pub failed: Answer,
+    /// For all of it.
+    pub deadline: Duration,
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("daemon", &self.daemon).finish_non_exhaustive()
+    }
 }
 
 /// What becomes of a question.

@@ -22,12 +22,15 @@ mod run;
 mod seal;
 mod sockets;
 mod splice;
+mod underway;
 
 pub use config::{Keepalive, Listener, Pipe, RECEIVE_BUFFERS, ShardConfig};
 pub use driver::layer::Layer;
 pub use driver::{Limits, SessionId, TooMuch};
-pub use exchange::{EXCHANGES_MAX, Exchange, QUESTION_BYTES_MAX};
-pub use host::{Accepted, ConnectPlan, Endpoint, Host, ListenerId, PeerAddress, Reply};
+pub use exchange::EXCHANGES_MAX;
+pub use host::{
+    Accepted, ConnectPlan, Endpoint, Exchange, Host, ListenerId, PeerAddress, QUESTION_BYTES_MAX, Reply,
+};
 pub use inbox::{Inbox, InboxReader, MakeSession, ToShard};
 pub use listen::{listen_tcp, listen_unix};
 pub use measure::Measured;

@@ -8,7 +8,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::Host;
 use super::carrier::Carrier;
-use super::splice::Rest;
+use super::underway::Rest;
 
 impl<H: Host> Carrier<H> {
     /// Moves what can be moved, at most a turn's share.

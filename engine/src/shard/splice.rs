@@ -4,45 +4,14 @@
 
 use driver::limits::{SPLICE_BYTES_PER_SHARD_TURN, SPLICE_BYTES_PER_TURN};
 use driver::{ConnId, Passage, SpliceEnd};
-use protocols::proxy::Instant;
 use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, splice};
 
 use super::carrier::Carrier;
 use super::ring::Kind;
 use super::sockets::{NO_SPLICE, token};
+use super::underway::{Rest, Splice};
 use super::{Host, Pipe};
-
-/// One splice at work.
-pub(super) struct Splice {
-    pub(super) from: ConnId,
-    pub(super) to: ConnId,
-    /// Bytes to read from the source.
-    pub(super) left: u64,
-    passage: Passage,
-    /// Borrowed while bytes are in flight.
-    pipe: Option<Pipe>,
-    /// What is in it.
-    in_pipe: usize,
-    /// The source sends no more.
-    ended: bool,
-    /// Since when it waits for the destination.
-    waits: Option<Instant>,
-}
-
-/// Why a splice rests.
-pub(super) enum Rest {
-    /// Until the source can be read.
-    Readable,
-    /// Until the destination can be written.
-    Writable,
-    /// Until the next turn: it has had its share.
-    NextTurn,
-    /// Until the driver has said what becomes of it.
-    Stopped,
-    /// For good.
-    Over(SpliceEnd),
-}
 
 impl<H: Host> Carrier<H> {
     pub(super) fn begin_splice(&mut self, from: ConnId, to: ConnId, bytes: u64, passage: Passage) {
