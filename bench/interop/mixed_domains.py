@@ -43,7 +43,8 @@ def users_of_another_domain(bed):
         lmtp.close()
         wait_for(lambda user=user, subject=subject: subject in subjects(bed.session(user), "INBOX"), f"mail of {user}")
         pop = Pop(bed)
-        assert pop.login(user).startswith(b"+OK") and pop.command("STAT").startswith(b"+OK 2 ")
+        told = [pop.login(user, bed.password(user)), pop.command("STAT")]
+        assert told[0].startswith(b"+OK") and told[1].startswith(b"+OK 2 "), told
         assert pop.command("QUIT").startswith(b"+OK")
         pop.socket.close()
 
