@@ -56,7 +56,7 @@ const TABLE: [(&str, Fate, &str); 79] = [
     (
         "JMAPACCESS",
         Fate::Withheld,
-        "names the JMAP server of one backend, which serves the users of that one",
+        "says that JMAP reaches whatever IMAP does, and one backend has its own mailboxes alone",
     ),
     ("LIST-EXTENDED", Fate::Always, "LIST is told from the mailbox list"),
     ("LIST-METADATA", Fate::Common, "every server with rows of the LIST is asked"),
