@@ -122,6 +122,8 @@ pub struct Attempt {
     groups: Option<Groups>,
     /// A reserved name was looked up again behind a barrier.
     has_asked_again: bool,
+    /// The home was looked up again because its server could not be asked.
+    has_looked_behind: bool,
     stage: Stage,
 }
 
@@ -132,8 +134,8 @@ enum Stage {
     Proven,
     /// The engine checks the password.
     Checking { password: Secret },
-    /// The user's home is looked up, or a server is tried, to check the password there.
-    AtHome { password: Secret, next_server: usize },
+    /// The user's home is looked up, or a server is tried, to check the password there; `tried` is the one that was.
+    AtHome { password: Secret, next_server: usize, tried: Box<[u8]> },
     /// `loginuseacl`: the ACL of the INBOX of the other user is looked up.
     Authorising { inbox: Box<[u8]> },
     /// Groups are looked up.
@@ -199,6 +201,7 @@ impl Attempt {
             folder: None,
             groups: None,
             has_asked_again: false,
+            has_looked_behind: false,
             stage,
         }
     }
@@ -306,8 +309,8 @@ impl Attempt {
             (Stage::Checking { password }, Answer::Password(verdict)) => {
                 self.handle_verdict(password, &verdict, rules)
             }
-            (Stage::AtHome { password, next_server }, Answer::Found(finding)) => {
-                self.handle_home(password, next_server, &finding, rules)
+            (Stage::AtHome { password, next_server, tried }, Answer::Found(finding)) => {
+                self.handle_home(password, next_server, &tried, &finding, rules)
             }
             (Stage::Authorising { inbox }, Answer::Found(finding)) => {
                 self.handle_inbox(&inbox, &finding, rules)
@@ -342,15 +345,21 @@ impl Attempt {
 
     /// How the login at a server ended.
     pub fn tried(&mut self, tried: Tried, rules: &Rules<'_>) -> Step {
-        let Stage::AtHome { password, next_server } = self.take_stage() else {
+        let Stage::AtHome { password, next_server, tried: server } = self.take_stage() else {
             return Step::Unavailable("a server answered that was not asked");
         };
         match tried {
             Tried::Accepted => self.authorise(rules),
             Tried::Refused => Step::Refused("authentication failure"),
-            // Servers of the list are tried in order; a home is the only one there is.
+            // Servers of the list are tried in order; a home is the only one there is, but it may have moved.
             Tried::Failed if next_server > 0 => self.try_next_server(password, next_server, rules),
-            Tried::Failed => Step::Unavailable("home server unavailable"),
+            Tried::Failed if self.has_looked_behind => Step::Unavailable("home server unavailable"),
+            Tried::Failed => {
+                self.has_looked_behind = true;
+                let name = rules.namespace.inbox(&self.authcid).into();
+                let question = Question::Find { name, freshness: Freshness::Barrier };
+                self.ask(Stage::AtHome { password, next_server, tried: server }, question)
+            }
         }
     }
 
@@ -445,15 +454,23 @@ impl Attempt {
             PasswordVerdict::AskBackend => {
                 let name = rules.namespace.inbox(&self.authcid).into();
                 let question = Question::Find { name, freshness: Freshness::BarrierIfAbsent };
-                self.ask(Stage::AtHome { password, next_server: 0 }, question)
+                self.ask(Stage::AtHome { password, next_server: 0, tried: Box::default() }, question)
             }
         }
     }
 
     /// The home of a user whose password a backend checks.
-    fn handle_home(&mut self, password: Secret, next: usize, finding: &Finding, rules: &Rules<'_>) -> Step {
+    fn handle_home(
+        &mut self,
+        password: Secret,
+        next: usize,
+        tried: &[u8],
+        finding: &Finding,
+        rules: &Rules<'_>,
+    ) -> Step {
         match finding {
             Finding::Active(entry) => match entry.location.server() {
+                Some(server) if server == tried => Step::Unavailable("home server unavailable"),
                 Some(server) => self.try_at(password, next, server),
                 None => self.try_next_server(password, next, rules),
             },
@@ -461,7 +478,7 @@ impl Attempt {
             Finding::Absent => Step::Refused("no mailbox"),
             Finding::Reserved { .. } => {
                 let name = rules.namespace.inbox(&self.authcid).into();
-                self.ask_again(Stage::AtHome { password, next_server: next }, name)
+                self.ask_again(Stage::AtHome { password, next_server: next, tried: Box::default() }, name)
             }
             Finding::Unknown => Step::Unavailable("home unknown"),
         }
@@ -476,7 +493,7 @@ impl Attempt {
 
     fn try_at(&mut self, password: Secret, next_server: usize, server: &[u8]) -> Step {
         let who = LoginAs::User { user: self.authcid.clone(), password: password.clone() };
-        self.stage = Stage::AtHome { password, next_server };
+        self.stage = Stage::AtHome { password, next_server, tried: server.into() };
         Step::Try { server: server.into(), who }
     }
 
