@@ -112,10 +112,19 @@ pub(super) struct Flight {
     pub(super) whose: Whose,
     /// Something came while it was the first in flight: it may have been answered in part.
     pub(super) told: bool,
+    /// How often it was sent again because its connection was lost.
+    pub(super) again: u8,
     /// What it is.
     pub(super) verb: Verb,
     /// When it was sent.
     pub(super) sent: Stamp,
+}
+
+impl Flight {
+    /// It, sent on another connection.
+    pub(super) fn sent_again(&self) -> Flight {
+        Flight { told: false, again: self.again.saturating_add(1), ..self.clone() }
+    }
 }
 
 /// Whose command is in flight.
@@ -221,6 +230,7 @@ impl Backend {
             tag: Tag::from_slice(tag),
             whose,
             told: false,
+            again: 0,
             verb,
             sent: now.stamp(),
         });

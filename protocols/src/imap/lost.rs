@@ -26,6 +26,10 @@ const SAID_BYTES_MAX: usize = 4096;
 /// Room for them that an idle session keeps.
 const SAID_BYTES_KEPT: usize = 128;
 
+/// How often a command is sent again. One whose connections end all the same is what ends them: Cyrus' imapd
+/// says BYE to `SEARCH LARGER 4294967296`.
+const AGAIN_MAX: u8 = 2;
+
 /// What is said of a command that asked and was answered in part.
 const ANSWERED_IN_PART: &[u8] =
     b"NO [UNAVAILABLE] connection to the server was lost before the answer was complete";
@@ -108,7 +112,7 @@ impl Session {
             let is_last = last.is_some_and(|last| std::ptr::eq(last, flight));
             match verdict(flight, if is_last { self.reading } else { Reading::Command { asked: 0 } }) {
                 Verdict::Again => match selected.said_by(flight) {
-                    Some(line) => again.push((Flight { told: false, ..flight.clone() }, line)),
+                    Some(line) => again.push((flight.sent_again(), line)),
                     None => self.reply(&flight.tag, ANSWERED_IN_PART),
                 },
                 Verdict::Answer(text) => self.reply(&flight.tag, text),
@@ -219,6 +223,9 @@ fn verdict(flight: &Flight, reading: Reading) -> Verdict {
         }
         // DONE was said, and nothing but the answer is missing.
         Whose::Client(Nature::Idles) => Verdict::Answer(b"OK Completed"),
+        Whose::Client(Nature::Waits | Nature::Reads) if flight.again >= AGAIN_MAX => {
+            Verdict::Answer(ANSWERED_IN_PART)
+        }
         Whose::Client(Nature::Waits) => Verdict::Again,
         Whose::Client(Nature::Reads) if flight.told => Verdict::Answer(ANSWERED_IN_PART),
         Whose::Client(Nature::Reads) => Verdict::Again,
