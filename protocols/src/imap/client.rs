@@ -94,8 +94,9 @@ impl Session {
         asked: usize,
         now: Instant,
     ) -> Progress {
-        let streams = matches!(command.verb, Verb::Append | Verb::Replace);
-        if streams && matches!(self.phase, Phase::User(_)) && !names_by_literal(command.verb, command.args) {
+        let is_user = matches!(self.phase, Phase::User(_));
+        let streams = is_user && matches!(command.verb, Verb::Append | Verb::Replace);
+        if streams && !names_by_literal(command.verb, command.args) {
             return self.act(command, line.len, now);
         }
         // The second literal of an APPEND is the message.
