@@ -21,6 +21,7 @@ use crate::proxy::{BackendId, Instant, Knowledge, ListPage, ListQuery, Reserved,
 const NOT_EVERYWHERE: &[u8] = b"NO [CANNOT] a server of these mailboxes cannot search several at once";
 /// Some servers were searched; what they found was told.
 const PARTLY: &[u8] = b"NO [UNAVAILABLE] not all servers could be searched: results are missing";
+const NOTHING_SELECTED: &[u8] = b"BAD Please select a mailbox first";
 const NOT_SUBSCRIBED: &[u8] =
     b"NO [CANNOT] name the mailboxes: subscribed ones are known to one server alone";
 
@@ -75,9 +76,13 @@ impl Esearch {
         if has(SourceKind::Subscribed) {
             return self.finish(NOT_SUBSCRIBED, cx);
         }
+        // Who names no source means the selected mailbox (RFC 7377).
+        if self.sources.is_empty() && cx.selected.is_none() {
+            return self.finish(NOTHING_SELECTED, cx);
+        }
         if has(SourceKind::Selected) {
             let Some(selected) = cx.selected else {
-                return self.finish(b"BAD Please select a mailbox first", cx);
+                return self.finish(NOTHING_SELECTED, cx);
             };
             self.servers.insert(selected.server.to_vec());
         }
