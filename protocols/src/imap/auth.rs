@@ -92,7 +92,7 @@ impl Session {
     }
 
     /// TLS towards the client is on, or is not.
-    pub(super) fn client_secured(&mut self, result: Result<TlsInfo, Box<str>>, _now: Instant) {
+    pub(super) fn client_secured(&mut self, result: Result<TlsInfo, Box<str>>) {
         match result {
             Ok(_) => {
                 if let Phase::Guest(guest) = &mut self.phase {

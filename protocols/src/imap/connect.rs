@@ -117,7 +117,7 @@ impl Session {
     /// An answer for a connection that is not logged in yet.
     pub(super) fn handle_backend_answer(&mut self, id: BackendId, answer: Answer, now: Instant) {
         match answer {
-            Answer::Opened(Ok(opened)) => self.opened(id, opened, now),
+            Answer::Opened(Ok(opened)) => self.opened(id, opened),
             Answer::Opened(Err(error)) => self.not_opened(id, &error, now),
             Answer::SaltedPassword(salted) => self.salted(id, salted, now),
             Answer::Found(_)
@@ -135,7 +135,7 @@ impl Session {
         }
     }
 
-    fn opened(&mut self, id: BackendId, opened: Opened, _now: Instant) {
+    fn opened(&mut self, id: BackendId, opened: Opened) {
         let nonce = self.nonce();
         let Some(at) = self.backend_at(id) else {
             // Given up in the meantime.

@@ -3,7 +3,7 @@
 //! ```text
 //!  Pause ──> Find ──> Connect ──> Select ──(nothing can have vanished)──────────────┐
 //!    ^────────┴──────────┴──────────┘ not now: later, until patience is over        │
-//!                                   └──> Apart ──> Enable ──> Examine ──> Telling ──┴──> Rejoined
+//!                                   └──> Apart ──> Enable ──> Examine ──> Tell ─────┴──> Rejoined
 //!                                            what vanished since? as many as told
 //! ```
 //! A client with QRESYNC is told the gap by the server: SELECT (QRESYNC) names what vanished. Any other

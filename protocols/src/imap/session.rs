@@ -6,7 +6,7 @@
 //!              ├── dispatch: answered here, or a Task               (User)
 //!              └── running: carries out what the task wants ──> connect: backend connections
 //! ```
-//! This file holds the state and the order of things; each arrow is a file with methods of
+//! This file holds the order of things, `state.rs` what they are; each arrow is a file with methods of
 //! [`Session`]. Two rules keep the client's stream whole: at most one connection is in the middle
 //! of a response to him (`speaking`), and nothing is authored while one is.
 
@@ -383,7 +383,7 @@ impl proxy::Session for Session {
             Event::Answer { id, answer } => self.handle_answer(id, answer, now),
             Event::Eof(Side::Client) | Event::Reset(Side::Client) => self.client_gone(),
             Event::Eof(Side::Backend(id)) | Event::Reset(Side::Backend(id)) => self.backend_gone(id, now),
-            Event::Switched { side: Side::Client, result } => self.client_secured(result, now),
+            Event::Switched { side: Side::Client, result } => self.client_secured(result),
             Event::Switched { side: Side::Backend(id), result } => self.backend_secured(id, result, now),
             Event::ForwardBroken { from, to, left } => self.forward_broken(from, to, left, now),
             Event::Stalled { from, .. } => self.stalled(from),
