@@ -1,6 +1,7 @@
 //! GETACL, MYRIGHTS and LISTRIGHTS: answered from the mailbox list (RFC 4314).
 
-use super::agenda::{Agenda, DENIED, NO_MAILBOX, internal, located};
+use super::agenda::{Agenda, internal, located};
+use super::answers::{ABSENT, DENIED};
 use super::grammar::AclArgs;
 use super::task::{Context, Line, News, Task, Want};
 use crate::mailbox::acl::{self, Rights};
@@ -52,7 +53,7 @@ impl AclTask {
         let policy = &cx.config.acl;
         let rights = acl::rights(&entry.acl, &entry.name, cx.identity, policy);
         if !rights.intersects(acl::VISIBLE) {
-            return Err(NO_MAILBOX);
+            return Err(ABSENT);
         }
         let mut out = Vec::with_capacity(64 + entry.acl.len());
         match self.question {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::answers::{BEING_MOVED, is_referral};
+use super::answers::{ABSENT, BEING_MOVED, UNAVAILABLE, is_referral};
 use super::grammar::{Response, Status, UntaggedKind, code, response};
 use super::offer::Offer;
 use super::task::{Context, Line, News, Want};
@@ -10,22 +10,6 @@ use crate::proxy::{BackendId, Entry, Finding, Freshness};
 use crate::wire::line as wire_line;
 use crate::wire::literal;
 use crate::wire::quote::{LiteralStyle, astring_out_as};
-
-/// The list cannot tell, or the mailbox is on its way.
-pub(super) const UNAVAILABLE: &[u8] = b"NO [UNAVAILABLE] mailbox temporarily unavailable";
-
-/// A server that is needed does not answer.
-pub(super) const SERVER_UNAVAILABLE: &[u8] = b"NO [UNAVAILABLE] Server(s) unavailable to complete operation";
-
-/// The mailbox is not there, or not for this user.
-pub(super) const NO_MAILBOX: &[u8] = b"NO Mailbox does not exist";
-
-/// The right is missing.
-pub(super) const DENIED: &[u8] = b"NO Permission denied";
-
-/// A command names messages by numbers that its client gave up (RFC 9586 section 3.1).
-pub(super) const UID_REQUIRED: &[u8] =
-    b"BAD [UIDREQUIRED] Message numbers are not allowed once UIDONLY is enabled";
 
 /// The wants of a task in their order.
 #[derive(Debug, Default)]
@@ -101,7 +85,7 @@ pub(super) fn home_news(news: News<'_>, cx: &Context<'_>, agenda: &mut Agenda) -
                 }
                 None => Some(Home::Unavailable),
             },
-            Err(NO_MAILBOX) => Some(Home::Nowhere),
+            Err(ABSENT) => Some(Home::Nowhere),
             // The list cannot tell at the moment: where it was last.
             Err(_) => match cx.home {
                 Some(server) => {
@@ -134,7 +118,7 @@ pub(super) fn is_partial(line: &[u8]) -> bool {
 pub(super) fn located(finding: Finding) -> Result<Entry, &'static [u8]> {
     match finding {
         Finding::Active(entry) => Ok(entry),
-        Finding::Absent => Err(NO_MAILBOX),
+        Finding::Absent => Err(ABSENT),
         Finding::Reserved { .. } | Finding::Unknown => Err(UNAVAILABLE),
     }
 }
@@ -147,7 +131,7 @@ pub(super) fn server_of<'a>(entry: &'a Entry, cx: &'a Context<'_>) -> Option<&'a
 
 /// The internal name of a mailbox as typed; what has none does not exist.
 pub(super) fn internal(typed: &[u8], cx: &Context<'_>) -> Result<Vec<u8>, &'static [u8]> {
-    cx.config.namespace.internal(typed, cx.identity).map_err(|_| NO_MAILBOX)
+    cx.config.namespace.internal(typed, cx.identity).map_err(|_| ABSENT)
 }
 
 /// What to route by for a mailbox as typed that its server looks up itself: `\Sent` is the user's mailbox

@@ -1,5 +1,5 @@
-//! What a client is answered where the server of a mailbox cannot be had or does not have it, which answers of servers
-//! say so, and what he is told while he waits.
+//! What commands are answered that do not go through, in Cyrus' words where it has any; which answers of servers say
+//! that a mailbox is elsewhere, and what a client is told while he waits for one.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use super::config::Config;
 use super::grammar::{Response, code, response};
 use super::text::push;
 
-/// The mailbox is proven not to be there.
+/// The mailbox is not there, or not for this user.
 pub(super) const ABSENT: &[u8] = b"NO Mailbox does not exist";
-/// The server cannot be reached.
+/// A server that is needed cannot be reached.
 pub(super) const UNREACHABLE: &[u8] = b"NO [UNAVAILABLE] Server(s) unavailable to complete operation";
 /// A command was sent whose fate is unknown.
 pub(super) const MAY_BE_DONE: &[u8] =
@@ -18,7 +18,18 @@ pub(super) const MAY_BE_DONE: &[u8] =
 pub(super) const BEING_MOVED: &[u8] = b"NO [UNAVAILABLE] mailbox is being moved";
 /// Somebody is about to make it, or it moves.
 pub(super) const RESERVED: &[u8] = b"NO [UNAVAILABLE] Mailbox is currently reserved";
-/// Nothing is known of it.
+/// The right is missing.
+pub(super) const DENIED: &[u8] = b"NO Permission denied";
+/// What was typed names no mailbox.
+pub(super) const INVALID_NAME: &[u8] = b"NO Invalid mailbox name";
+/// The command is about messages, and no mailbox is selected.
+pub(super) const SELECT_FIRST: &[u8] = b"BAD Please select a mailbox first";
+/// A command names messages by numbers that its client gave up (RFC 9586 section 3.1).
+pub(super) const UID_REQUIRED: &[u8] =
+    b"BAD [UIDREQUIRED] Message numbers are not allowed once UIDONLY is enabled";
+/// The list cannot tell, or the mailbox is on its way.
+pub(super) const UNAVAILABLE: &[u8] = b"NO [UNAVAILABLE] mailbox temporarily unavailable";
+/// Nothing is known of the list.
 pub(super) const UNKNOWN: &[u8] = b"NO [UNAVAILABLE] mailbox list temporarily unavailable";
 
 /// What a client is told who waits.

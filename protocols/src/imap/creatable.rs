@@ -4,6 +4,7 @@
 //! response code \[TRYCREATE\]" (RFC 9051 section 6.3.12). It is certain where the nearest parent does
 //! not give the right `k`, and where there is no parent: only administrators create at the top.
 
+use super::answers::ABSENT;
 use super::task::{Context, Want};
 use crate::mailbox::acl::{self, Rights};
 use crate::mailbox::names;
@@ -11,9 +12,6 @@ use crate::proxy::{Finding, Freshness};
 
 /// The answer where it is not certain.
 pub(super) const TRY_CREATE: &[u8] = b"NO [TRYCREATE] Mailbox does not exist";
-/// The answer where it is.
-const CERTAINLY_NOT: &[u8] = b"NO Mailbox does not exist";
-
 /// The look-ups of the parents of a name, nearest first.
 #[derive(Debug)]
 pub(super) struct Creatable {
@@ -44,7 +42,7 @@ impl Creatable {
         match finding {
             Finding::Active(parent) => {
                 let rights = acl::rights(&parent.acl, &parent.name, cx.identity, &cx.config.acl);
-                Verdict::Answer(if rights.contains(Rights::K) { TRY_CREATE } else { CERTAINLY_NOT })
+                Verdict::Answer(if rights.contains(Rights::K) { TRY_CREATE } else { ABSENT })
             }
             Finding::Reserved { .. } | Finding::Unknown => Verdict::Answer(TRY_CREATE),
             Finding::Absent => self.next_parent(),
@@ -54,7 +52,7 @@ impl Creatable {
     fn next_parent(&mut self) -> Verdict {
         match self.parents.next() {
             Some(name) => Verdict::Ask(Want::Find { name, freshness: Freshness::Snapshot }),
-            None => Verdict::Answer(CERTAINLY_NOT),
+            None => Verdict::Answer(ABSENT),
         }
     }
 }

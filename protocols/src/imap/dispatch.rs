@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::acl::{AclQuestion, AclTask};
+use super::answers::{DENIED, INVALID_NAME, SELECT_FIRST};
 use super::append::Append;
 use super::backend::Backend;
 use super::copy::{Action, By, CopyTask};
@@ -153,7 +154,7 @@ impl Session {
                 Ok(passing::at_home(command, inbox))
             }
             verb if needs_selected(verb) => Err(Refusal::bad("BAD Please select a mailbox first".into())),
-            verb if is_between_servers(verb) => Err(Refusal::no(b"NO Permission denied")),
+            verb if is_between_servers(verb) => Err(Refusal::no(DENIED)),
             _ => Err(Refusal::bad("BAD Unrecognized command".into())),
         }
     }
@@ -181,7 +182,7 @@ impl Session {
     fn begin_append(&self, command: &Command<'_>) -> Begun {
         let head = self.arguments(command, append_head)?;
         let Ok(name) = self.place(&head.mailbox) else {
-            return Ok(Box::new(Append::refused(head.rest, b"NO Invalid mailbox name")));
+            return Ok(Box::new(Append::refused(head.rest, INVALID_NAME)));
         };
         let append = Box::new(Append::new(name.clone(), &head.mailbox, head.rest));
         let kind = Kind::Appends(head.rest.to_vec());
@@ -204,10 +205,10 @@ impl Session {
         let (message, head) = self.arguments(command, replace_head)?;
         let append = match self.internal(&head.mailbox) {
             _ if self.selected.is_none() => {
-                return Ok(Box::new(Append::refused(head.rest, b"BAD Please select a mailbox first")));
+                return Ok(Box::new(Append::refused(head.rest, SELECT_FIRST)));
             }
             Ok(name) => Append::new(name, &head.mailbox, head.rest),
-            Err(_) => return Ok(Box::new(Append::refused(head.rest, b"NO Invalid mailbox name"))),
+            Err(_) => return Ok(Box::new(Append::refused(head.rest, INVALID_NAME))),
         };
         let message = [if command.uid { b"UID ".as_slice() } else { b"" }, message].concat();
         Ok(Box::new(Replace::new(message, append)))
@@ -359,7 +360,7 @@ impl Session {
     }
 
     fn begin_metadata(&self, command: &Command<'_>) -> Begun {
-        let identity = self.identity().ok_or_else(|| Refusal::no(b"NO Permission denied"))?;
+        let identity = self.identity().ok_or_else(|| Refusal::no(DENIED))?;
         let scope = metadata::Scope { namespace: &self.config.namespace, identity: &identity };
         let task = if command.verb == Verb::GetMetadata {
             metadata::get(&self.arguments(command, getmetadata_args)?, &scope)
@@ -396,7 +397,7 @@ impl Session {
 
     /// The internal name of a mailbox as typed.
     fn internal(&self, typed: &[u8]) -> Result<Vec<u8>, Refusal> {
-        let invalid = || Refusal::no(b"NO Invalid mailbox name");
+        let invalid = || Refusal::no(INVALID_NAME);
         let identity = self.identity().ok_or_else(invalid)?;
         self.config.namespace.internal(typed, &identity).map_err(|_| invalid())
     }

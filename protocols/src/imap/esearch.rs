@@ -10,9 +10,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::agenda::{
-    Agenda, SERVER_UNAVAILABLE, UNAVAILABLE, aside_of, internal, result_line, result_of, server_of,
-};
+use super::agenda::{Agenda, aside_of, internal, result_line, result_of, server_of};
+use super::answers::{SELECT_FIRST, UNAVAILABLE, UNREACHABLE};
 use super::grammar::{EsearchArgs, Response, SourceKind, Status, response};
 use super::offer::Offer;
 use super::task::{Context, Line, News, Task, Want};
@@ -21,7 +20,6 @@ use crate::proxy::{BackendId, Instant, Knowledge, ListPage, ListQuery, Reserved,
 const NOT_EVERYWHERE: &[u8] = b"NO [CANNOT] a server of these mailboxes cannot search several at once";
 /// Some servers were searched; what they found was told.
 const PARTLY: &[u8] = b"NO [UNAVAILABLE] not all servers could be searched: results are missing";
-const NOTHING_SELECTED: &[u8] = b"BAD Please select a mailbox first";
 const NOT_SUBSCRIBED: &[u8] =
     b"NO [CANNOT] name the mailboxes: subscribed ones are known to one server alone";
 
@@ -78,11 +76,11 @@ impl Esearch {
         }
         // Who names no source means the selected mailbox (RFC 7377).
         if self.sources.is_empty() && cx.selected.is_none() {
-            return self.finish(NOTHING_SELECTED, cx);
+            return self.finish(SELECT_FIRST, cx);
         }
         if has(SourceKind::Selected) {
             let Some(selected) = cx.selected else {
-                return self.finish(NOTHING_SELECTED, cx);
+                return self.finish(SELECT_FIRST, cx);
             };
             self.servers.insert(selected.server.to_vec());
         }
@@ -149,7 +147,7 @@ impl Esearch {
 
     fn search(&mut self, cx: &Context<'_>) {
         if self.connected.is_empty() {
-            return self.finish(SERVER_UNAVAILABLE, cx);
+            return self.finish(UNREACHABLE, cx);
         }
         if !self.connected.iter().all(|id| cx.offer(*id).has(Offer::MULTISEARCH)) {
             return self.finish(NOT_EVERYWHERE, cx);

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::agenda::{result_line, result_of};
-use super::answers::{ABSENT, UNREACHABLE};
+use super::answers::{ABSENT, DENIED, UNKNOWN, UNREACHABLE};
 use super::config::ServerSelection;
 use super::deeds::Below;
 use super::grammar::Status;
@@ -18,11 +18,6 @@ use super::task::{Context, Line, News, Task, Want};
 use super::text::{astring, name_out, push};
 use crate::mailbox::names;
 use crate::proxy::{BackendId, Finding, Freshness, HomeNews, Instant, Side};
-
-const PERMISSION_DENIED: &[u8] = b"NO Permission denied";
-
-/// The list cannot tell.
-const LIST_UNAVAILABLE: &[u8] = b"NO [UNAVAILABLE] mailbox list temporarily unavailable";
 
 /// `verb name rest`, to the server of a mailbox.
 pub(super) fn on_mailbox(
@@ -80,7 +75,7 @@ pub(super) fn rename(
         return Ok(Box::new(routed.doing(does).renaming(&args.old, &args.new)));
     };
     if !is_admin {
-        return Err(PERMISSION_DENIED);
+        return Err(DENIED);
     }
     if old != new {
         return Err(b"NO Cross-server or cross-partition move w/rename not supported");
@@ -95,7 +90,7 @@ pub(super) fn rename(
 /// The text of the answer.
 pub(super) fn xfer(args: &XferArgs<'_>, name: Vec<u8>, is_admin: bool) -> Result<Box<Routed>, &'static [u8]> {
     if !is_admin {
-        return Err(PERMISSION_DENIED);
+        return Err(DENIED);
     }
     if args.mailbox.iter().any(|byte| matches!(byte, b'*' | b'%')) {
         return Err(b"NO [CANNOT] XFER moves one mailbox here: name it without wildcards");
@@ -173,7 +168,7 @@ impl Create {
                     || named.version.is_some()
             });
         if is_placed && !is_admin {
-            return Err(PERMISSION_DENIED);
+            return Err(DENIED);
         }
         let command = create_command(args);
         let server = args
@@ -232,7 +227,7 @@ impl Create {
                 self.step = CreateStep::AskParent;
             }
             Finding::Unknown => {
-                self.step = CreateStep::Refuse(LIST_UNAVAILABLE);
+                self.step = CreateStep::Refuse(UNKNOWN);
             }
         }
     }
@@ -318,7 +313,7 @@ impl Task for Create {
                 self.step = CreateStep::AskParent;
             }
             (CreateStep::ExpectBarrier, News::Barrier(Err(_))) => {
-                self.step = CreateStep::Refuse(LIST_UNAVAILABLE);
+                self.step = CreateStep::Refuse(UNKNOWN);
             }
             _ => {}
         }
@@ -442,7 +437,7 @@ impl Subscribe {
             }
             Finding::Reserved { .. } => self.send_home(),
             Finding::Absent => self.step = SubscribeStep::Answer(ABSENT.to_vec()),
-            Finding::Unknown => self.step = SubscribeStep::Answer(LIST_UNAVAILABLE.to_vec()),
+            Finding::Unknown => self.step = SubscribeStep::Answer(UNKNOWN.to_vec()),
         }
     }
 

@@ -12,9 +12,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::agenda::{
-    Agenda, SERVER_UNAVAILABLE, aside_of, internal, is_partial, result_line, result_of, string_for,
-};
+use super::agenda::{Agenda, aside_of, internal, is_partial, result_line, result_of, string_for};
+use super::answers::UNREACHABLE;
 use super::grammar::{ListArgs, Response, Status, UntaggedKind, response, responses};
 use super::list::{CHUNK_BYTES, SUBSCRIPTION_BYTES_MAX};
 use super::route::{Arrival, Route};
@@ -125,7 +124,7 @@ impl LsubTask {
 
     /// Answers with what the home told last.
     fn handle_copy(&mut self, copy: &HomeCopy, cx: &Context<'_>) {
-        let Some(names) = &copy.subscribed else { return self.finish(cx, SERVER_UNAVAILABLE) };
+        let Some(names) = &copy.subscribed else { return self.finish(cx, UNREACHABLE) };
         let policy = &cx.config.commands;
         let begins_below = self.pattern.first() == Some(&cx.config.namespace.separator);
         let is_alone = policy.ignore_reference && !begins_below;
@@ -281,7 +280,7 @@ impl Task for LsubTask {
                 if *home == lost =>
             {
                 match self.has_told {
-                    true => self.finish(cx, SERVER_UNAVAILABLE),
+                    true => self.finish(cx, UNREACHABLE),
                     false => self.recall(),
                 }
             }

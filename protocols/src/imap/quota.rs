@@ -1,10 +1,8 @@
 //! GETQUOTA and SETQUOTA, for administrators (RFC 9208): to the one server that has the whole tree.
 //! GETQUOTAROOT needs no more than the server of its mailbox.
 
-use super::agenda::{
-    Agenda, DENIED, NO_MAILBOX, SERVER_UNAVAILABLE, UNAVAILABLE, aside_of, internal, result_line, result_of,
-};
-use super::answers::{BEING_MOVED, MAY_BE_DONE, is_elsewhere};
+use super::agenda::{Agenda, aside_of, internal, result_line, result_of};
+use super::answers::{ABSENT, BEING_MOVED, DENIED, MAY_BE_DONE, UNAVAILABLE, UNREACHABLE, is_elsewhere};
 use super::grammar::Status;
 use super::grammar::args::SetQuotaArgs;
 use super::task::{Context, Line, News, Task, Want};
@@ -70,7 +68,7 @@ impl QuotaTask {
     pub fn get(root: &[u8]) -> QuotaTask {
         let mut command = b"GETQUOTA ".to_vec();
         astring_out_as(&mut command, root, LiteralStyle::NonSynchronising);
-        QuotaTask::new(root, command, b"NO Quota root does not exist", SERVER_UNAVAILABLE)
+        QuotaTask::new(root, command, b"NO Quota root does not exist", UNREACHABLE)
     }
 
     /// Begins a SETQUOTA. Resources that are not named are the backend's business, as is a `+`.
@@ -88,7 +86,7 @@ impl QuotaTask {
         }
         command.push(b')');
         let root = args.root.strip_prefix(b"+").unwrap_or(&args.root);
-        QuotaTask::new(root, command, NO_MAILBOX, MAY_BE_DONE)
+        QuotaTask::new(root, command, ABSENT, MAY_BE_DONE)
     }
 
     fn new(root: &[u8], mut command: Vec<u8>, absent: &'static [u8], lost: &'static [u8]) -> QuotaTask {
@@ -242,7 +240,7 @@ impl Task for QuotaTask {
                 self.agenda.send(backend, line);
                 self.phase = Phase::Relaying(backend);
             }
-            (Phase::ExpectBackend, News::Backend(Err(_))) => self.finish(cx, SERVER_UNAVAILABLE),
+            (Phase::ExpectBackend, News::Backend(Err(_))) => self.finish(cx, UNREACHABLE),
             (Phase::Relaying(backend), News::Lost(lost)) if lost == backend => {
                 self.finish(cx, self.lost);
             }

@@ -7,7 +7,8 @@
 //! ```
 //! The old message goes only when the new one is stored, and by its UID alone.
 
-use super::agenda::{Agenda, UID_REQUIRED, aside_of, located, result_of};
+use super::agenda::{Agenda, aside_of, located, result_of};
+use super::answers::{DENIED, SELECT_FIRST, UID_REQUIRED};
 use super::append::{Append, Passage};
 use super::grammar::responses::FetchItems;
 use super::grammar::{Response, Status, UntaggedKind, response};
@@ -68,7 +69,7 @@ impl Replace {
     }
 
     fn start(&mut self, cx: &Context<'_>) {
-        let Some(selected) = cx.selected else { return self.refuse(b"BAD Please select a mailbox first") };
+        let Some(selected) = cx.selected else { return self.refuse(SELECT_FIRST) };
         if cx.enabled.uidonly && !self.message.starts_with(b"UID ") {
             return self.refuse(UID_REQUIRED);
         }
@@ -95,7 +96,7 @@ impl Replace {
         };
         let rights = acl::rights(&entry.acl, &entry.name, cx.identity, &cx.config.acl);
         if !rights.contains(Rights::T.union(Rights::E)) {
-            return self.refuse(b"NO Permission denied");
+            return self.refuse(DENIED);
         }
         let mut line = Vec::new();
         cx.own_tag(FETCH, &mut line);

@@ -11,7 +11,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::agenda::{Agenda, SERVER_UNAVAILABLE, UNAVAILABLE, aside_of, is_partial, result_of, server_of};
+use super::agenda::{Agenda, aside_of, is_partial, result_of, server_of};
+use super::answers::{UNAVAILABLE, UNREACHABLE};
 use super::grammar::url::ImapUrl;
 use super::grammar::{FetchedUrl, Status};
 use super::route::{Arrival, Route};
@@ -350,8 +351,8 @@ impl Task for ResetKeys {
                 self.agenda.send(id, line);
                 self.phase = Phase::ExpectReply(id);
             }
-            (Phase::ExpectBackend, News::Backend(Err(_))) => self.finish(SERVER_UNAVAILABLE, cx),
-            (Phase::ExpectReply(id), News::Lost(lost)) if id == lost => self.finish(SERVER_UNAVAILABLE, cx),
+            (Phase::ExpectBackend, News::Backend(Err(_))) => self.finish(UNREACHABLE, cx),
+            (Phase::ExpectReply(id), News::Lost(lost)) if id == lost => self.finish(UNREACHABLE, cx),
             _ => {}
         }
     }

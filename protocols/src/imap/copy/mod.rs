@@ -14,10 +14,12 @@ mod ledger;
 mod tests;
 
 use super::agenda::{
-    Agenda, DENIED, NO_MAILBOX, SERVER_UNAVAILABLE, UID_REQUIRED, UNAVAILABLE, aside_of, internal, located,
-    place, result_line, result_of, server_of, string_for,
+    Agenda, aside_of, internal, located, place, result_line, result_of, server_of, string_for,
 };
-use super::answers::{BEING_MOVED, is_elsewhere, is_referral};
+use super::answers::{
+    ABSENT, BEING_MOVED, DENIED, SELECT_FIRST, UID_REQUIRED, UNAVAILABLE, UNREACHABLE, is_elsewhere,
+    is_referral,
+};
 use super::creatable::{Creatable, Verdict};
 use super::grammar::{CopyArgs, Status};
 use super::offer::Offer;
@@ -114,7 +116,7 @@ impl CopyTask {
 
     fn start(&mut self, cx: &Context<'_>) {
         if cx.selected.is_none() {
-            return self.finish(cx, b"BAD Please select a mailbox first");
+            return self.finish(cx, SELECT_FIRST);
         }
         if cx.enabled.uidonly && self.request.by == By::Sequence {
             return self.finish(cx, UID_REQUIRED);
@@ -131,8 +133,8 @@ impl CopyTask {
     fn handle_destination(&mut self, finding: Finding, cx: &Context<'_>) {
         let entry = match located(finding) {
             Ok(entry) => entry,
-            Err(NO_MAILBOX) if self.held.is_some() => return self.finish_held(cx),
-            Err(NO_MAILBOX) => return self.finish_absent(cx),
+            Err(ABSENT) if self.held.is_some() => return self.finish_held(cx),
+            Err(ABSENT) => return self.finish_absent(cx),
             Err(refusal) => return self.finish(cx, refusal),
         };
         let (Some(server), Some(selected)) = (server_of(&entry, cx), cx.selected) else {
@@ -198,7 +200,7 @@ impl CopyTask {
     }
 
     fn finish_held(&mut self, cx: &Context<'_>) {
-        let result = self.held.take().unwrap_or_else(|| NO_MAILBOX.to_vec());
+        let result = self.held.take().unwrap_or_else(|| ABSENT.to_vec());
         self.finish(cx, &result);
     }
 
@@ -344,11 +346,11 @@ impl Task for CopyTask {
             }
             (News::Found(finding), Phase::ExpectMissed) => self.handle_missed(&finding, cx),
             (News::Found(finding), Phase::ExpectSource { server }) => self.handle_source(finding, server, cx),
-            (News::Backend(Err(_)), Phase::ExpectBackend) => self.finish(cx, SERVER_UNAVAILABLE),
+            (News::Backend(Err(_)), Phase::ExpectBackend) => self.finish(cx, UNREACHABLE),
             (News::Backend(Ok(destination)), Phase::ExpectBackend) => self.begin(destination, cx),
             (News::Intended, Phase::ExpectIntended(destination)) => self.cross(destination, cx),
             (News::Lost(lost), Phase::ExpectIntended(destination)) if lost == destination => {
-                self.finish(cx, SERVER_UNAVAILABLE);
+                self.finish(cx, UNREACHABLE);
             }
             (News::Lost(lost), Phase::Relaying(backend)) if lost == backend => {
                 self.finish(

@@ -3,7 +3,8 @@
 
 use super::row::special_uses;
 use super::{ListTask, Phase, SUBSCRIPTION_BYTES_MAX};
-use crate::imap::agenda::{Home, SERVER_UNAVAILABLE, aside_of, is_partial, result_of};
+use crate::imap::agenda::{Home, aside_of, is_partial, result_of};
+use crate::imap::answers::UNREACHABLE;
 use crate::imap::grammar::{Response, Status, UntaggedKind, response, responses};
 use crate::imap::task::{Context, Line, Want};
 use crate::proxy::{BackendId, HomeCopy, HomeNews};
@@ -100,7 +101,7 @@ impl ListTask {
         let home: Box<[u8]> = cx.home.unwrap_or(b"of the INBOX").into();
         self.asked.insert(home.clone());
         if self.options.returns_subscribed() && !self.is_told_subscriptions {
-            let Some(names) = &copy.subscribed else { return self.finish(cx, SERVER_UNAVAILABLE) };
+            let Some(names) = &copy.subscribed else { return self.finish(cx, UNREACHABLE) };
             self.told.subscribed.extend(names.iter().cloned());
             self.recalled = Some(home.clone());
         }

@@ -27,9 +27,10 @@ pub(super) mod wanted;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::agenda::{Agenda, UNAVAILABLE, aside_of, home_news, result_line, seek_home};
+use super::agenda::{Agenda, aside_of, home_news, result_line, seek_home};
 use super::grammar::{ListArgs, Status};
 use super::task::{Context, Line, News, Task, Want};
+use crate::imap::answers::UNAVAILABLE;
 use crate::mailbox::Pattern;
 use crate::proxy::{AUTHORED_BYTES_MAX, BackendId, Instant, Knowledge, ListPage, Side};
 

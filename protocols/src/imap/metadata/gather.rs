@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::{SERVER_ENTRY, Scope};
-use crate::imap::agenda::{Agenda, UNAVAILABLE, aside_of, located};
-use crate::imap::answers::is_elsewhere;
+use crate::imap::agenda::{Agenda, aside_of, located};
+use crate::imap::answers::{UNAVAILABLE, is_elsewhere};
 use crate::imap::list::CHUNK_BYTES;
 use crate::imap::list::fan::Fan;
 use crate::imap::list::walk::{Dav, Row, Walk};

@@ -1,8 +1,7 @@
 //! A metadata command about the server, for the user's home.
 
-use crate::imap::agenda::{
-    Agenda, DENIED, Home, SERVER_UNAVAILABLE, aside_of, home_news, result_of, seek_home,
-};
+use crate::imap::agenda::{Agenda, Home, aside_of, home_news, result_of, seek_home};
+use crate::imap::answers::{DENIED, UNREACHABLE};
 use crate::imap::routed::Effect;
 use crate::imap::task::{Context, Line, News, Task, Want};
 use crate::proxy::{BackendId, Instant, Side};
@@ -39,7 +38,7 @@ impl Global {
                 self.agenda.send(backend, [cx.tag, b" ", &self.command].concat());
                 self.phase = GlobalPhase::Relaying(backend);
             }
-            (Home::Unavailable, _) => self.finish(cx, SERVER_UNAVAILABLE),
+            (Home::Unavailable, _) => self.finish(cx, UNREACHABLE),
             (Home::Nowhere, Some(server)) if self.phase == GlobalPhase::ExpectHome => {
                 self.agenda.want(Want::Backend { server: server.as_bytes().to_vec() });
                 self.phase = GlobalPhase::ExpectAny;
@@ -65,7 +64,7 @@ impl Task for Global {
                 }
             }
             (GlobalPhase::Relaying(backend), News::Lost(lost)) if lost == backend => {
-                self.finish(cx, SERVER_UNAVAILABLE);
+                self.finish(cx, UNREACHABLE);
             }
             (GlobalPhase::Start | GlobalPhase::Relaying(_) | GlobalPhase::Over, _) => {}
         }

@@ -17,11 +17,11 @@ mod tests;
 
 use std::sync::Arc;
 
-use super::agenda::NO_MAILBOX;
 use super::folder::on_mailbox;
 use super::grammar::args::{AnnotationArgs, Depth, GetMetadataArgs, SetMetadataArgs};
 use super::routed::Effect;
 use super::task::Task;
+use crate::imap::answers::ABSENT;
 use crate::mailbox::{Identity, Namespace};
 use crate::wire::quote::astring_out_as;
 use crate::wire::{LiteralStyle, line, literal};
@@ -112,7 +112,7 @@ fn is_pattern(mailbox: &[u8]) -> bool {
 }
 
 fn internal(typed: &[u8], scope: &Scope<'_>) -> Result<Vec<u8>, &'static [u8]> {
-    scope.namespace.internal(typed, scope.identity).map_err(|_| NO_MAILBOX)
+    scope.namespace.internal(typed, scope.identity).map_err(|_| ABSENT)
 }
 
 /// `string`, or `(string string ...)`.

@@ -24,13 +24,12 @@ use std::collections::BTreeSet;
 use plan::{NoPlan, Planning};
 use wishes::{Notified, Plan, Wishes};
 
-use super::agenda::{
-    Agenda, Home, UNAVAILABLE, aside_of, home_news, is_partial, result_line, result_of, seek_home,
-};
+use super::agenda::{Agenda, Home, aside_of, home_news, is_partial, result_line, result_of, seek_home};
 use super::grammar::{EventGroup, Response, SourceKind, Status, UntaggedKind, response, responses};
 use super::offer::Offer;
 use super::task::{Context, Line, News, Task, Want};
 use super::text::push;
+use crate::imap::answers::UNAVAILABLE;
 use crate::proxy::{BackendId, Instant, ListPage, Side};
 
 pub(super) use listening::STIR_EVERY;
