@@ -1,7 +1,7 @@
 //! Moves users from backend to backend, as Cyrus' XFER does it.
 //!
 //! ```text
-//!  Deactivating ──all──> Closed ──time──> the mailboxes change servers ──> Activating ──all──> Resting
+//!  Deactivating ──all──> Closed ──time──> the mailboxes change servers ──> Activating ──all──> (at home)
 //!  RESERVED at the master; nobody opens them while closed                  ACTIVE at the other server
 //! ```
 //! A step that the master did not answer is asked for again: it stays moved half until that is done.

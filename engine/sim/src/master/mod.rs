@@ -5,8 +5,11 @@
 //! without a word; streams tell all changes in the order of their commits; a barrier is exact, also
 //! through a slave that is followed; all lists are equal in the end.
 
+mod faults;
+mod judge;
 mod life;
 mod line;
+mod outcome;
 mod watcher;
 mod writer;
 
@@ -16,8 +19,7 @@ use std::time::Duration;
 use mupdate::directory::{self, Directory, Effect, Ticket, Wait};
 use mupdate::master::Role;
 use protocols::proxy::{
-    Answer, Change, ChangePage, DirectoryAnswer, DirectoryQuestion, Entry, Instant, Knowledge, Location,
-    Origin, Session,
+    Answer, Change, ChangePage, DirectoryAnswer, DirectoryQuestion, Entry, Instant, Location, Origin, Session,
 };
 
 use crate::dice::Dice;
@@ -30,6 +32,8 @@ use crate::stored::Stored;
 use life::{Life, Picture, mark_of};
 use watcher::{Manner, Watcher};
 use writer::Writer;
+
+pub use outcome::Outcome;
 
 /// Slaves of ours. The first is followed by the last [`CASCADED`].
 const SLAVES: usize = 10;
@@ -45,66 +49,17 @@ const WATCHERS_FROM: usize = 100;
 /// Faults and changes happen until then.
 const FAULTS_END: Instant = Instant(4_000_000_000);
 
-/// Who is not in step so long after that never will be.
-const CALM: Duration = Duration::from_secs(120);
-
-/// Between two looks at whether all are in step.
-const LOOK: Duration = Duration::from_millis(250);
-
 /// Between two throws of the dice.
 const TICK: Duration = Duration::from_millis(20);
 
-/// A start takes longer than any delivery on its way.
-const DOWN_MIN: Duration = Duration::from_millis(60);
-
 /// Turns of a world; past it something spins.
 const TURNS_MAX: u64 = 1_000_000;
-
-/// Octets that may stand unread in a connection: what the window of the network lets through.
-const INBOX_BYTES_MAX: usize = 96 * 1024;
 
 /// The ticket of a question that the world asks for itself.
 const NEWS: u64 = u64::MAX;
 
 /// Tickets of the barriers that it asks for.
 const PROBES_FROM: u64 = 1 << 60;
-
-/// What came of a world.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// What must not happen and did.
-    pub violations: Vec<String>,
-    /// Changes that were acknowledged.
-    pub acknowledged: usize,
-    /// Requests that were refused, by the rules or by a disk that failed.
-    pub refused: usize,
-    /// Faults that were done.
-    pub faults: usize,
-    /// Times that a slave went on without the whole list.
-    pub resumed: usize,
-    /// Changes that subscribers were told, each held against the order of commits.
-    pub told: usize,
-    /// Barriers of subscribers and slaves that were found exact.
-    pub barriers: usize,
-    /// Subscribers that were sent away with BYE.
-    pub byes: usize,
-    /// Turns that were taken.
-    pub turns: u64,
-}
-
-impl Outcome {
-    /// Adds another world's.
-    pub fn add(&mut self, other: &Outcome) {
-        self.acknowledged += other.acknowledged;
-        self.refused += other.refused;
-        self.faults += other.faults;
-        self.resumed += other.resumed;
-        self.told += other.told;
-        self.barriers += other.barriers;
-        self.byes += other.byes;
-        self.turns += other.turns;
-    }
-}
 
 /// Whether a process runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -436,149 +391,6 @@ impl World {
         slave.host.directory.wait(Ticket(self.next_probe), Wait::Barrier, self.now);
         self.next_probe += 1;
         self.wake(self.now, Owner::Frontend(n));
-    }
-
-    fn fault(&mut self) {
-        self.outcome.faults += 1;
-        let pause = DOWN_MIN + self.dice.time(Duration::from_millis(1500));
-        let (now, until) = (self.now, self.now + pause);
-        let slave = self.dice.below(SLAVES);
-        match self.dice.below(12) {
-            0..3 if self.state == State::Up => {
-                self.note(|| format!("the master dies until {}", until.0 / 1_000));
-                self.net.reset_all(Owner::Master, now);
-                if let Some(write) = self.master.disk.lose_power(&mut self.dice) {
-                    self.master.stored.take(write);
-                }
-                self.state = State::Down(until);
-            }
-            3 if self.state == State::Up => {
-                self.note(|| "the master says BYE".to_owned());
-                let soon = now + Duration::from_millis(100);
-                self.master.carrier.driver.drain(soon);
-                self.state = State::Leaving(soon);
-                self.wake(now, Owner::Master);
-            }
-            4 if self.state == State::Up => {
-                self.note(|| "the master stands still".to_owned());
-                self.state = State::Frozen(until);
-            }
-            5 | 6 if self.slaves[slave].state == State::Up => {
-                self.note(|| format!("slave {slave} dies"));
-                self.net.reset_all(Owner::Frontend(slave), now);
-                let slave = &mut self.slaves[slave];
-                if let Some(write) = slave.host.disk.lose_power(&mut self.dice) {
-                    slave.host.stored.take(write);
-                }
-                slave.probes.clear();
-                slave.state = State::Down(until);
-            }
-            7 | 8 if self.slaves[slave].state == State::Up => {
-                self.note(|| format!("slave {slave} stands still"));
-                self.slaves[slave].state = State::Frozen(until);
-            }
-            9 => self.net.reset_all(Owner::Frontend(slave), now),
-            10 => self.net.reset_all(Owner::Client(self.dice.below(WRITERS)), now),
-            _ => self.net.reset_all(Owner::Client(WATCHERS_FROM + self.dice.below(MANNERS.len())), now),
-        }
-    }
-
-    /// Whose time has come goes on, or stops, or is started again.
-    fn come_back(&mut self) {
-        let is_due = |state: State, now| state.until().is_some_and(|at| at <= now);
-        if is_due(self.state, self.now) {
-            match self.state {
-                State::Leaving(_) => {
-                    self.net.reset_all(Owner::Master, self.now);
-                    // A clean stop waits for what is being written, and writes what waits.
-                    self.master.disk = Disk::default();
-                    self.state = State::Down(self.now + DOWN_MIN);
-                }
-                State::Down(_) => {
-                    self.master = started_master(self.master.stored.clone(), self.disk);
-                    let stored = &self.master.stored;
-                    let picture = Picture::of(stored.entries.values().cloned());
-                    self.lives.push(Life::begin(picture, stored.sequence));
-                    self.state = State::Up;
-                    self.note(|| "the master is started".to_owned());
-                }
-                State::Frozen(_) | State::Up => self.state = State::Up,
-            }
-            self.wake(self.now, Owner::Master);
-        }
-        for n in 0..SLAVES {
-            if !is_due(self.slaves[n].state, self.now) {
-                continue;
-            }
-            if let State::Down(_) = self.slaves[n].state {
-                let stored = self.slaves[n].host.stored.clone();
-                self.outcome.resumed += self.slaves[n].host.resumed;
-                self.slaves[n].host = self.started_slave(n, stored);
-            }
-            self.slaves[n].state = State::Up;
-            self.wake(self.now, Owner::Frontend(n));
-        }
-    }
-
-    /// Everybody is there and in step, or had time enough.
-    fn is_over(&mut self) -> bool {
-        if self.now < self.next_look {
-            return false;
-        }
-        // Lists are compared as a whole: not at every tick.
-        self.next_look = self.now + LOOK;
-        self.now >= FAULTS_END + CALM || self.laggards().is_empty()
-    }
-
-    /// Who is not in step.
-    fn laggards(&self) -> Vec<String> {
-        let mut laggards = Vec::new();
-        if self.state != State::Up {
-            laggards.push("the master is not there".to_owned());
-        }
-        let mark = self.lives[self.lives.len() - 1].picture.mark();
-        for (n, slave) in self.slaves.iter().enumerate() {
-            let knowledge = slave.host.directory.knowledge();
-            let is_equal = mark_of(&slave.host.directory.published().load().list) == mark;
-            if knowledge != Knowledge::Live || !is_equal {
-                laggards.push(format!("slave {n} is {knowledge:?}, its list is equal: {is_equal}"));
-            }
-        }
-        let watchers = self.watchers.iter().zip(MANNERS).filter(|(watcher, _)| !watcher.is_done(&self.lives));
-        laggards.extend(watchers.map(|(_, manner)| format!("a {manner:?} subscriber is behind")));
-        let writers = self.writers.iter().filter(|writer| !writer.is_idle());
-        laggards.extend(writers.map(|_| "a backend waits for an answer".to_owned()));
-        laggards
-    }
-
-    fn judge(&mut self) {
-        self.outcome.violations.extend(self.laggards());
-        if self.outcome.turns >= TURNS_MAX {
-            self.violation(format!("{TURNS_MAX} turns and no end"));
-        }
-        if self.net.inbox_bytes_seen_max > INBOX_BYTES_MAX {
-            self.violation(format!("{} octets stood unread", self.net.inbox_bytes_seen_max));
-        }
-        let life = &self.lives[self.lives.len() - 1];
-        let mark = mark_of(&self.master.directory.published().load().list);
-        let disk = Picture::of(self.master.stored.entries.values().cloned()).mark();
-        if mark != life.picture.mark() || disk != mark {
-            self.violation("the list, the disk and the changes of the master differ".to_owned());
-        }
-        let outcome = &mut self.outcome;
-        for writer in &mut self.writers {
-            writer.judge(&self.master.stored);
-            outcome.violations.append(&mut writer.violations);
-            outcome.acknowledged += writer.acknowledged;
-            outcome.refused += writer.refused;
-        }
-        for watcher in &mut self.watchers {
-            outcome.violations.append(&mut watcher.violations);
-            outcome.told += watcher.told;
-            outcome.barriers += watcher.barriers;
-            outcome.byes += watcher.byes;
-        }
-        outcome.resumed += self.slaves.iter().map(|slave| slave.host.resumed).sum::<usize>();
     }
 }
 
