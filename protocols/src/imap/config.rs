@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bulletin::Bulletin;
-use crate::login::attempt::Rules;
+use crate::login::rules::Rules;
 use crate::mailbox::Namespace;
 use crate::mailbox::acl::Policy;
 use crate::places::Places;

@@ -8,106 +8,14 @@
 //! ```
 //! It knows no protocol: messages are decoded, commands and replies are the session's.
 
-use std::borrow::Cow;
-
 use super::backend::LoginAs;
-use super::config::{Common, LoginPolicy};
-use crate::mailbox::acl::{self, Policy, Rights};
+use super::rules::Rules;
+use crate::mailbox::acl::{self, Rights};
 use crate::mailbox::names::{MagicPlus, VirtDomains};
-use crate::mailbox::{Groups, Identity, Namespace};
+use crate::mailbox::{Groups, Identity};
 use crate::proxy::{Answer, Finding, Freshness, PasswordVerdict, Question};
 use crate::sasl::{self, Mechanism, SaslError, ServerStep};
 use crate::secret::Secret;
-
-/// What a login is decided by.
-#[derive(Clone, Copy)]
-pub struct Rules<'a> {
-    /// The SASL service name: `imap`, `pop`, `sieve`, `lmtp`.
-    pub service: &'static str,
-    /// How user ids read.
-    pub namespace: &'a Namespace,
-    /// How ACLs read, for `loginuseacl`.
-    pub acl: &'a Policy,
-    /// `admins`.
-    pub admins: &'a [Box<[u8]>],
-    /// Who may log in.
-    pub login: &'a LoginPolicy,
-    /// `serverlist`: where passwords of admins without a home are tried.
-    pub serverlist: &'a [Box<str>],
-    /// The domain of users who name none (`virtdomains: on`).
-    pub domain: Option<&'a str>,
-    /// What stands behind a plus of a user id is a folder (`popsubfolders`).
-    pub subfolders: bool,
-}
-
-impl<'a> Rules<'a> {
-    /// Those of a service, for users of `domain` where they name none.
-    pub fn of(
-        common: &'a Common,
-        service: &'static str,
-        domain: Option<&'a str>,
-        subfolders: bool,
-    ) -> Rules<'a> {
-        Rules {
-            service,
-            namespace: &common.namespace,
-            acl: &common.acl,
-            admins: &common.admins,
-            login: &common.login,
-            serverlist: &common.serverlist,
-            domain,
-            subfolders,
-        }
-    }
-}
-
-impl Rules<'_> {
-    /// Whether a canonical user is in `admins`.
-    pub fn is_admin(&self, user: &[u8]) -> bool {
-        self.admins.iter().any(|admin| **admin == *user)
-    }
-
-    /// Who a user of these groups is.
-    pub fn identity(&self, user: Box<[u8]>, groups: Groups) -> Identity {
-        identity(self.admins, user, groups)
-    }
-
-    /// Whether a typed user id is one.
-    pub fn is_name(&self, typed: &[u8]) -> bool {
-        canonical(typed, self).is_some()
-    }
-
-    /// The user id as typed, with the domain that he gets where he names none.
-    fn in_domain<'a>(&self, typed: &'a [u8]) -> Cow<'a, [u8]> {
-        let named = self.domain.and_then(|domain| self.namespace.in_domain(typed, domain.as_bytes()));
-        named.map_or(typed.into(), Cow::Owned)
-    }
-
-    /// Takes `+folder` out of a typed user id: up to the end, or up to the `@` where there are virtual
-    /// domains.
-    fn without_folder<'a>(&self, typed: &'a [u8]) -> (Cow<'a, [u8]>, Option<Box<[u8]>>) {
-        let Some(plus) = memchr::memchr(b'+', typed).filter(|_| self.subfolders) else {
-            return (typed.into(), None);
-        };
-        let end = match self.namespace.virtdomains {
-            VirtDomains::Off => typed.len(),
-            VirtDomains::UserId | VirtDomains::On => {
-                memchr::memchr(b'@', &typed[plus..]).map_or(typed.len(), |at| plus + at)
-            }
-        };
-        let folder = Box::from(&typed[plus + 1..end]);
-        ([&typed[..plus], &typed[end..]].concat().into(), Some(folder))
-    }
-}
-
-/// Who a user of these groups is; `admins` may name groups.
-pub fn identity(admins: &[Box<[u8]>], user: Box<[u8]>, groups: Groups) -> Identity {
-    let is_in = |admin: &[u8]| {
-        admin.strip_prefix(b"group:").is_some_and(|name| groups.iter().any(|group| **group == *name))
-    };
-    let is_admin = admins.iter().any(|admin| **admin == *user || is_in(admin));
-    Identity { user, is_admin, groups, ..Identity::default() }
-}
 
 /// A login in progress.
 pub struct Attempt {
@@ -417,7 +325,7 @@ impl Attempt {
 
     /// Notes who logs in; false when a name is none.
     fn name(&mut self, authcid: &[u8], authzid: &[u8], rules: &Rules<'_>) -> bool {
-        let Some((user, magic_plus, folder)) = canonical(authcid, rules) else { return false };
+        let Some((user, magic_plus, folder)) = rules.canonical(authcid) else { return false };
         // Where user ids have domains, those say who is who.
         let has_domains = rules.namespace.virtdomains != VirtDomains::Off;
         if !has_domains && !rules.login.takes_realm_of(&user) {
@@ -425,7 +333,7 @@ impl Attempt {
         }
         (self.authcid, self.magic_plus, self.folder) = (user, magic_plus, folder);
         if !authzid.is_empty() {
-            let Some((user, magic_plus, folder)) = canonical(authzid, rules) else { return false };
+            let Some((user, magic_plus, folder)) = rules.canonical(authzid) else { return false };
             (self.authzid, self.magic_plus, self.folder) = (user, magic_plus, folder);
         }
         true
@@ -560,19 +468,12 @@ impl Attempt {
     }
 }
 
-/// A user id as all of the murder knows it, and what was taken off it.
-type Canonical = (Box<[u8]>, Option<MagicPlus>, Option<Box<[u8]>>);
-
-fn canonical(typed: &[u8], rules: &Rules<'_>) -> Option<Canonical> {
-    let (typed, folder) = rules.without_folder(typed);
-    let typed = rules.in_domain(&typed);
-    let canonical = rules.namespace.canonical_user(&typed).ok()?;
-    Some((canonical.user, canonical.magic_plus, folder))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::login::config::LoginPolicy;
+    use crate::mailbox::Namespace;
+    use crate::mailbox::acl::Policy;
 
     fn with_rules<R>(subfolders: bool, virtdomains: VirtDomains, look: impl FnOnce(&Rules<'_>) -> R) -> R {
         let namespace = Namespace { virtdomains, ..Namespace::default() };
@@ -624,14 +525,5 @@ mod tests {
             let step = attempt.answered(Answer::Password(PasswordVerdict::Accepted), rules);
             assert!(matches!(step, Some(Step::Accepted(who)) if *who.user == *b"fred"));
         });
-    }
-
-    #[test]
-    fn admins_may_be_named_by_their_group() {
-        let admins: [Box<[u8]>; 2] = [(*b"cyrus").into(), (*b"group:wheel").into()];
-        let groups = || Groups::from([Box::from(&b"wheel"[..])]);
-        assert!(identity(&admins, (*b"fred").into(), groups()).is_admin);
-        assert!(!identity(&admins, (*b"fred").into(), Groups::default()).is_admin);
-        assert!(identity(&admins, (*b"cyrus").into(), Groups::default()).is_admin);
     }
 }

@@ -8,11 +8,12 @@
 
 use std::sync::Arc;
 
-use super::attempt::{Attempt, Rules, Step, Tried};
+use super::attempt::{Attempt, Step, Tried};
 use super::backend::Login;
 use super::check::{Check, Checked};
 use super::config::Common;
 use super::desk::{Around, Desk, Purpose};
+use super::rules::Rules;
 use super::waiting::Waiting;
 use crate::mailbox::Identity;
 use crate::mailbox::names::VirtDomains;

@@ -15,6 +15,7 @@ pub(crate) mod entrance;
 pub(crate) mod exchange;
 pub(crate) mod guest;
 pub(crate) mod link;
+pub mod rules;
 pub mod waiting;
 pub(crate) mod watch;
 pub(crate) mod way;
