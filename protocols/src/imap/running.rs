@@ -297,7 +297,8 @@ impl Session {
     }
 
     fn send_for_task(&mut self, id: BackendId, bytes: &[u8], now: Instant) {
-        let Some(at) = self.backend_at(id) else { return };
+        // It may have been lost while the task waited for something else.
+        let Some(at) = self.backend_at(id) else { return self.tell_task(News::Lost(id), now) };
         self.backends[at].serves_task = true;
         self.backends[at].last_use = now;
         let side = self.backends[at].side();
