@@ -165,7 +165,8 @@ def user_moves_to_and_fro(bed):
 
 
 def loses_annotations(bed, at, to):
-    """Cyrus 3.6 with `unixhierarchysep` leaves them behind when it moves a user to a newer one, without a frontend, too."""
+    """Cyrus 3.6 with `unixhierarchysep` does not find its own when it compares (`annotatemore_findall_pattern`), and takes
+    those away that a newer destination tells to have, without a frontend, too. Another 3.6 finds none either."""
     return bed.layout.is_unix and bed.version(at) < (3, 8) <= bed.version(to)
 
 
