@@ -104,6 +104,11 @@ impl Route {
         }
     }
 
+    /// The server that was asked last, whether its connection still stands or not.
+    pub(super) fn asked(&self) -> Option<&[u8]> {
+        self.tried.as_deref()
+    }
+
     /// The internal name.
     pub(super) fn name(&self) -> &[u8] {
         &self.name

@@ -125,10 +125,10 @@ enum Step {
     AskBelow(BackendId),
     ExpectBelow(BackendId),
     /// What the list may not show is remembered.
-    Remember(BackendId),
+    Remember,
     /// Where the mailbox is, now that its move broke off.
-    AskWhere(BackendId),
-    ExpectWhere(BackendId),
+    AskWhere,
+    ExpectWhere,
     /// It was not moved, whatever the tagged line says.
     NotMoved,
     /// What may have been done makes doubtful what was remembered.
@@ -214,7 +214,7 @@ impl Routed {
     /// The list shows nothing of it yet.
     fn go_unseen(&mut self, at: BackendId) {
         let is_silent = self.renames.as_ref().is_some_and(|renames| !renames.is_told);
-        self.step = if is_silent { Step::AskBelow(at) } else { Step::Remember(at) };
+        self.step = if is_silent { Step::AskBelow(at) } else { Step::Remember };
     }
 
     fn ask_below(&self, cx: &Context<'_>, out: &mut Vec<u8>) {
@@ -225,10 +225,10 @@ impl Routed {
     }
 
     /// What is below the new name, where the server was asked for it.
-    fn handle_below(&mut self, at: BackendId, line: &[u8], cx: &Context<'_>) -> Line {
+    fn handle_below(&mut self, line: &[u8], cx: &Context<'_>) -> Line {
         match response(line) {
             Response::Tagged { .. } => {
-                self.step = Step::Remember(at);
+                self.step = Step::Remember;
                 Line::Drop
             }
             Response::Untagged { kind: UntaggedKind::List, .. } if is_partial(line) => Line::Whole,
@@ -246,7 +246,7 @@ impl Routed {
     fn handle_reply(&mut self, at: BackendId, status: Status, text: &[u8], line: &[u8]) -> Line {
         match status {
             Status::Ok if self.broke_off.is_some() => {
-                self.step = Step::AskWhere(at);
+                self.step = Step::AskWhere;
                 self.held = line.to_vec();
                 Line::Taken
             }
@@ -269,7 +269,7 @@ impl Routed {
     }
 
     /// The list says where a mailbox is whose move broke off, as its server says, with an OK behind.
-    fn found(&mut self, at: BackendId, finding: &Finding) {
+    fn found(&mut self, finding: &Finding) {
         let target = self.relocation.as_ref().and_then(|relocation| relocation.server.as_deref());
         let is_there = match finding {
             Finding::Active(entry) => entry.location.server() == target,
@@ -277,7 +277,7 @@ impl Routed {
         };
         if is_there {
             self.does.iter_mut().for_each(Does::is_listed);
-            self.step = Step::Remember(at);
+            self.step = Step::Remember;
         } else {
             self.step = Step::NotMoved;
         }
@@ -304,9 +304,9 @@ impl Routed {
     }
 
     /// One thing after another that was done, then the OK.
-    fn remember(&mut self, at: BackendId, cx: &Context<'_>, out: &mut Vec<u8>) -> Want {
-        self.step = Step::Remember(at);
-        if let (Some(does), Some(server)) = (self.does.pop(), cx.server(at)) {
+    fn remember(&mut self, out: &mut Vec<u8>) -> Want {
+        self.step = Step::Remember;
+        if let (Some(does), Some(server)) = (self.does.pop(), self.route.asked()) {
             return does.want(server);
         }
         self.step = Step::Over;
@@ -351,21 +351,21 @@ impl Task for Routed {
             (Step::ExpectReply(_), News::Time) => self.step = Step::Doubt,
             // A success is never turned into NO: it goes out whatever became of the barrier. Behind one
             // the list has what the backend told the master, and a deletion may not be told.
-            (Step::ExpectBarrier(at), News::Barrier(Ok(()))) => {
+            (Step::ExpectBarrier(_), News::Barrier(Ok(()))) => {
                 self.does.iter_mut().for_each(Does::is_listed);
-                self.step = Step::Remember(*at);
+                self.step = Step::Remember;
             }
             (Step::ExpectBarrier(at), News::Barrier(Err(_)) | News::Time) => self.go_unseen(*at),
-            (Step::ExpectBelow(at), News::Lost(id)) if at == id => self.step = Step::Remember(*at),
-            (Step::ExpectWhere(at), News::Found(finding)) => self.found(*at, finding),
-            (Step::ExpectWhere(_), News::Time) => self.step = Step::NotMoved,
+            (Step::ExpectBelow(at), News::Lost(id)) if at == id => self.step = Step::Remember,
+            (Step::ExpectWhere, News::Found(finding)) => self.found(finding),
+            (Step::ExpectWhere, News::Time) => self.step = Step::NotMoved,
             _ => {}
         }
     }
 
     fn handle_line(&mut self, _from: Side, line: &[u8], cx: &Context<'_>, _now: Instant) -> Line {
-        if let Step::ExpectBelow(at) = self.step {
-            return self.handle_below(at, line, cx);
+        if let Step::ExpectBelow(_) = self.step {
+            return self.handle_below(line, cx);
         }
         match (response(line), &self.step) {
             (Response::Tagged { tag, status, text }, Step::ExpectReply(at)) if tag == cx.tag => {
@@ -417,9 +417,9 @@ impl Task for Routed {
                 self.ask_below(cx, out);
                 Some(Want::Send(at))
             }
-            Step::Remember(at) => Some(self.remember(at, cx, out)),
-            Step::AskWhere(at) => {
-                self.step = Step::ExpectWhere(at);
+            Step::Remember => Some(self.remember(out)),
+            Step::AskWhere => {
+                self.step = Step::ExpectWhere;
                 Some(Want::Find { name: self.route.name().to_vec(), freshness: Freshness::Barrier })
             }
             Step::NotMoved => Some(self.not_moved(cx, out)),
@@ -445,7 +445,7 @@ impl Task for Routed {
             waiting @ (Step::ExpectReply(_)
             | Step::ExpectBarrier(_)
             | Step::ExpectBelow(_)
-            | Step::ExpectWhere(_)
+            | Step::ExpectWhere
             | Step::End) => {
                 self.step = waiting;
                 None
